@@ -1,0 +1,1 @@
+//! Criterion benchmarks of DWCP and the tools that compare it with its peers.

@@ -1,0 +1,1 @@
+//! The configuration: one spanned tree that is validated and deserialised.

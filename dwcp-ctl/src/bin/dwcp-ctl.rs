@@ -1,0 +1,2 @@
+//! `dwcp-ctl`.
+fn main() {}

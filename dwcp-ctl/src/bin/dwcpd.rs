@@ -1,0 +1,2 @@
+//! `dwcpd`.
+fn main() {}
