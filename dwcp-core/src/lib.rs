@@ -1,6 +1,12 @@
-//! DWCP core.
-#![cfg_attr(docsrs, feature(doc_cfg))]
-#![deny(unsafe_code)] // relaxed in `mem` alone: architecture test `unsafe_rooms`
+//! DWCP core: one reliable message session over whatever paths two nodes have.
+#![deny(unsafe_code)] // `mem` alone relaxes it; .ci/unsafe-rooms.txt lists the rooms
+
+pub mod crypto;
+pub mod link;
+pub mod mem;
+pub mod wire;
 
 #[cfg(feature = "config")]
 pub mod config;
+#[cfg(feature = "sim")]
+pub mod sim;

@@ -1,0 +1,265 @@
+//! Slots: unique while written, shared while read.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+
+use super::pool::PoolInner;
+use super::region::RegionId;
+
+/// What the pool knows of a slot. Lives in the pool, at a fixed address, as long as the pool does.
+pub(super) struct SlotMeta {
+    /// References out; 0 while the slot is in the free list.
+    pub(super) refs: AtomicU32,
+    pub(super) data: NonNull<u8>,
+    pub(super) capacity: u32,
+    pub(super) class: u8,
+    pub(super) region: RegionId,
+    /// Offset of `data` in its region, for device addresses.
+    pub(super) offset: u32,
+}
+
+// SAFETY: `SlotMeta` is plain data beside an atomic; the memory behind `data` is governed by SlotMut/Slot.
+unsafe impl Send for SlotMeta {}
+// SAFETY: as above; all fields but the atomic never change after construction.
+unsafe impl Sync for SlotMeta {}
+
+/// One counted reference to a slot, and (while it is out) to the pool.
+pub(super) struct Handle {
+    meta: NonNull<SlotMeta>,
+    /// Keeps the pool, hence `meta` and the region, alive. Every handle of a slot shares this one count:
+    /// it is taken by the first and given back by the last.
+    pool: NonNull<PoolInner>,
+}
+
+// SAFETY: a handle is a counted reference to `Sync` data.
+unsafe impl Send for Handle {}
+// SAFETY: as above.
+unsafe impl Sync for Handle {}
+
+impl Handle {
+    /// The first handle of a slot that has just left the free list.
+    pub(super) fn first(pool: Arc<PoolInner>, meta: NonNull<SlotMeta>) -> Self {
+        let pool = NonNull::new(Arc::into_raw(pool).cast_mut()).expect("an Arc is not null");
+        let handle = Self { meta, pool };
+        let before = handle.meta().refs.swap(1, Ordering::Relaxed);
+        assert_eq!(before, 0, "a slot leaves the free list without references");
+        handle
+    }
+
+    fn meta(&self) -> &SlotMeta {
+        // SAFETY: `meta` points into the pool's boxes, which live while the pool does, and this handle's
+        // share of the count keeps the pool alive.
+        unsafe { self.meta.as_ref() }
+    }
+}
+
+impl Clone for Handle {
+    fn clone(&self) -> Self {
+        let before = self.meta().refs.fetch_add(1, Ordering::Relaxed);
+        assert!(before > 0 && before < u32::MAX / 2, "slot reference count is sound");
+        Self { meta: self.meta, pool: self.pool }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if self.meta().refs.fetch_sub(1, Ordering::Release) != 1 {
+            return;
+        }
+        // Pairs with the Release above: every use of the bytes happens before the slot is given away again.
+        fence(Ordering::Acquire);
+        // SAFETY: this was the last handle, so the strong count leaked by `first` is ours to take back, once.
+        let pool = unsafe { Arc::from_raw(self.pool.as_ptr().cast_const()) };
+        pool.give_back(self.meta);
+    }
+}
+
+/// A slot that only its holder can see: write it, then [`freeze`](Self::freeze) it.
+///
+/// Dropping it returns the memory to its pool.
+pub struct SlotMut {
+    handle: Handle,
+    len: u32,
+}
+
+impl SlotMut {
+    pub(super) fn new(handle: Handle) -> Self {
+        Self { handle, len: 0 }
+    }
+
+    /// Bytes written so far.
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether nothing is written yet.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes the slot can hold.
+    pub fn capacity(&self) -> usize {
+        self.handle.meta().capacity as usize
+    }
+
+    /// Bytes that still fit.
+    pub fn room(&self) -> usize {
+        self.capacity() - self.len()
+    }
+
+    /// Appends `bytes`.
+    ///
+    /// # Panics
+    /// If they do not fit; see [`room`](Self::room).
+    pub fn extend(&mut self, bytes: &[u8]) {
+        let (at, room) = (self.len(), self.room());
+        assert!(bytes.len() <= room, "{} bytes do not fit in {room}", bytes.len());
+        self.all_mut()[at..at + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len() as u32;
+    }
+
+    /// Sets how many bytes count as written. Bytes never written are zero or left from an earlier use.
+    ///
+    /// # Panics
+    /// If `len` is more than the capacity.
+    pub fn set_len(&mut self, len: usize) {
+        assert!(len <= self.capacity(), "length {len} is within the capacity");
+        self.len = len as u32;
+    }
+
+    /// The whole slot, written or not.
+    pub fn all_mut(&mut self) -> &mut [u8] {
+        let capacity = self.capacity();
+        // SAFETY: `data..data+capacity` is this slot's part of a live, initialised (zeroed) region; `SlotMut`
+        // is the only handle of the slot, so the borrow is unique.
+        unsafe { std::slice::from_raw_parts_mut(self.handle.meta().data.as_ptr(), capacity) }
+    }
+
+    /// Makes the slot shared and read-only.
+    pub fn freeze(self) -> Slot {
+        Slot { handle: self.handle, len: self.len }
+    }
+}
+
+impl Deref for SlotMut {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        // SAFETY: as in `all_mut`; `len <= capacity` and a shared borrow of the unique handle.
+        unsafe { std::slice::from_raw_parts(self.handle.meta().data.as_ptr(), self.len()) }
+    }
+}
+
+impl DerefMut for SlotMut {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let len = self.len();
+        &mut self.all_mut()[..len]
+    }
+}
+
+impl fmt::Debug for SlotMut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SlotMut({} of {} bytes)", self.len(), self.capacity())
+    }
+}
+
+/// A shared, read-only slot. Cloning counts a reference; it copies nothing.
+#[derive(Clone)]
+pub struct Slot {
+    handle: Handle,
+    len: u32,
+}
+
+impl Slot {
+    /// The part `range` of this slot.
+    ///
+    /// # Panics
+    /// If the range leaves the slot.
+    pub fn slice(&self, start: usize, len: usize) -> Slice {
+        assert!(
+            start.checked_add(len).is_some_and(|end| end <= self.len as usize),
+            "slice in slot"
+        );
+        Slice { slot: self.clone(), start: start as u32, len: len as u32 }
+    }
+
+    /// The region the slot lies in, and where in it: what a path needs for a device address.
+    pub fn position(&self) -> (RegionId, u64) {
+        let meta = self.handle.meta();
+        (meta.region, u64::from(meta.offset))
+    }
+
+    /// References held to this slot, this one included. For tests and assertions.
+    pub fn references(&self) -> u32 {
+        self.handle.meta().refs.load(Ordering::Relaxed)
+    }
+}
+
+impl Deref for Slot {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the slot was frozen, so no `SlotMut` of it exists and nothing writes; the handle keeps the
+        // region alive; `len <= capacity`.
+        unsafe { std::slice::from_raw_parts(self.handle.meta().data.as_ptr(), self.len as usize) }
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Slot({} bytes)", self.len)
+    }
+}
+
+/// A part of a [`Slot`], with a reference of its own.
+#[derive(Clone)]
+pub struct Slice {
+    slot: Slot,
+    start: u32,
+    len: u32,
+}
+
+impl Slice {
+    /// The part of this slice that starts at `start`.
+    ///
+    /// # Panics
+    /// If the range leaves the slice.
+    pub fn slice(&self, start: usize, len: usize) -> Self {
+        assert!(
+            start.checked_add(len).is_some_and(|end| end <= self.len as usize),
+            "part in slice"
+        );
+        Self { slot: self.slot.clone(), start: self.start + start as u32, len: len as u32 }
+    }
+
+    /// The slot behind the slice.
+    pub fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    /// Where the slice starts in its slot, in bytes.
+    pub fn start(&self) -> usize {
+        self.start as usize
+    }
+}
+
+impl From<Slot> for Slice {
+    fn from(slot: Slot) -> Self {
+        let len = slot.len;
+        Self { slot, start: 0, len }
+    }
+}
+
+impl Deref for Slice {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.slot[self.start as usize..(self.start + self.len) as usize]
+    }
+}
+
+impl fmt::Debug for Slice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Slice({} bytes)", self.len)
+    }
+}

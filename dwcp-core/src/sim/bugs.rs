@@ -1,0 +1,30 @@
+//! Faults planted in the real code, to prove that the simulator would see them.
+
+use std::cell::Cell;
+
+/// A bug that can be switched on, for the calling thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// The sealer uses a record number twice under one key.
+    RepeatedNonce,
+    /// Memory of a dead path is given back before the path is fenced.
+    UnfencedReuse,
+    /// The SwitchMark is never sent, and a higher epoch alone is not followed.
+    LostSwitchMark,
+    /// Credit for consumed frames is now and then not returned.
+    CreditLeak,
+    /// After a path is lost, an ack reports one frame more than was received.
+    WrongResumeRange,
+}
+
+thread_local!(static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) });
+
+/// Plants `bug` in this thread, or none.
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
+
+/// Whether `bug` is planted in this thread.
+pub fn bug(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}

@@ -1,0 +1,307 @@
+//! The two messages that start or resume a session, inside the handshake's protection.
+
+use super::codec::{DecodeError, Reader, Write, malformed};
+use super::header::PathId;
+
+/// Names a session at both ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub [u8; 16]);
+
+impl std::fmt::Display for SessionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The first half names it well enough for people.
+        self.0[..8].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Optional abilities; a session uses what both ends have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features(pub u32);
+
+impl Features {
+    /// Frames may be compressed with zstd.
+    pub const ZSTD: Self = Self(1);
+    /// Records carry an HMAC beside the AEAD tag.
+    pub const HMAC: Self = Self(1 << 1);
+    /// Sessions may have RDMA and fabric paths.
+    pub const HYBRID: Self = Self(1 << 2);
+
+    /// Whether all of `other` is there.
+    pub fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Both sets together.
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// What both sets have.
+    pub fn common(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+}
+
+/// The dialer's claim to go on with a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resumption {
+    /// The session.
+    pub session: SessionId,
+    /// [`SessionSecret::resume_proof`](crate::crypto::SessionSecret::resume_proof) over this handshake.
+    pub proof: [u8; 32],
+}
+
+/// The dialer's first message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// Oldest and newest wire version spoken.
+    pub versions: (u16, u16),
+    /// Abilities offered.
+    pub features: Features,
+    /// Who dials; the certificate must say so too.
+    pub node_id: String,
+    /// Who is dialled.
+    pub peer_id: String,
+    /// Counts the process's lives: a new process has a new one.
+    pub incarnation: u64,
+    /// For the path secret.
+    pub nonce: [u8; 32],
+    /// The id of the path this connection becomes.
+    pub path: PathId,
+    /// The largest message the dialer receives whole, bytes.
+    pub max_message_bytes: u64,
+    /// The session to go on with; else a new one.
+    pub resume: Option<Resumption>,
+}
+
+/// The acceptor's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HelloReply {
+    /// The session stands.
+    Welcome {
+        /// The version both speak.
+        version: u16,
+        /// The abilities both have.
+        features: Features,
+        /// Who answers.
+        node_id: String,
+        /// The acceptor's life.
+        incarnation: u64,
+        /// For the path secret.
+        nonce: [u8; 32],
+        /// The session's name.
+        session: SessionId,
+        /// The largest message the acceptor receives whole, bytes.
+        max_message_bytes: u64,
+    },
+    /// It does not.
+    Refused {
+        /// Why, for programs.
+        refusal: Refusal,
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// Why a session was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// No wire version in common.
+    Version,
+    /// The node id is not among the acceptor's peers, or not what the certificate says.
+    NotAPeer,
+    /// The session to resume is not known here (any more).
+    UnknownSession,
+    /// The proof of the session to resume is wrong.
+    BadProof,
+    /// Both ends dialled; the other connection stands.
+    OtherDialStands,
+    /// No more sessions now; try later.
+    Busy,
+    /// The node is draining.
+    Draining,
+}
+
+impl Refusal {
+    const ALL: [Self; 7] = [
+        Self::Version,
+        Self::NotAPeer,
+        Self::UnknownSession,
+        Self::BadProof,
+        Self::OtherDialStands,
+        Self::Busy,
+        Self::Draining,
+    ];
+
+    fn code(self) -> u8 {
+        Self::ALL.iter().position(|&other| other == self).expect("listed") as u8
+    }
+}
+
+const MAGIC: [u8; 4] = *b"DWCP";
+const MAX_NODE_ID_BYTES: usize = 255;
+/// The longest hello or reply, bytes.
+pub const MAX_HELLO_BYTES: usize = 1_024;
+
+impl Hello {
+    /// The message's bytes, without the length that precedes it on a stream.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256);
+        out.put(&MAGIC);
+        out.put_u16(self.versions.0);
+        out.put_u16(self.versions.1);
+        out.put_u32(self.features.0);
+        out.put_short_bytes(self.node_id.as_bytes());
+        out.put_short_bytes(self.peer_id.as_bytes());
+        out.put_u64(self.incarnation);
+        out.put(&self.nonce);
+        out.put_u32(self.path.0);
+        out.put_u64(self.max_message_bytes);
+        match &self.resume {
+            None => out.put_u8(0),
+            Some(resume) => {
+                out.put_u8(1);
+                out.put(&resume.session.0);
+                out.put(&resume.proof);
+            }
+        }
+        out
+    }
+
+    /// Reads a hello. Bytes after it are ignored: a later version may say more.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut input = Reader::new(bytes, "hello");
+        if input.array()? != MAGIC {
+            return malformed("hello: not DWCP");
+        }
+        Ok(Self {
+            versions: (input.u16()?, input.u16()?),
+            features: Features(input.u32()?),
+            node_id: input.text(MAX_NODE_ID_BYTES)?.to_owned(),
+            peer_id: input.text(MAX_NODE_ID_BYTES)?.to_owned(),
+            incarnation: input.u64()?,
+            nonce: input.array()?,
+            path: PathId(input.u32()?),
+            max_message_bytes: input.u64()?,
+            resume: match input.u8()? {
+                0 => None,
+                1 => Some(Resumption { session: SessionId(input.array()?), proof: input.array()? }),
+                _ => return malformed("hello"),
+            },
+        })
+    }
+
+    /// The version to speak with the sender of this hello: the newest both know.
+    pub fn common_version(&self, ours: (u16, u16)) -> Option<u16> {
+        let (oldest, newest) = (self.versions.0.max(ours.0), self.versions.1.min(ours.1));
+        (oldest <= newest).then_some(newest)
+    }
+}
+
+impl HelloReply {
+    /// The message's bytes, without the length that precedes it on a stream.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256);
+        match self {
+            Self::Welcome {
+                version,
+                features,
+                node_id,
+                incarnation,
+                nonce,
+                session,
+                max_message_bytes,
+            } => {
+                out.put_u8(0);
+                out.put_u16(*version);
+                out.put_u32(features.0);
+                out.put_short_bytes(node_id.as_bytes());
+                out.put_u64(*incarnation);
+                out.put(nonce);
+                out.put(&session.0);
+                out.put_u64(*max_message_bytes);
+            }
+            Self::Refused { refusal, reason } => {
+                out.put_u8(1);
+                out.put_u8(refusal.code());
+                out.put_short_bytes(reason.as_bytes());
+            }
+        }
+        out
+    }
+
+    /// Reads a reply. Bytes after it are ignored: a later version may say more.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut input = Reader::new(bytes, "hello reply");
+        Ok(match input.u8()? {
+            0 => Self::Welcome {
+                version: input.u16()?,
+                features: Features(input.u32()?),
+                node_id: input.text(MAX_NODE_ID_BYTES)?.to_owned(),
+                incarnation: input.u64()?,
+                nonce: input.array()?,
+                session: SessionId(input.array()?),
+                max_message_bytes: input.u64()?,
+            },
+            1 => {
+                let code = usize::from(input.u8()?);
+                let Some(&refusal) = Refusal::ALL.get(code) else { return malformed("refusal") };
+                Self::Refused { refusal, reason: input.text(MAX_NODE_ID_BYTES)?.to_owned() }
+            }
+            _ => return malformed("hello reply"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hellos_round_trip_and_truncations_are_refused() {
+        let resume = Resumption { session: SessionId([1; 16]), proof: [2; 32] };
+        for resume in [None, Some(resume)] {
+            let hello = Hello {
+                versions: (3, 4),
+                features: Features::ZSTD.with(Features::HMAC),
+                node_id: "a".into(),
+                peer_id: "b".into(),
+                incarnation: 9,
+                nonce: [8; 32],
+                path: PathId(2),
+                max_message_bytes: 1 << 26,
+                resume,
+            };
+            let bytes = hello.encode();
+            assert_eq!(Hello::decode(&bytes), Ok(hello));
+            assert!((0..bytes.len()).all(|end| Hello::decode(&bytes[..end]).is_err()));
+        }
+    }
+
+    #[test]
+    fn replies_round_trip_and_truncations_are_refused() {
+        let mut all: Vec<_> = Refusal::ALL
+            .map(|refusal| HelloReply::Refused { refusal, reason: "no".into() })
+            .to_vec();
+        all.push(HelloReply::Welcome {
+            version: 3,
+            features: Features::HYBRID,
+            node_id: "b".into(),
+            incarnation: 7,
+            nonce: [4; 32],
+            session: SessionId([6; 16]),
+            max_message_bytes: 5,
+        });
+        for reply in all {
+            let bytes = reply.encode();
+            assert_eq!(HelloReply::decode(&bytes), Ok(reply));
+            assert!((0..bytes.len()).all(|end| HelloReply::decode(&bytes[..end]).is_err()));
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The wire format: records, frames, control messages. docs/protocol.md is its specification.
+//!
+//! Nothing here reads a clock or a socket. Decoding takes bytes of a peer: it never panics and never
+//! allocates more than the input is long.
+
+mod codec;
+mod control;
+mod frame;
+mod header;
+mod hello;
+mod ranges;
+mod record;
+
+pub use codec::DecodeError;
+pub use control::{Control, PathKind, RangeReport, SwitchReason};
+pub use frame::{Ack, DataFrame, DataKind, Frame, PullSource};
+pub use header::{HEADER_BYTES, PathId, RecordHeader};
+pub use hello::{Features, Hello, HelloReply, MAX_HELLO_BYTES, Refusal, Resumption, SessionId};
+pub use ranges::{MAX_RANGES, Ranges};
+pub use record::{Compress, Decompress, RecordEncoder, decode_record};
+
+/// Version of the wire format spoken by this build.
+pub const VERSION: u16 = 3;
+/// The oldest version it still speaks. There is none before 3 yet.
+pub const VERSION_MIN: u16 = 3;
+/// The most payload bytes one data frame carries, before compression.
+pub const MAX_FRAME_BYTES: usize = 256 << 10;
+/// The payload our sender puts in a frame: larger ones gain nothing (docs/performance.md).
+pub const FRAME_BYTES: usize = 64 << 10;
+/// The most bytes of frame section in one record.
+pub const MAX_FRAMES_BYTES: usize = (4 << 10) - crate::crypto::MAX_OVERHEAD_BYTES;
+/// The most bytes after a record's header.
+pub const MAX_RECORD_BYTES: usize = MAX_FRAME_BYTES + (4 << 10);
+/// Channels a session may have open at once.
+pub const MAX_CHANNELS: usize = 4_096;
+/// The longest label of a channel, bytes of UTF-8.
+pub const MAX_LABEL_BYTES: usize = 128;
