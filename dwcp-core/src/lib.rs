@@ -3,6 +3,7 @@
 
 pub mod crypto;
 pub mod link;
+pub mod machine;
 pub mod mem;
 pub mod wire;
 

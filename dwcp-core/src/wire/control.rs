@@ -50,8 +50,8 @@ pub enum SwitchReason {
     BetterPath,
     /// The old path failed or fell silent.
     PathFailed,
-    /// The old path is going away in good order.
-    PathClosing,
+    /// The peer moved first.
+    FollowedPeer,
 }
 
 impl SwitchReason {
@@ -61,7 +61,7 @@ impl SwitchReason {
             Self::Requested => "requested",
             Self::BetterPath => "better-path",
             Self::PathFailed => "path-failed",
-            Self::PathClosing => "path-closing",
+            Self::FollowedPeer => "followed-peer",
         }
     }
 
@@ -70,12 +70,12 @@ impl SwitchReason {
             Self::Requested => 0,
             Self::BetterPath => 1,
             Self::PathFailed => 2,
-            Self::PathClosing => 3,
+            Self::FollowedPeer => 3,
         }
     }
 
     fn from_code(code: u8) -> Result<Self, DecodeError> {
-        [Self::Requested, Self::BetterPath, Self::PathFailed, Self::PathClosing]
+        [Self::Requested, Self::BetterPath, Self::PathFailed, Self::FollowedPeer]
             .into_iter()
             .find(|reason| reason.code() == code)
             .ok_or(DecodeError { what: "switch reason" })

@@ -1,0 +1,383 @@
+//! The channels of a session and their commands.
+
+use super::*;
+use crate::wire::{DataKind, MAX_CHANNELS, MAX_LABEL_BYTES};
+use receive_side::ReceiveSide;
+use send_side::SendSide;
+
+pub(super) struct Channel {
+    pub(super) id: u32,
+    pub(super) priority: Priority,
+    pub(super) send: SendSide,
+    pub(super) receive: ReceiveSide,
+    /// Messages the peer's application confirmed, and ours.
+    pub(super) confirmed: u64,
+    confirms: u64,
+    /// The reason it was given up.
+    pub(super) reset: Option<u32>,
+    /// No more frames go out or come in.
+    pub(super) is_over: bool,
+    /// The application has seen it open.
+    pub(super) is_announced: bool,
+    /// The application holds it no more.
+    is_released: bool,
+    is_scheduled: bool,
+    ack_due: bool,
+    credit_due: bool,
+    confirm_due: bool,
+    /// It is in the list of those with something due.
+    is_due: bool,
+}
+
+/// All channels, with the lists that make every choice O(1).
+pub(super) struct Channels {
+    role: Role,
+    slots: Vec<Option<Box<Channel>>>,
+    free: Vec<u32>,
+    by_id: HashMap<u32, u32>,
+    /// Ids the peer has used, halved.
+    peer_ids: RangeSet,
+    next_id: u32,
+    /// Channels with frames to send, per priority, in turn.
+    pub(super) sendable: [VecDeque<u32>; 2],
+    /// Channels with an ack, credit or confirmation to tell.
+    due: Vec<u32>,
+    /// Closed channels of which the peer re-sent something.
+    pub(super) closed_acks: Vec<u32>,
+    /// Window beyond the minimum that is not given to a channel.
+    spare_window: u64,
+}
+
+impl Channels {
+    pub(super) fn new(role: Role, window_bytes: u64) -> Self {
+        let mut channels = Self {
+            role,
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_id: HashMap::new(),
+            peer_ids: RangeSet::default(),
+            next_id: if role == Role::Dialer { 2 } else { 1 },
+            sendable: Default::default(),
+            due: Vec::new(),
+            closed_acks: Vec::new(),
+            spare_window: window_bytes,
+        };
+        channels.insert(0, Priority::Interactive);
+        channels
+    }
+
+    fn insert(&mut self, id: u32, priority: Priority) -> u32 {
+        let channel = Box::new(Channel {
+            id,
+            priority,
+            send: SendSide::new(CHANNEL_WINDOW_MIN),
+            receive: ReceiveSide::new(),
+            confirmed: 0,
+            confirms: 0,
+            reset: None,
+            is_over: false,
+            is_announced: false,
+            is_released: false,
+            is_scheduled: false,
+            ack_due: false,
+            credit_due: false,
+            confirm_due: false,
+            is_due: false,
+        });
+        let index = self.free.pop().unwrap_or(self.slots.len() as u32);
+        match self.slots.get_mut(index as usize) {
+            Some(slot) => *slot = Some(channel),
+            None => self.slots.push(Some(channel)),
+        }
+        self.by_id.insert(id, index);
+        index
+    }
+
+    pub(super) fn get(&self, key: ChannelKey) -> Option<&Channel> {
+        self.at(key.index).filter(|channel| channel.id == key.id)
+    }
+
+    pub(super) fn get_mut(&mut self, key: ChannelKey) -> Option<&mut Channel> {
+        self.at_mut(key.index).filter(|channel| channel.id == key.id)
+    }
+
+    pub(super) fn at(&self, index: u32) -> Option<&Channel> {
+        self.slots.get(index as usize)?.as_deref()
+    }
+
+    pub(super) fn at_mut(&mut self, index: u32) -> Option<&mut Channel> {
+        self.slots.get_mut(index as usize)?.as_deref_mut()
+    }
+
+    pub(super) fn control_mut(&mut self) -> &mut SendSide {
+        &mut self.at_mut(0).expect("the control channel is always there").send
+    }
+
+    pub(super) fn index_of(&self, id: u32) -> Option<u32> {
+        self.by_id.get(&id).copied()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Channel> {
+        self.slots.iter().filter_map(|slot| slot.as_deref())
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Channel> {
+        self.slots.iter_mut().filter_map(|slot| slot.as_deref_mut())
+    }
+
+    /// Finds the channel of an arriving frame, making it if the peer opens it by this. `Ok(None)`: closed.
+    pub(super) fn receive_into(&mut self, id: u32) -> Result<Option<u32>, Violation> {
+        if let Some(index) = self.index_of(id) {
+            return Ok(Some(index));
+        }
+        if self.role.owns(id) {
+            // Ours: it was opened and is closed, or never was.
+            return if id < self.next_id {
+                Ok(None)
+            } else {
+                Err(Violation::ForeignChannel { channel: id })
+            };
+        }
+        if self.peer_ids.contains(u64::from(id / 2)) {
+            return Ok(None);
+        }
+        if self.by_id.len() > MAX_CHANNELS || self.peer_ids.ranges() > MAX_CHANNELS {
+            return Err(Violation::TooManyChannels);
+        }
+        self.peer_ids.insert(u64::from(id / 2));
+        Ok(Some(self.insert(id, Priority::Interactive)))
+    }
+
+    /// One past the highest index.
+    pub(super) fn capacity(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    /// Looks through all channels for something to send.
+    pub(super) fn reschedule(&mut self) {
+        (0..self.capacity()).for_each(|index| self.schedule(index));
+    }
+
+    pub(super) fn key(&self, index: u32) -> ChannelKey {
+        ChannelKey { index, id: self.at(index).expect("the channel is there").id }
+    }
+
+    /// Puts a channel with something to send in its queue.
+    pub(super) fn schedule(&mut self, index: u32) {
+        let Some(channel) = self.at_mut(index) else { return };
+        if channel.id == 0 || channel.is_scheduled || !channel.send.has_queued() {
+            return;
+        }
+        channel.is_scheduled = true;
+        let priority = channel.priority as usize;
+        self.sendable[priority].push_back(index);
+    }
+
+    /// The next channel with something to send in `priority`; [`schedule`](Self::schedule) it again after.
+    pub(super) fn next_sendable(&mut self, priority: usize) -> Option<u32> {
+        while let Some(index) = self.sendable[priority].pop_front() {
+            let Some(channel) = self.at_mut(index) else { continue };
+            channel.is_scheduled = false;
+            if channel.send.has_queued() {
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    pub(super) fn has_sendable(&self) -> bool {
+        self.sendable.iter().any(|queue| !queue.is_empty())
+    }
+
+    pub(super) fn note_consumed(&mut self, index: u32) {
+        self.mark_due(index, |channel| channel.credit_due = true);
+    }
+
+    pub(super) fn note_ack(&mut self, index: u32) {
+        self.mark_due(index, |channel| channel.ack_due = true);
+    }
+
+    fn mark_due(&mut self, index: u32, mark: impl FnOnce(&mut Channel)) {
+        let Some(channel) = self.at_mut(index) else { return };
+        mark(channel);
+        if !std::mem::replace(&mut channel.is_due, true) {
+            self.due.push(index);
+        }
+    }
+
+    /// Everything that is state is told again: a lost path may have carried it.
+    pub(super) fn refresh(&mut self) {
+        for index in 0..self.slots.len() as u32 {
+            self.mark_due(index, |channel| {
+                (channel.ack_due, channel.credit_due) = (true, true);
+                channel.confirm_due = channel.confirms > 0;
+                channel.receive.forget_grant();
+            });
+        }
+    }
+
+    /// Gives what is due to `tell` until it refuses; returns whether everything was told.
+    pub(super) fn tell_due(
+        &mut self,
+        now: Time,
+        round_trip_ns: u64,
+        mut tell: impl FnMut(&Frame) -> bool,
+    ) -> bool {
+        let mut spare = self.spare_window;
+        let mut is_full = false;
+        // Taken out while the channels are changed, and put back: no allocation.
+        let mut due = std::mem::take(&mut self.due);
+        due.retain(|&index| {
+            let Some(channel) = self.at_mut(index) else { return false };
+            let id = channel.id;
+            if !is_full && channel.ack_due {
+                is_full |= !tell(&Frame::Ack(channel.receive.ack(id)));
+                channel.ack_due = is_full;
+                channel.receive.unacked_bytes = 0;
+            }
+            if !is_full && std::mem::take(&mut channel.credit_due) && id != 0 {
+                if let Some(limit) = channel.receive.grant(now, round_trip_ns, &mut spare) {
+                    is_full |= !tell(&Frame::Credit { channel: id, limit });
+                    channel.credit_due = is_full;
+                }
+            }
+            if !is_full && std::mem::take(&mut channel.confirm_due) {
+                is_full |= !tell(&Frame::Confirm { channel: id, messages: channel.confirms });
+                channel.confirm_due = is_full;
+            }
+            channel.is_due = channel.ack_due || channel.credit_due || channel.confirm_due;
+            channel.is_due
+        });
+        debug_assert!(self.due.is_empty());
+        self.due = due;
+        self.spare_window = spare;
+        !is_full
+    }
+
+    pub(super) fn has_due(&self) -> bool {
+        !self.due.is_empty() || !self.closed_acks.is_empty()
+    }
+
+    /// Whether something but acks is due: those may wait.
+    pub(super) fn has_urgent(&self) -> bool {
+        let urgent = |&index: &u32| {
+            self.at(index)
+                .is_some_and(|channel| channel.confirm_due || channel.has_credit_to_tell())
+        };
+        !self.closed_acks.is_empty() || self.due.iter().any(urgent)
+    }
+
+    pub(super) fn wake_all(&self, events: &mut VecDeque<Event>) {
+        for index in 1..self.slots.len() as u32 {
+            if self.at(index).is_some() {
+                let key = self.key(index);
+                events.extend([Event::Readable(key), Event::Writable(key)]);
+            }
+        }
+    }
+
+    /// Forgets the channel if both ends and the application are through with it.
+    pub(super) fn reap(&mut self, index: u32) {
+        let Some(channel) = self.at(index) else { return };
+        let is_sent = channel.send.finished && channel.send.is_all_acked();
+        let is_done = is_sent && channel.receive.is_finished && !channel.ack_due;
+        if channel.id != 0 && channel.is_released && (is_done || channel.is_over) {
+            let (id, extra) = (channel.id, channel.receive.extra_window());
+            self.spare_window += extra;
+            self.by_id.remove(&id);
+            self.slots[index as usize] = None;
+            self.free.push(index);
+        }
+    }
+}
+
+impl Channel {
+    fn has_credit_to_tell(&self) -> bool {
+        self.credit_due && self.receive.wants_grant()
+    }
+}
+
+impl Machine {
+    /// Opens a channel. The peer learns of it with its first frame.
+    ///
+    /// # Errors
+    /// `Err(SendError::Closed)` when the session is over, `Window` when there are
+    /// [`MAX_CHANNELS`](crate::wire::MAX_CHANNELS).
+    ///
+    /// # Panics
+    /// If `label` is longer than [`MAX_LABEL_BYTES`](crate::wire::MAX_LABEL_BYTES).
+    pub fn open(&mut self, priority: Priority, label: &str) -> Result<ChannelKey, SendError> {
+        assert!(label.len() <= MAX_LABEL_BYTES, "a label is short");
+        if self.is_over || self.closing.is_some() {
+            return Err(SendError::Closed);
+        }
+        if self.channels.by_id.len() > MAX_CHANNELS {
+            return Err(SendError::Window);
+        }
+        let id = self.channels.next_id;
+        self.channels.next_id = id.checked_add(2).ok_or(SendError::Closed)?;
+        let index = self.channels.insert(id, priority);
+        let mut payload = vec![priority.code()];
+        payload.extend_from_slice(label.as_bytes());
+        let channel = self.channels.at_mut(index).expect("just made");
+        channel.is_announced = true;
+        channel.send.push_free(DataKind::Open, Payload::Bytes(payload.into()));
+        self.channels.schedule(index);
+        Ok(ChannelKey { index, id })
+    }
+
+    /// Ends our direction of the channel in good order, after everything committed.
+    pub fn finish(&mut self, channel: ChannelKey) {
+        if let Some(room) = self.channels.get_mut(channel) {
+            room.send.finish();
+            self.channels.schedule(channel.index);
+        }
+    }
+
+    /// Gives the channel up in both directions: un-acked messages may never arrive.
+    pub fn reset(&mut self, channel: ChannelKey, code: u32) {
+        let Some(room) = self.channels.get_mut(channel) else { return };
+        if room.is_over {
+            return;
+        }
+        self.drop_channel(channel.index, code);
+        self.push_control(&Control::Reset { channel: channel.id, code });
+        self.channels.reap(channel.index);
+    }
+
+    /// The application holds the channel no more; unread frames are dropped. Our direction is finished; if
+    /// the peer still sends, the channel is reset.
+    pub fn release(&mut self, channel: ChannelKey) {
+        let Some(room) = self.channels.get_mut(channel) else { return };
+        room.is_released = true;
+        let is_read = room.receive.is_finished || room.is_over;
+        while self.poll_message(channel).is_some() {}
+        if is_read {
+            self.finish(channel)
+        } else {
+            self.reset(channel, 0)
+        }
+        self.channels.reap(channel.index);
+    }
+
+    /// Tells the peer's application that ours is done with `messages` messages of the channel, in all.
+    pub fn confirm(&mut self, channel: ChannelKey, messages: u64) {
+        let Some(room) = self.channels.get_mut(channel) else { return };
+        if messages > room.confirms {
+            room.confirms = messages;
+            self.channels.mark_due(channel.index, |channel| channel.confirm_due = true);
+        }
+    }
+
+    /// Drops everything un-acked and unread of a channel that was reset by either end.
+    pub(super) fn drop_channel(&mut self, index: u32, code: u32) {
+        let channel = self.channels.at_mut(index).expect("the channel is there");
+        channel.is_over = true;
+        channel.reset = Some(code);
+        for sent in channel.send.abandon() {
+            self.settle(sent.state);
+        }
+    }
+}
+
+use crate::wire::Frame;

@@ -1,0 +1,236 @@
+//! What the machine reports.
+
+use super::{ChannelKey, Priority};
+use crate::wire::{PathId, PathKind, PullSource, SwitchReason};
+
+/// Something the driver or the application has to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The peer opened a channel.
+    ChannelOpened {
+        /// The channel.
+        channel: ChannelKey,
+        /// Its urgency.
+        priority: Priority,
+        /// What it is for.
+        label: String,
+    },
+    /// The channel has something to receive, or will never have again.
+    Readable(ChannelKey),
+    /// The channel takes messages again, or never will.
+    Writable(ChannelKey),
+    /// The peer gave the channel up.
+    ChannelReset {
+        /// The channel.
+        channel: ChannelKey,
+        /// The peer application's reason.
+        code: u32,
+    },
+    /// Everything committed on every channel is acked.
+    AllAcked,
+    /// Both ends have proven that they hold the path's keys; it can be switched to.
+    PathValidated(PathId),
+    /// The path is lost or given up. The driver ends the link, fences it and reports
+    /// [`handle_path_fenced`](super::Machine::handle_path_fenced).
+    PathDown {
+        /// The path.
+        path: PathId,
+        /// Why.
+        cause: PathCause,
+    },
+    /// Nothing can land in memory that the path used: the driver may reuse it.
+    PathReleased(PathId),
+    /// No path is left. The dialer's driver connects anew; the acceptor's waits.
+    PathNeeded,
+    /// The session moved.
+    Switched(Switch),
+    /// A switch was given up; the session stayed where it was.
+    SwitchFailed {
+        /// The path that was not reached.
+        to: PathId,
+        /// Why.
+        cause: SwitchFailure,
+    },
+    /// The peer offers a path; answer with [`answer_path`](super::Machine::answer_path).
+    PathOffered {
+        /// Its id.
+        path: PathId,
+        /// Its kind.
+        kind: PathKind,
+        /// The initiator's nonce.
+        nonce: [u8; 32],
+        /// The link's bootstrap.
+        bootstrap: Vec<u8>,
+    },
+    /// The peer answered an offer.
+    PathAnswered {
+        /// The offered id.
+        path: PathId,
+        /// The responder's nonce.
+        nonce: [u8; 32],
+        /// The link's bootstrap; empty: refused.
+        bootstrap: Vec<u8>,
+    },
+    /// Read `length` bytes from `source` on `path`, then report
+    /// [`handle_pull_complete`](super::Machine::handle_pull_complete).
+    Pull(PullRequest),
+    /// Messages of the channel may or may not have been delivered, at most once; they are never re-sent.
+    InDoubt {
+        /// The channel.
+        channel: u32,
+        /// The first message, counted from 1.
+        from: u64,
+        /// How many.
+        count: u64,
+    },
+    /// The session is over.
+    Closed(Closed),
+}
+
+/// A completed change of the active path in our sending direction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Switch {
+    /// The path before; none at the start or after a time without any.
+    pub from: Option<PathId>,
+    /// The path now.
+    pub to: PathId,
+    /// The new epoch.
+    pub epoch: u32,
+    /// Why.
+    pub reason: SwitchReason,
+}
+
+/// Why a path is down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PathCause {
+    /// The transport reported its end.
+    LinkFailed,
+    /// Records were not authentic or out of order.
+    BadRecord,
+    /// Nothing came back while another path answered.
+    Silent,
+    /// Heartbeats stayed unanswered.
+    HeartbeatLost,
+    /// It did not prove itself in time.
+    NotValidated,
+    /// The peer gave it up.
+    PeerClosed,
+    /// We gave it up.
+    Closed,
+}
+
+impl PathCause {
+    /// The name used in events and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LinkFailed => "link-failed",
+            Self::BadRecord => "bad-record",
+            Self::Silent => "silent",
+            Self::HeartbeatLost => "heartbeat-lost",
+            Self::NotValidated => "not-validated",
+            Self::PeerClosed => "peer-closed",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// Why a switch was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SwitchFailure {
+    /// The target went down.
+    TargetDown,
+    /// The target did not answer in time.
+    TargetSilent,
+    /// Another switch or a failover came first.
+    Overtaken,
+}
+
+/// Why a session is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// The peer closed it.
+    ByPeer {
+        /// The peer application's code.
+        code: u32,
+        /// Its words.
+        reason: String,
+    },
+    /// We closed it and the peer knows.
+    ByUs,
+    /// No path for `time_to_live`.
+    Expired,
+    /// The peer came back as a new process, or no longer knows the session.
+    PeerRestarted,
+}
+
+/// A payload to be read from the peer's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PullRequest {
+    /// The path to read on.
+    pub path: PathId,
+    /// The frame's channel.
+    pub channel: u32,
+    /// The frame's number.
+    pub seq: u64,
+    /// Where it lies.
+    pub source: PullSource,
+    /// Bytes.
+    pub length: u32,
+}
+
+/// What a peer did that no honest peer does. The session ends; the peer's reputation suffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Violation {
+    /// A frame of a channel that the peer may not open.
+    #[error("channel {channel} is not the peer's to open")]
+    ForeignChannel {
+        /// The channel.
+        channel: u32,
+    },
+    /// More channels than allowed.
+    #[error("more than {} channels", crate::wire::MAX_CHANNELS)]
+    TooManyChannels,
+    /// More data than credit.
+    #[error("channel {channel} exceeds its credit")]
+    CreditExceeded {
+        /// The channel.
+        channel: u32,
+    },
+    /// A frame number too far ahead.
+    #[error("channel {channel} runs too far ahead with frame {seq}")]
+    TooFarAhead {
+        /// The channel.
+        channel: u32,
+        /// The frame.
+        seq: u64,
+    },
+    /// An ack of a frame that was never sent.
+    #[error("channel {channel} acks a frame that was never sent")]
+    AckOfUnsent {
+        /// The channel.
+        channel: u32,
+    },
+    /// A data frame that cannot be where it is.
+    #[error("channel {channel} has a frame out of place")]
+    FrameOutOfPlace {
+        /// The channel.
+        channel: u32,
+    },
+    /// A message longer than the receiver said.
+    #[error("channel {channel} announces a message beyond the limit")]
+    MessageTooLong {
+        /// The channel.
+        channel: u32,
+    },
+    /// A path id that is not the peer's, or not known.
+    #[error("path {path} is not the peer's to name")]
+    ForeignPath {
+        /// The path.
+        path: PathId,
+    },
+    /// A control message that does not decode.
+    #[error("malformed control message")]
+    BadControl,
+}

@@ -1,0 +1,156 @@
+//! Whether paths are alive: the session's own judgement, on every kind of link.
+
+use super::settings::STANDBY_HEARTBEATS;
+use super::switching::Stage;
+use super::*;
+
+impl Machine {
+    /// When to call [`handle_timeout`](Self::handle_timeout), at the latest.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        if self.is_over {
+            return None;
+        }
+        let session = self.lost_at.map(|at| at + self.settings.time_to_live);
+        let switch = match self.switch {
+            Stage::Steady => None,
+            Stage::Preparing { since, .. } | Stage::Draining { since, .. } => {
+                Some(since + self.settings.switch_timeout)
+            }
+        };
+        // Acks need a path to go out on.
+        let acks = self.ack_at.filter(|_| self.active.is_some() && self.channels.has_due());
+        let paths = self.paths.iter().filter(|path| path.is_live());
+        let paths = paths.map(|path| self.path_timeout(path)).min();
+        [session, switch, acks, paths].into_iter().flatten().min()
+    }
+
+    fn path_timeout(&self, path: &Path) -> Time {
+        let heartbeat = match path.ping {
+            Some((_, asked)) => asked + self.settings.heartbeat_interval,
+            None => path.heard + self.heartbeat_pause(path),
+        };
+        // A suspected path is settled by the others' answers, not by time.
+        let may_suspect = path.in_flight > 0 && path.suspected.is_none() && self.has_alternative();
+        let suspicion = may_suspect.then(|| path.progress + path.patience());
+        let proof = (path.state == PathState::Validating)
+            .then(|| path.created + self.settings.switch_timeout);
+        [Some(heartbeat), suspicion, proof].into_iter().flatten().min().expect("one is there")
+    }
+
+    fn heartbeat_pause(&self, path: &Path) -> std::time::Duration {
+        match path.state {
+            PathState::Standby => self.settings.heartbeat_interval * STANDBY_HEARTBEATS,
+            _ => self.settings.heartbeat_interval,
+        }
+    }
+
+    /// Time has passed: at or after [`poll_timeout`](Self::poll_timeout), or at any time.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if self.is_over {
+            return;
+        }
+        if self.lost_at.is_some_and(|at| now >= at + self.settings.time_to_live) {
+            self.end(Closed::Expired);
+            return;
+        }
+        self.check_heartbeats(now);
+        self.check_switch(now);
+        self.suspect_silent(now);
+        self.check_suspects(now);
+    }
+
+    fn check_heartbeats(&mut self, now: Time) {
+        let interval = self.settings.heartbeat_interval;
+        for at in 0..self.paths.len() {
+            if self.is_over || !self.paths[at].is_live() {
+                continue;
+            }
+            let pause = self.heartbeat_pause(&self.paths[at]);
+            let proof = self.paths[at].created + self.settings.switch_timeout;
+            let path = &mut self.paths[at];
+            if path.state == PathState::Validating && now >= proof {
+                self.lose_path(now, at, PathCause::NotValidated);
+                continue;
+            }
+            match path.ping {
+                Some((_, asked)) if now >= asked + interval => {
+                    path.ping = None;
+                    // Anything heard meanwhile is a sign of life as good as an answer.
+                    path.missed = if path.heard > asked { 0 } else { path.missed + 1 };
+                    if path.missed >= self.settings.timeout_multiplier {
+                        self.lose_path(now, at, PathCause::HeartbeatLost);
+                    } else {
+                        path.ping(now);
+                    }
+                }
+                None if now >= path.heard + pause => path.ping(now),
+                _ => {}
+            }
+        }
+    }
+
+    fn check_switch(&mut self, now: Time) {
+        let limit = self.settings.switch_timeout;
+        match self.switch {
+            Stage::Preparing { to, since, .. } if now >= since + limit => {
+                self.switch = Stage::Steady;
+                let cause = SwitchFailure::TargetSilent;
+                self.events.push_back(Event::SwitchFailed { to, cause });
+            }
+            Stage::Draining { from, since } if now >= since + limit => {
+                if let Some(at) = self.paths.iter().position(|path| path.id == from) {
+                    self.lose_path(now, at, PathCause::Silent);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Paths whose acks make no progress are suspected: others are asked for a sign of life.
+    fn suspect_silent(&mut self, now: Time) {
+        if !self.has_alternative() {
+            return;
+        }
+        let mut ask = false;
+        for path in self.paths.iter_mut().filter(|path| path.is_live() && path.in_flight > 0) {
+            if path.suspected.is_none() && now >= path.progress + path.patience() {
+                path.suspected = Some(now);
+                ask = true;
+            }
+        }
+        if ask {
+            self.ask_all(now);
+        }
+    }
+
+    /// Whether there is more than one path to go by.
+    fn has_alternative(&self) -> bool {
+        self.paths.iter().filter(|path| path.is_validated()).count() > 1
+    }
+
+    fn ask_all(&mut self, now: Time) {
+        for path in self.paths.iter_mut().filter(|path| path.is_validated()) {
+            path.ping(now);
+        }
+    }
+
+    /// A suspected path is dead when another answered a ping that was sent after the suspicion: the peer
+    /// is there, only this path is not.
+    pub(super) fn check_suspects(&mut self, now: Time) {
+        for at in 0..self.paths.len() {
+            let (id, suspected) = (self.paths[at].id, self.paths[at].suspected);
+            let Some(suspected) = suspected.filter(|_| self.paths[at].is_live()) else { continue };
+            let is_answered = |path: &Path| {
+                path.id != id
+                    && path.is_validated()
+                    && path.answered.is_some_and(|(_, asked)| asked >= suspected)
+            };
+            if self.paths.iter().any(is_answered) {
+                self.lose_path(now, at, PathCause::Silent);
+                return;
+            }
+            // An answer to an older ping proves nothing: ask again.
+            self.ask_all(now);
+        }
+    }
+}

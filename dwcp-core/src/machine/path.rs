@@ -1,0 +1,206 @@
+//! One path of a session, as the machine sees it.
+
+use std::time::Duration;
+
+use super::settings::{FAILOVER_MIN, FAILOVER_RTTS};
+use super::{PathCause, Time};
+use crate::link::LinkFeatures;
+use crate::mem::{Payload, RegionId};
+use crate::wire::{Frame, PathId, PathKind, PullSource};
+
+/// What the driver tells of a new path.
+#[derive(Clone, Debug)]
+pub struct PathAttributes {
+    /// Its kind.
+    pub kind: PathKind,
+    /// What its link guarantees.
+    pub features: LinkFeatures,
+    /// The handshake that made it has already proven both ends (the first path, a resumption).
+    pub is_proven: bool,
+    /// Unpredictable bytes for the challenge.
+    pub challenge: [u8; 16],
+    /// Records the peer may send at first: receives posted. Ignored without `MESSAGE_BOUNDARIES`.
+    pub receives_posted: u64,
+    /// Our memory that the peer can read on this path: region, address of its start, remote key.
+    pub regions: Vec<(RegionId, u64, u64)>,
+    /// Among validated paths, the one with the highest preference takes over.
+    pub preference: u8,
+}
+
+/// Where a path is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathState {
+    /// The two ends have not yet proven it to each other.
+    Validating,
+    /// Ready to be switched to.
+    Standby,
+    /// New data goes here.
+    Active,
+    /// Switched away from; frames sent on it are not all acked.
+    Draining,
+    /// Down; something may still land from it.
+    Fencing(PathCause),
+}
+
+pub(super) struct Path {
+    pub(super) id: PathId,
+    pub(super) attributes: PathAttributes,
+    pub(super) state: PathState,
+    /// Epoch under which we last sent data here.
+    pub(super) epoch: u32,
+    /// Encoded frames that belong to this path and no other.
+    pub(super) outbox: Vec<u8>,
+    pub(super) created: Time,
+    pub(super) heard: Time,
+    pub(super) sent: Time,
+    /// The outstanding ping: token and when.
+    pub(super) ping: Option<(u64, Time)>,
+    next_token: u64,
+    /// Heartbeats without an answer.
+    pub(super) missed: u32,
+    /// When an answer to a ping last came, and when that ping was sent.
+    pub(super) answered: Option<(Time, Time)>,
+    pub(super) rtt: Option<Duration>,
+    ack_rtt: Option<Duration>,
+    /// Frames of ours on their way here, and when their ack last made progress.
+    pub(super) in_flight: usize,
+    pub(super) progress: Time,
+    /// Since when the path is suspected of being dead.
+    pub(super) suspected: Option<Time>,
+    /// Records we sent, and the limit the peer granted.
+    pub(super) records_sent: u64,
+    pub(super) records_limit: u64,
+    /// Receives we have granted in all.
+    records_granted: u64,
+    records_told: u64,
+    pub(super) challenge_answered: bool,
+}
+
+impl Path {
+    pub(super) fn new(now: Time, id: PathId, attributes: PathAttributes) -> Self {
+        let state = if attributes.is_proven { PathState::Standby } else { PathState::Validating };
+        let mut path = Self {
+            id,
+            state,
+            epoch: 0,
+            outbox: Vec::new(),
+            created: now,
+            heard: now,
+            sent: now,
+            ping: None,
+            next_token: 1,
+            missed: 0,
+            answered: None,
+            rtt: None,
+            ack_rtt: None,
+            in_flight: 0,
+            progress: now,
+            suspected: None,
+            records_sent: 0,
+            records_limit: 0,
+            records_granted: attributes.receives_posted,
+            records_told: attributes.receives_posted,
+            challenge_answered: attributes.is_proven,
+            attributes,
+        };
+        if path.has(LinkFeatures::MESSAGE_BOUNDARIES) {
+            // Both ends post as many at the start: the bootstrap said so.
+            path.records_limit = path.attributes.receives_posted;
+        }
+        if !path.attributes.is_proven {
+            let token = path.attributes.challenge;
+            path.push(&Frame::PathChallenge { token });
+        }
+        path
+    }
+
+    pub(super) fn has(&self, features: LinkFeatures) -> bool {
+        self.attributes.features.has(features)
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        !matches!(self.state, PathState::Fencing(_))
+    }
+
+    /// Whether it may carry data once it is active.
+    pub(super) fn is_validated(&self) -> bool {
+        self.is_live() && self.state != PathState::Validating
+    }
+
+    /// Queues a frame that must go out here.
+    pub(super) fn push(&mut self, frame: &Frame) {
+        // Only answers to the peer grow it beyond a few frames; a peer that asks faster than it reads gets
+        // no more answers.
+        const OUTBOX_BYTES_MAX: usize = 1_024;
+        if self.outbox.len() < OUTBOX_BYTES_MAX {
+            frame.encode(&mut self.outbox);
+        }
+    }
+
+    /// Asks for an answer, unless one is due.
+    pub(super) fn ping(&mut self, now: Time) {
+        if self.ping.is_none() {
+            let token = self.next_token;
+            self.next_token += 1;
+            self.ping = Some((token, now));
+            self.push(&Frame::Ping { token });
+        }
+    }
+
+    /// An answer to a ping.
+    pub(super) fn handle_pong(&mut self, now: Time, token: u64) {
+        if let Some((_, asked)) = self.ping.take_if(|(asked, _)| *asked == token) {
+            smooth(&mut self.rtt, now.since(asked));
+            self.answered = Some((now, asked));
+            self.missed = 0;
+        }
+    }
+
+    pub(super) fn sample_ack(&mut self, round_trip: Duration) {
+        smooth(&mut self.ack_rtt, round_trip);
+    }
+
+    /// Time without ack progress after which the path is suspected.
+    pub(super) fn patience(&self) -> Duration {
+        let round_trip = self.ack_rtt.max(self.rtt).unwrap_or_default();
+        FAILOVER_MIN.max(round_trip * FAILOVER_RTTS)
+    }
+
+    pub(super) fn round_trip(&self) -> Duration {
+        self.rtt.or(self.ack_rtt).unwrap_or(Duration::from_millis(1))
+    }
+
+    /// Whether a record with data may go, and one without.
+    pub(super) fn record_room(&self, reserve: u64) -> bool {
+        !self.has(LinkFeatures::MESSAGE_BOUNDARIES)
+            || self.records_sent + reserve < self.records_limit
+    }
+
+    /// Tells the peer of receives posted, a few at a time.
+    pub(super) fn grant_records(&mut self, count: u64) {
+        self.records_granted += count;
+        let worth_telling = (self.attributes.receives_posted / 4).max(1);
+        if self.records_granted >= self.records_told + worth_telling {
+            self.records_told = self.records_granted;
+            self.push(&Frame::PathCredit { records: self.records_granted });
+        }
+    }
+
+    /// Where the peer can read `payload`, if this path lets it.
+    pub(super) fn pull_source(&self, payload: &Payload) -> Option<PullSource> {
+        let Payload::Slot(slice) = payload else { return None };
+        let (region, offset) = slice.slot().position();
+        let regions = &self.attributes.regions;
+        let &(_, base, key) = regions.iter().find(|(id, _, _)| *id == region)?;
+        let address = base + offset + slice.start() as u64;
+        Some(PullSource { address, key, crc: crc32fast::hash(payload) })
+    }
+}
+
+/// Exponential smoothing with weight 1/8 (RFC 6298 section 2).
+fn smooth(average: &mut Option<Duration>, sample: Duration) {
+    *average = Some(match *average {
+        None => sample,
+        Some(old) => (old * 7 + sample) / 8,
+    });
+}

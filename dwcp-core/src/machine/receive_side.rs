@@ -1,0 +1,250 @@
+//! The receiving half of a channel: what has arrived, what is in order, what was granted.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::settings::{CHANNEL_WINDOW_MIN, MAX_FRAMES_AHEAD, frame_cost};
+use super::{Time, Violation};
+use crate::mem::Payload;
+use crate::wire::{Ack, DataFrame, DataKind, MAX_RANGES, Ranges};
+
+/// Frames of one channel from the first that the application has not taken.
+#[derive(Default)]
+pub(super) struct ReceiveSide {
+    /// Everything below is in order.
+    next_seq: u64,
+    /// Frames that arrived before their turn.
+    early: BTreeMap<u64, DataFrame>,
+    /// Frames that are being pulled: they count as missing.
+    pulling: BTreeMap<u64, DataFrame>,
+    /// Frames in order, not yet taken.
+    ready: VecDeque<DataFrame>,
+    /// Credit cost of the distinct frames received, of those taken, and the limit granted; absolute.
+    received: u64,
+    consumed: u64,
+    granted: u64,
+    /// Present size of the window.
+    window: u64,
+    granted_at: Time,
+    must_tell: bool,
+    /// Bytes the message being received still lacks.
+    message_left: u64,
+    /// The Fin has been taken in.
+    pub(super) is_finished: bool,
+    /// Bytes received since the last ack.
+    pub(super) unacked_bytes: u64,
+}
+
+/// What arriving data did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Arrival {
+    /// It had arrived before.
+    pub(super) is_duplicate: bool,
+    /// Frames are ready that were not.
+    pub(super) is_readable: bool,
+}
+
+impl ReceiveSide {
+    pub(super) fn new() -> Self {
+        let window = CHANNEL_WINDOW_MIN;
+        Self { next_seq: 1, granted: window, window, ..Self::default() }
+    }
+
+    pub(super) fn has(&self, seq: u64) -> bool {
+        seq < self.next_seq || self.early.contains_key(&seq)
+    }
+
+    /// Takes a frame in whose payload is there.
+    pub(super) fn arrive(&mut self, frame: DataFrame, limit: u64) -> Result<Arrival, Violation> {
+        let (channel, seq) = (frame.channel, frame.seq);
+        if self.has(seq) {
+            return Ok(Arrival { is_duplicate: true, is_readable: false });
+        }
+        self.admit(&frame)?;
+        self.pulling.remove(&seq);
+        self.unacked_bytes += u64::from(frame.length) + 1;
+        if seq != self.next_seq {
+            self.early.insert(seq, frame);
+            return Ok(Arrival::default());
+        }
+        self.accept(frame, limit)?;
+        while let Some(early) = self.early.first_entry() {
+            if *early.key() != self.next_seq {
+                break;
+            }
+            let early = early.remove();
+            self.accept(early, limit)?;
+        }
+        debug_assert!(self.early.keys().all(|&early| early > self.next_seq), "{channel}");
+        Ok(Arrival { is_duplicate: false, is_readable: true })
+    }
+
+    /// Notes a frame whose payload has to be pulled. Returns whether to start a pull.
+    pub(super) fn arrive_unpulled(&mut self, frame: DataFrame) -> Result<bool, Violation> {
+        if self.has(frame.seq) || self.pulling.contains_key(&frame.seq) {
+            return Ok(false);
+        }
+        self.admit(&frame)?;
+        self.pulling.insert(frame.seq, frame);
+        Ok(true)
+    }
+
+    /// A frame whose pull ended: with its payload, or without, then it stays missing. `None`: it came
+    /// otherwise meanwhile.
+    pub(super) fn end_pull(
+        &mut self,
+        seq: u64,
+        payload: Option<Payload>,
+        limit: u64,
+    ) -> Option<Result<Arrival, Violation>> {
+        let frame = self.pulling.get(&seq)?;
+        let payload = payload?;
+        let frame = DataFrame { payload, pull: None, ..frame.clone() };
+        Some(self.arrive(frame, limit))
+    }
+
+    /// The pull of a frame will not end: a later announcement starts another.
+    pub(super) fn forget_pull(&mut self, seq: u64) {
+        if let Some(frame) = self.pulling.remove(&seq) {
+            self.received -= cost(&frame);
+        }
+    }
+
+    /// Checks a new frame against the limits and counts its cost, once.
+    fn admit(&mut self, frame: &DataFrame) -> Result<(), Violation> {
+        let (channel, seq) = (frame.channel, frame.seq);
+        if self.is_finished {
+            return Err(Violation::FrameOutOfPlace { channel });
+        }
+        if seq - self.next_seq > MAX_FRAMES_AHEAD {
+            return Err(Violation::TooFarAhead { channel, seq });
+        }
+        if self.pulling.contains_key(&seq) {
+            return Ok(()); // counted when it was announced
+        }
+        self.received += cost(frame);
+        if self.received > self.granted {
+            return Err(Violation::CreditExceeded { channel });
+        }
+        Ok(())
+    }
+
+    /// Appends the next frame in order after checking that it fits the ones before.
+    fn accept(&mut self, frame: DataFrame, limit: u64) -> Result<(), Violation> {
+        let channel = frame.channel;
+        let length = u64::from(frame.length);
+        let is_in_place = match frame.kind {
+            DataKind::First { total } => {
+                if total > limit {
+                    return Err(Violation::MessageTooLong { channel });
+                }
+                let starts = self.message_left == 0 && length <= total;
+                self.message_left = total.saturating_sub(length);
+                starts
+            }
+            DataKind::Next => {
+                let continues = 0 < length && length <= self.message_left;
+                self.message_left = self.message_left.saturating_sub(length);
+                continues
+            }
+            DataKind::Batch | DataKind::Fin => self.message_left == 0,
+            DataKind::Open => self.next_seq == 1,
+            DataKind::Control => channel == 0,
+        };
+        let is_opening = matches!(frame.kind, DataKind::Open | DataKind::Control);
+        if !is_in_place || (self.next_seq == 1 && !is_opening) {
+            return Err(Violation::FrameOutOfPlace { channel });
+        }
+        self.next_seq += 1;
+        self.is_finished |= frame.kind == DataKind::Fin;
+        self.ready.push_back(frame);
+        Ok(())
+    }
+
+    /// The next frame in order, and whether its window is free again.
+    pub(super) fn take(&mut self) -> Option<DataFrame> {
+        let frame = self.ready.pop_front()?;
+        let cost = cost(&frame);
+        #[cfg(feature = "sim")]
+        if crate::sim::bug(crate::sim::Bug::CreditLeak) && frame.seq % 16 == 5 {
+            return Some(frame); // planted: this frame's credit is lost
+        }
+        self.consumed += cost;
+        Some(frame)
+    }
+
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Whether the next frame in order is a Fin: nothing will follow.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.is_finished && self.ready.iter().all(|frame| frame.kind == DataKind::Fin)
+    }
+
+    /// A new limit worth telling, if there is one; the window grows (up to `spare` more) when it is used up
+    /// within `round_trip_ns`.
+    pub(super) fn grant(&mut self, now: Time, round_trip_ns: u64, spare: &mut u64) -> Option<u64> {
+        if !self.wants_grant() {
+            return None;
+        }
+        if now.since(self.granted_at).as_nanos() as u64 <= 2 * round_trip_ns.max(1_000_000) {
+            let more = self.window.min(*spare);
+            self.window += more;
+            *spare -= more;
+        }
+        let limit = self.consumed + self.window;
+        if limit <= self.granted {
+            let again = std::mem::take(&mut self.must_tell) && self.granted > CHANNEL_WINDOW_MIN;
+            return again.then_some(self.granted);
+        }
+        self.must_tell = false;
+        self.granted = limit;
+        self.granted_at = now;
+        Some(limit)
+    }
+
+    /// Whether [`grant`](Self::grant) has something to tell.
+    pub(super) fn wants_grant(&self) -> bool {
+        let left = self.granted - self.received.min(self.granted);
+        let next = self.consumed + self.window;
+        self.must_tell || next >= self.granted + self.window / 2 || left <= self.window / 4
+    }
+
+    /// The peer may not have heard of the limit: tell it again.
+    pub(super) fn forget_grant(&mut self) {
+        self.must_tell = true;
+    }
+
+    /// Bytes beyond the minimum that this window holds of the session's budget.
+    pub(super) fn extra_window(&self) -> u64 {
+        self.window - CHANNEL_WINDOW_MIN
+    }
+
+    /// The ack that tells what is here.
+    pub(super) fn ack(&self, channel: u32) -> Ack {
+        let mut ranges: Vec<(u64, u64)> = Vec::new();
+        for &seq in self.early.keys() {
+            let count = ranges.len();
+            match ranges.last_mut() {
+                Some((_, end)) if *end == seq => *end += 1,
+                _ if count == MAX_RANGES => break,
+                _ => ranges.push((seq, seq + 1)),
+            }
+        }
+        Ack { channel, cumulative: self.next_seq - 1, ranges: Ranges(ranges) }
+    }
+
+    /// Whether frames are missing before one that is there.
+    pub(super) fn has_gap(&self) -> bool {
+        !self.early.is_empty()
+    }
+}
+
+fn cost(frame: &DataFrame) -> u64 {
+    match frame.kind {
+        DataKind::Batch | DataKind::First { .. } | DataKind::Next => {
+            frame_cost(u64::from(frame.length))
+        }
+        DataKind::Open | DataKind::Fin | DataKind::Control => 0,
+    }
+}

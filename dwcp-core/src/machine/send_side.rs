@@ -1,0 +1,363 @@
+//! The sending half of a channel: what was committed and is not yet acked.
+
+use std::collections::VecDeque;
+
+use super::settings::{BATCH_MESSAGE_BYTES_MAX, frame_cost};
+use super::{SendError, Time};
+use crate::mem::{Payload, Pool, SlotMut};
+use crate::wire::{Ack, DataKind, FRAME_BYTES, MAX_FRAME_BYTES, PathId};
+
+/// Committed frames of one channel, in order, from the first un-acked one.
+#[derive(Default)]
+pub(super) struct SendSide {
+    frames: VecDeque<Sent>,
+    /// Seq of `frames[0]`.
+    first_seq: u64,
+    /// One past the highest seq that was ever put on its way.
+    sent_end: u64,
+    /// No frame before this index of `frames` waits to be sent.
+    cursor: usize,
+    batch: Option<Batch>,
+    large: Option<Large>,
+    /// Credit cost of everything committed, absolute.
+    committed: u64,
+    /// Absolute limit the peer granted.
+    limit: u64,
+    /// Un-acked frames and the batch being filled.
+    unacked: usize,
+    /// Messages committed, and those before the first un-acked frame.
+    messages: u64,
+    messages_acked: u64,
+    pub(super) finished: bool,
+    /// A `send` was refused for want of credit: tell when there is some.
+    pub(super) wants_writable: bool,
+}
+
+/// One frame kept until it is acked.
+pub(super) struct Sent {
+    pub(super) kind: DataKind,
+    pub(super) payload: Payload,
+    /// Messages that end in this frame.
+    messages: u32,
+    pub(super) state: SentState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SentState {
+    /// Waits for its (next) transmission.
+    Queued {
+        /// A pull of it failed: send it in a record.
+        no_pull: bool,
+    },
+    /// On its way.
+    InFlight { path: PathId, at: Time, pulled: bool },
+    /// In the peer's receive window.
+    Acked,
+}
+
+/// Small messages being gathered, each behind its length.
+struct Batch {
+    slot: SlotMut,
+    messages: u32,
+}
+
+/// A message that is being cut into fragments as credit allows.
+struct Large {
+    payload: Payload,
+    offset: usize,
+}
+
+/// What acks did to a channel.
+#[derive(Default)]
+pub(super) struct Acked {
+    /// Sending time of the newest frame acked for the first time.
+    pub(super) newest: Option<Time>,
+    /// Frames acked for the first time.
+    pub(super) frames: u32,
+}
+
+impl SendSide {
+    pub(super) fn new(limit: u64) -> Self {
+        Self { first_seq: 1, sent_end: 1, limit, ..Self::default() }
+    }
+
+    /// Commits one message; see [`Machine::send`](super::Machine::send).
+    pub(super) fn send(&mut self, payload: &Payload, pool: &Pool) -> Result<(), SendError> {
+        if self.finished {
+            return Err(SendError::Closed);
+        }
+        if self.large.is_some() {
+            self.wants_writable = true;
+            return Err(SendError::Window);
+        }
+        if payload.len() <= BATCH_MESSAGE_BYTES_MAX {
+            return self.send_small(payload, pool);
+        }
+        self.close_batch();
+        if !self.has_credit(frame_cost(payload.len().min(FRAME_BYTES) as u64)) {
+            return Err(self.refuse());
+        }
+        self.messages += 1;
+        self.large = Some(Large { payload: payload.clone(), offset: 0 });
+        self.cut_large();
+        Ok(())
+    }
+
+    fn send_small(&mut self, message: &[u8], pool: &Pool) -> Result<(), SendError> {
+        let bytes = length_bytes(message.len()) + message.len();
+        let fits =
+            |batch: &Batch| batch.slot.room() >= bytes && batch.slot.len() + bytes <= FRAME_BYTES;
+        if self.batch.as_ref().is_some_and(|batch| !fits(batch)) {
+            self.close_batch();
+        }
+        let before = self.batch.as_ref().map_or(0, |batch| frame_cost(batch.slot.len() as u64));
+        let after =
+            frame_cost(self.batch.as_ref().map_or(0, |b| b.slot.len()) as u64 + bytes as u64);
+        if !self.has_credit(after - before) {
+            return Err(self.refuse());
+        }
+        if self.batch.is_none() {
+            // A lone message gets a small slot; under load the next ones gather in a large one.
+            let capacity = if self.frames.len() < 2 { bytes } else { FRAME_BYTES };
+            let slot = pool.take(capacity).ok_or(SendError::Pool)?;
+            self.batch = Some(Batch { slot, messages: 0 });
+            self.unacked += 1;
+        }
+        let batch = self.batch.as_mut().expect("made above");
+        push_length(&mut batch.slot, message.len());
+        batch.slot.extend(message);
+        batch.messages += 1;
+        self.messages += 1;
+        self.committed += after - before;
+        Ok(())
+    }
+
+    /// Appends a frame without credit: Open, Fin, Control.
+    pub(super) fn push_free(&mut self, kind: DataKind, payload: Payload) {
+        self.close_batch();
+        self.unacked += 1;
+        self.push(kind, payload, 0);
+    }
+
+    pub(super) fn finish(&mut self) {
+        if !std::mem::replace(&mut self.finished, true) && self.large.is_none() {
+            self.push_free(DataKind::Fin, Payload::default());
+        }
+    }
+
+    fn has_credit(&self, cost: u64) -> bool {
+        self.committed + cost <= self.limit
+    }
+
+    fn refuse(&mut self) -> SendError {
+        self.wants_writable = true;
+        SendError::Window
+    }
+
+    fn push(&mut self, kind: DataKind, payload: Payload, messages: u32) {
+        let state = SentState::Queued { no_pull: false };
+        self.frames.push_back(Sent { kind, payload, messages, state });
+    }
+
+    fn close_batch(&mut self) {
+        if let Some(Batch { slot, messages }) = self.batch.take() {
+            self.push(DataKind::Batch, Payload::Slot(slot.freeze().into()), messages);
+        }
+    }
+
+    /// Cuts fragments of the large message for which there is credit.
+    fn cut_large(&mut self) {
+        while let Some(large) = &mut self.large {
+            // A slot lies in memory a device may know: larger pieces are worth pulling.
+            let piece = match large.payload {
+                Payload::Slot(_) => MAX_FRAME_BYTES,
+                Payload::Bytes(_) => FRAME_BYTES,
+            };
+            let bytes = (large.payload.len() - large.offset).min(piece);
+            let cost = frame_cost(bytes as u64);
+            if self.committed + cost > self.limit {
+                return;
+            }
+            let total = large.payload.len();
+            let kind = match large.offset {
+                0 => DataKind::First { total: total as u64 },
+                _ => DataKind::Next,
+            };
+            let payload = large.payload.slice(large.offset, bytes);
+            large.offset += bytes;
+            let is_last = large.offset == total;
+            if is_last {
+                self.large = None;
+            }
+            self.committed += cost;
+            self.unacked += 1;
+            self.push(kind, payload, u32::from(is_last));
+        }
+        if self.finished {
+            self.push_free(DataKind::Fin, Payload::default());
+        }
+    }
+
+    /// The peer's new limit. Returns whether more can be sent or committed now.
+    pub(super) fn handle_credit(&mut self, limit: u64) -> bool {
+        let grew = limit > self.limit;
+        self.limit = self.limit.max(limit);
+        if grew && self.large.is_some() {
+            self.cut_large();
+        }
+        grew
+    }
+
+    /// Whether a frame waits to be sent.
+    pub(super) fn has_queued(&mut self) -> bool {
+        if self.batch.is_some() {
+            return true;
+        }
+        while let Some(sent) = self.frames.get(self.cursor) {
+            if matches!(sent.state, SentState::Queued { .. }) {
+                return true;
+            }
+            self.cursor += 1;
+        }
+        false
+    }
+
+    /// The next frame to send, by number.
+    pub(super) fn next_queued(&mut self) -> Option<(u64, &mut Sent)> {
+        if !self.has_queued() {
+            return None;
+        }
+        if self.cursor == self.frames.len() {
+            self.close_batch();
+        }
+        let seq = self.first_seq + self.cursor as u64;
+        Some((seq, &mut self.frames[self.cursor]))
+    }
+
+    pub(super) fn get(&mut self, seq: u64) -> Option<&mut Sent> {
+        let index = seq.checked_sub(self.first_seq)?;
+        self.frames.get_mut(usize::try_from(index).ok()?)
+    }
+
+    /// Frame `seq` was put on its way.
+    pub(super) fn mark_sent(&mut self, seq: u64, state: SentState) {
+        self.get(seq).expect("the frame is kept").state = state;
+        self.sent_end = self.sent_end.max(seq + 1);
+    }
+
+    /// Puts frame `seq` back in the queue.
+    pub(super) fn requeue(&mut self, seq: u64, no_pull: bool) {
+        if let Some(sent) = self.get(seq)
+            && matches!(sent.state, SentState::InFlight { .. })
+        {
+            sent.state = SentState::Queued { no_pull };
+            self.cursor = self.cursor.min((seq - self.first_seq) as usize);
+        }
+    }
+
+    /// Frames on their way over `path`.
+    pub(super) fn in_flight_on(&self, path: PathId) -> impl Iterator<Item = (u64, bool)> {
+        let numbered = (self.first_seq..).zip(&self.frames);
+        numbered.filter_map(move |(seq, sent)| match sent.state {
+            SentState::InFlight { path: on, pulled, .. } if on == path => Some((seq, pulled)),
+            _ => None,
+        })
+    }
+
+    /// Applies an ack. `None`: it acks what was never sent. `done` gets every frame acked for the first time.
+    pub(super) fn handle_ack(
+        &mut self,
+        ack: &Ack,
+        mut done: impl FnMut(SentState),
+    ) -> Option<Acked> {
+        let everything = ack.cumulative == u64::MAX;
+        let last = self.first_seq + self.frames.len() as u64 - 1;
+        let cumulative = if everything { last } else { ack.cumulative };
+        let highest = ack.ranges.0.last().map_or(cumulative, |&(_, end)| end - 1);
+        if !everything && highest >= self.sent_end {
+            return None;
+        }
+        let mut acked = Acked::default();
+        let ranges = ack.ranges.0.iter().filter(|_| !everything).copied();
+        for (start, end) in std::iter::once((self.first_seq, cumulative + 1)).chain(ranges) {
+            for seq in start.max(self.first_seq)..end {
+                let sent = &mut self.frames[(seq - self.first_seq) as usize];
+                let state = std::mem::replace(&mut sent.state, SentState::Acked);
+                match state {
+                    SentState::Acked => continue,
+                    SentState::InFlight { at, .. } => acked.newest = acked.newest.max(Some(at)),
+                    // Acked by way of a path that died before: no sample of a round trip.
+                    SentState::Queued { .. } => {}
+                }
+                acked.frames += 1;
+                self.unacked -= 1;
+                sent.payload = Payload::default();
+                done(state);
+            }
+        }
+        while self.frames.front().is_some_and(|sent| sent.state == SentState::Acked) {
+            let sent = self.frames.pop_front().expect("looked at");
+            self.messages_acked += u64::from(sent.messages);
+            self.first_seq += 1;
+            self.cursor = self.cursor.saturating_sub(1);
+        }
+        Some(acked)
+    }
+
+    pub(super) fn is_all_acked(&self) -> bool {
+        self.unacked == 0 && self.large.is_none()
+    }
+
+    /// Committed messages, and how many of them are known to have arrived.
+    pub(super) fn messages(&self) -> (u64, u64) {
+        (self.messages, self.messages_acked)
+    }
+
+    /// Committed credit cost that is not acked is at most the window; for assertions and status.
+    pub(super) fn committed(&self) -> (u64, u64) {
+        (self.committed, self.limit)
+    }
+
+    /// Whether a message of this size would be taken now.
+    pub(super) fn is_writable(&self) -> bool {
+        self.large.is_none() && self.committed < self.limit
+    }
+
+    /// Frames on their way or waiting.
+    pub(super) fn frames(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Forgets everything un-acked.
+    pub(super) fn abandon(&mut self) -> VecDeque<Sent> {
+        self.batch = None;
+        self.large = None;
+        self.finished = true;
+        self.unacked = 0;
+        self.cursor = 0;
+        let frames = std::mem::take(&mut self.frames);
+        self.first_seq += frames.len() as u64;
+        frames
+    }
+}
+
+/// Bytes of the LEB128 encoding of `length`.
+fn length_bytes(length: usize) -> usize {
+    match length {
+        0..0x80 => 1,
+        0x80..0x4000 => 2,
+        _ => 3,
+    }
+}
+
+/// LEB128, at most three bytes: a batched message is short.
+fn push_length(slot: &mut SlotMut, length: usize) {
+    debug_assert!(length <= BATCH_MESSAGE_BYTES_MAX);
+    if length < 0x80 {
+        slot.extend(&[length as u8]);
+    } else if length < 0x4000 {
+        slot.extend(&[length as u8 | 0x80, (length >> 7) as u8]);
+    } else {
+        slot.extend(&[length as u8 | 0x80, (length >> 7) as u8 | 0x80, (length >> 14) as u8]);
+    }
+}

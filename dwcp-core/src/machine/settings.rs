@@ -1,0 +1,117 @@
+//! What a session is set up with. Every limit has a name here.
+
+use std::time::Duration;
+
+use crate::mem::Pool;
+
+/// Which end of the session this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Dialled: decides on switches, opens even paths and channels.
+    Dialer,
+    /// Was dialled: opens odd ones.
+    Acceptor,
+}
+
+impl Role {
+    /// Whether a channel or path of this id is this end's to open.
+    pub(crate) fn owns(self, id: u32) -> bool {
+        (id % 2 == 0) == (self == Self::Dialer)
+    }
+}
+
+/// The urgency of a channel's frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// Goes before `Bulk`.
+    #[default]
+    Interactive,
+    /// Fills what is left.
+    Bulk,
+}
+
+impl Priority {
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Interactive => 0,
+            Self::Bulk => 1,
+        }
+    }
+
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
+        [Self::Interactive, Self::Bulk].get(usize::from(code)).copied()
+    }
+}
+
+/// Settings of a session's machine.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which end this is.
+    pub role: Role,
+    /// Memory for frames.
+    pub pool: Pool,
+    /// How long a session outlives its last path.
+    pub time_to_live: Duration,
+    /// Receive window that channels may grow into together, beyond [`CHANNEL_WINDOW_MIN`] each, bytes.
+    pub window_bytes: u64,
+    /// The largest message the application receives whole, bytes.
+    pub max_message_bytes: u64,
+    /// The largest message the peer receives whole, bytes.
+    pub peer_max_message_bytes: u64,
+    /// Pause after which a quiet path is probed.
+    pub heartbeat_interval: Duration,
+    /// Unanswered heartbeats after which a path counts as dead.
+    pub timeout_multiplier: u32,
+    /// How long a switch may prepare or drain.
+    pub switch_timeout: Duration,
+    /// Payloads of at least this many bytes are offered for pulling, where the path can.
+    pub pull_bytes_min: usize,
+}
+
+impl Settings {
+    /// The defaults for `role`, with memory from `pool`.
+    pub fn new(role: Role, pool: Pool) -> Self {
+        Self {
+            role,
+            pool,
+            time_to_live: Duration::from_secs(60),
+            window_bytes: 16 << 20,
+            max_message_bytes: 64 << 20,
+            peer_max_message_bytes: 64 << 20,
+            heartbeat_interval: Duration::from_secs(1),
+            timeout_multiplier: 5,
+            switch_timeout: Duration::from_secs(10),
+            pull_bytes_min: 32 << 10,
+        }
+    }
+}
+
+/// Credit a channel is born with and never falls below, bytes. Part of the wire format.
+pub const CHANNEL_WINDOW_MIN: u64 = 64 << 10;
+/// The least credit one frame costs, bytes: bounds the memory that tiny frames pin.
+pub const FRAME_COST_MIN: u64 = 1 << 10;
+/// Frames a channel may be ahead of the first one that is missing.
+pub const MAX_FRAMES_AHEAD: u64 = 16_384;
+/// Messages up to this size are gathered in batches; larger ones are sent from where they lie, bytes.
+pub const BATCH_MESSAGE_BYTES_MAX: usize = 8 << 10;
+/// Frames of channel 0 in flight at once.
+pub(crate) const CONTROL_FRAMES_MAX: usize = 256;
+/// Bytes one call of `poll_transmit` gathers.
+pub const TRANSMIT_BYTES: usize = 256 << 10;
+/// Records that only frames other than data may use, of the receives the peer has posted.
+pub(crate) const RECORD_RESERVE: u64 = 8;
+/// An ack waits at most this long for company.
+pub(crate) const ACK_DELAY: Duration = Duration::from_millis(2);
+/// An ack goes at once when this many bytes wait for it.
+pub(crate) const ACK_BYTES: u64 = 128 << 10;
+/// The least time without ack progress before the path is suspected.
+pub(crate) const FAILOVER_MIN: Duration = Duration::from_millis(20);
+/// Ack round trips without progress before the path is suspected.
+pub(crate) const FAILOVER_RTTS: u32 = 4;
+/// A standby path is probed this many heartbeats apart.
+pub(crate) const STANDBY_HEARTBEATS: u32 = 5;
+
+/// What a frame of `payload_bytes` costs in credit.
+pub(crate) fn frame_cost(payload_bytes: u64) -> u64 {
+    payload_bytes.max(FRAME_COST_MIN)
+}

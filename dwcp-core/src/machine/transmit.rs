@@ -1,0 +1,277 @@
+//! What to send now.
+
+use std::ops::Range;
+
+use super::send_side::SentState;
+use super::settings::{CONTROL_FRAMES_MAX, RECORD_RESERVE, TRANSMIT_BYTES};
+use super::{Machine, PathState, Time};
+use crate::link::LinkFeatures;
+use crate::wire::{DataFrame, Frame, MAX_FRAMES_BYTES, PathId};
+
+/// Records to be sealed and sent, in order. Keep one and reuse its memory.
+#[derive(Default)]
+pub struct TxBatch {
+    records: Vec<TxRecord>,
+    frames: Vec<u8>,
+    data: Vec<DataFrame>,
+    bytes: usize,
+    /// Of the record being built.
+    section_bytes: usize,
+    has_body: bool,
+}
+
+/// One record: encoded frames first, then data.
+#[derive(Clone, Debug)]
+pub struct TxRecord {
+    /// The epoch of its header.
+    pub epoch: u32,
+    frames: Range<usize>,
+    data: Range<usize>,
+}
+
+/// Payloads up to this size share a record; larger ones get one of their own.
+const INLINE_BYTES_MAX: usize = 1_024;
+/// A data frame's fields in the frame section, at most, and the section's own length.
+const DATA_FIELD_BYTES: usize = 64;
+/// Room that acks and the like may take in a record, so that a data frame still fits.
+const SECTION_BYTES_MAX: usize = MAX_FRAMES_BYTES - 512;
+
+impl TxBatch {
+    /// Empties the batch; payloads are let go of.
+    pub fn clear(&mut self) {
+        self.records.clear();
+        self.frames.clear();
+        self.data.clear();
+        (self.bytes, self.section_bytes, self.has_body) = (0, 0, false);
+    }
+
+    /// The records, in the order they must be sent.
+    pub fn records(&self) -> &[TxRecord] {
+        &self.records
+    }
+
+    /// The encoded frames of a record.
+    pub fn frames(&self, record: &TxRecord) -> &[u8] {
+        &self.frames[record.frames.clone()]
+    }
+
+    /// The data frames of a record.
+    pub fn data(&self, record: &TxRecord) -> &[DataFrame] {
+        &self.data[record.data.clone()]
+    }
+
+    /// Payload and frame bytes in the batch.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether nothing is to be sent.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    fn begin(&mut self, epoch: u32) {
+        let (frames, data) = (self.frames.len(), self.data.len());
+        self.records.push(TxRecord { epoch, frames: frames..frames, data: data..data });
+        (self.section_bytes, self.has_body) = (0, false);
+    }
+
+    /// Drops the record just begun if nothing went in.
+    fn end(&mut self) {
+        if self.records.last().is_some_and(|last| last.frames.is_empty() && last.data.is_empty()) {
+            self.records.pop();
+        }
+    }
+
+    fn put_frames(&mut self, frames: &[u8]) -> bool {
+        if self.section_bytes + frames.len() > SECTION_BYTES_MAX {
+            return false;
+        }
+        self.frames.extend_from_slice(frames);
+        self.section_bytes += frames.len();
+        self.bytes += frames.len();
+        self.records.last_mut().expect("a record was begun").frames.end = self.frames.len();
+        true
+    }
+
+    fn put_frame(&mut self, frame: &Frame) -> bool {
+        let at = self.frames.len();
+        frame.encode(&mut self.frames);
+        let bytes = self.frames.len() - at;
+        if self.section_bytes + bytes > SECTION_BYTES_MAX {
+            self.frames.truncate(at);
+            return false;
+        }
+        self.section_bytes += bytes;
+        self.bytes += bytes;
+        self.records.last_mut().expect("a record was begun").frames.end = self.frames.len();
+        true
+    }
+
+    /// Whether a data frame with `payload_bytes` in the record fits the one being built.
+    fn has_room(&self, payload_bytes: usize) -> bool {
+        let inline = if self.has_body { payload_bytes } else { 0 };
+        let fits = self.section_bytes + DATA_FIELD_BYTES + inline <= MAX_FRAMES_BYTES;
+        fits && (!self.has_body || payload_bytes <= INLINE_BYTES_MAX)
+    }
+
+    fn put_data(&mut self, frame: DataFrame) {
+        let payload = if frame.pull.is_some() { 0 } else { frame.payload.len() };
+        debug_assert!(self.has_room(payload));
+        self.section_bytes += DATA_FIELD_BYTES + if self.has_body { payload } else { 0 };
+        self.has_body |= frame.pull.is_none();
+        self.bytes += DATA_FIELD_BYTES + payload;
+        self.data.push(frame);
+        self.records.last_mut().expect("a record was begun").data.end = self.data.len();
+    }
+}
+
+impl Machine {
+    /// Fills `batch` with what `path` should send now, about [`TRANSMIT_BYTES`] at most. Returns whether
+    /// there is anything. Call it again when the batch is on its way.
+    pub fn poll_transmit(&mut self, now: Time, path: PathId, batch: &mut TxBatch) -> bool {
+        batch.clear();
+        let Some(at) = self.paths.iter().position(|other| other.id == path && other.is_live())
+        else {
+            return false;
+        };
+        let is_active = self.active == Some(path) && self.paths[at].state == PathState::Active;
+        self.begin_record(at, batch);
+        if !self.paths[at].record_room(0) {
+            batch.clear();
+            return false;
+        }
+        let outbox = std::mem::take(&mut self.paths[at].outbox);
+        let fits = batch.put_frames(&outbox);
+        debug_assert!(fits, "an outbox fits an empty record");
+        self.paths[at].outbox = outbox;
+        self.paths[at].outbox.clear();
+        if is_active {
+            self.transmit_state(now, at, batch);
+            self.transmit_data(now, at, batch);
+        }
+        batch.end();
+        if batch.is_empty() {
+            return false;
+        }
+        let path = &mut self.paths[at];
+        path.records_sent += batch.records.len() as u64;
+        path.sent = now;
+        true
+    }
+
+    /// Whether `path` has something to send now: [`poll_transmit`](Self::poll_transmit) without doing it.
+    pub fn wants_transmit(&self, now: Time, path: PathId) -> bool {
+        let Some(room) = self.path(path).filter(|path| path.is_live()) else { return false };
+        let state_due = self.ack_at.is_some_and(|at| at <= now) || self.channels.has_urgent();
+        !room.outbox.is_empty()
+            || (self.active == Some(path)
+                && (state_due || (!self.holds_data() && self.channels.has_sendable())))
+    }
+
+    fn begin_record(&mut self, at: usize, batch: &mut TxBatch) {
+        batch.begin(self.paths[at].epoch);
+    }
+
+    /// Acks, credit, confirmations.
+    fn transmit_state(&mut self, now: Time, at: usize, batch: &mut TxBatch) {
+        if !self.channels.has_due() {
+            return;
+        }
+        let has_company = !batch.frames.is_empty()
+            || (!self.holds_data()
+                && (self.channels.has_sendable() || self.channels.control_mut().has_queued()));
+        let with_acks = has_company || self.ack_at.is_some_and(|at| at <= now);
+        if !with_acks && !self.channels.has_urgent() {
+            return;
+        }
+        let round_trip = self.paths[at].round_trip().as_nanos() as u64;
+        loop {
+            while let Some(id) = self.channels.closed_acks.pop() {
+                if !batch.put_frame(&closed_ack(id)) {
+                    self.channels.closed_acks.push(id);
+                    break;
+                }
+            }
+            let is_told = self.channels.tell_due(now, round_trip, |frame| batch.put_frame(frame));
+            if is_told && self.channels.closed_acks.is_empty() {
+                self.ack_at = None;
+                return;
+            }
+            let records = self.paths[at].records_sent + batch.records.len() as u64;
+            let posted = self.paths[at].has(LinkFeatures::MESSAGE_BOUNDARIES);
+            if posted && records + 1 >= self.paths[at].records_limit {
+                return;
+            }
+            self.begin_record(at, batch);
+        }
+    }
+
+    /// Control messages, then channels by priority, in turn.
+    fn transmit_data(&mut self, now: Time, at: usize, batch: &mut TxBatch) {
+        if self.holds_data() {
+            return;
+        }
+        while self.channels.control_mut().frames() <= CONTROL_FRAMES_MAX
+            && self.channels.control_mut().has_queued()
+            && batch.bytes < TRANSMIT_BYTES
+        {
+            if !self.transmit_frame(now, at, 0, batch) {
+                return;
+            }
+        }
+        for priority in 0..self.channels.sendable.len() {
+            while batch.bytes < TRANSMIT_BYTES {
+                let Some(index) = self.channels.next_sendable(priority) else { break };
+                let is_sent = self.transmit_frame(now, at, index, batch);
+                self.channels.schedule(index);
+                if !is_sent {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Puts the next frame of a channel into the batch. False: the path takes no more records.
+    fn transmit_frame(&mut self, now: Time, at: usize, index: u32, batch: &mut TxBatch) -> bool {
+        let path = &mut self.paths[at];
+        let channel = self.channels.at_mut(index).expect("a scheduled channel is there");
+        let id = channel.id;
+        let (seq, sent) = channel.send.next_queued().expect("the channel has a frame queued");
+        let SentState::Queued { no_pull } = sent.state else { unreachable!("it is queued") };
+        let may_pull = !no_pull
+            && path.has(LinkFeatures::PULL)
+            && sent.payload.len() >= self.settings.pull_bytes_min;
+        let pull = if may_pull { path.pull_source(&sent.payload) } else { None };
+        let payload_bytes = if pull.is_some() { 0 } else { sent.payload.len() };
+        if !batch.has_room(payload_bytes) {
+            batch.begin(path.epoch);
+        }
+        // The record being built counts already.
+        let ahead = batch.records.len() as u64 - 1;
+        if !path.record_room(RECORD_RESERVE + ahead) {
+            batch.end();
+            return false;
+        }
+        let length = sent.payload.len() as u32;
+        let payload = sent.payload.clone();
+        if pull.is_some() {
+            let (path, payload) = (path.id, payload.clone());
+            self.pull_sources.push(super::PullOpen { path, channel: id, seq, _payload: payload });
+        }
+        let kind = sent.kind;
+        batch.put_data(DataFrame { channel: id, seq, kind, payload, length, pull });
+        let pulled = pull.is_some();
+        channel.send.mark_sent(seq, SentState::InFlight { path: path.id, at: now, pulled });
+        if path.in_flight == 0 {
+            path.progress = now;
+        }
+        path.in_flight += 1;
+        true
+    }
+}
+
+/// The answer to frames of a channel that is over here.
+fn closed_ack(channel: u32) -> Frame {
+    Frame::Ack(crate::wire::Ack { channel, cumulative: u64::MAX, ranges: Default::default() })
+}
