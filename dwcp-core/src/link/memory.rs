@@ -1,12 +1,16 @@
 //! An in-memory link: for `Endpoint::pair()` and tests.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use super::{
-    Link, LinkAttributes, LinkFeatures, LinkReceiver, LinkSender, PathKind, Readiness, Signal,
+    BoxFuture, Link, LinkAttributes, LinkFeatures, LinkReceiver, LinkSender, PathKind,
+    PathProvider, PendingLink, Readiness, SecuredConnection, Signal,
 };
+use crate::crypto::Secret;
 
 /// Bytes a direction holds before it pushes back: as a socket buffer would.
 const CAPACITY_BYTES: usize = 1 << 20;
@@ -28,6 +32,8 @@ pub fn memory_pair() -> (MemoryLink, MemoryLink) {
             features: LinkFeatures::RELIABLE | LinkFeatures::ORDERED | LinkFeatures::TRUSTED_MEDIUM,
             local: local.into(),
             remote: remote.into(),
+            receives_posted: 0,
+            regions: Vec::new(),
         },
         outgoing: outgoing.clone(),
         incoming: incoming.clone(),
@@ -132,5 +138,137 @@ impl LinkReceiver for MemoryReceiver {
 
     fn readiness(&self) -> Readiness<'_> {
         Readiness::Signal(&self.pipe.readable)
+    }
+}
+
+/// A connection over an in-memory link, as a handshake would leave it: for `Endpoint::pair()` and tests.
+/// Returns the end of `a` and that of `b`.
+pub fn memory_connection(
+    a: &str,
+    b: &str,
+    exporter: [u8; 32],
+) -> (Box<dyn SecuredConnection>, Box<dyn SecuredConnection>) {
+    let (left, right) = memory_pair();
+    let end = |link, peer: &str| MemoryConnection {
+        link,
+        peer: peer.to_owned(),
+        exporter: Secret::new(exporter),
+    };
+    (Box::new(end(left, b)), Box::new(end(right, a)))
+}
+
+struct MemoryConnection {
+    link: MemoryLink,
+    peer: String,
+    exporter: Secret,
+}
+
+impl MemoryConnection {
+    async fn read(&self, buffer: &mut [u8]) -> io::Result<()> {
+        let pipe = &self.link.incoming;
+        let mut at = 0;
+        while at < buffer.len() {
+            let is_closed = {
+                let mut state = pipe.lock();
+                let count = (buffer.len() - at).min(state.bytes.len());
+                for (to, byte) in buffer[at..].iter_mut().zip(state.bytes.drain(..count)) {
+                    *to = byte;
+                }
+                at += count;
+                state.is_closed
+            };
+            if at == buffer.len() {
+                break;
+            }
+            if is_closed {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            std::future::poll_fn(|context| pipe.readable.poll(context)).await;
+        }
+        Ok(())
+    }
+}
+
+impl SecuredConnection for MemoryConnection {
+    fn exporter(&self) -> &Secret {
+        &self.exporter
+    }
+    fn peer_id(&self) -> &str {
+        &self.peer
+    }
+    fn peer_not_after(&self) -> SystemTime {
+        // There is no certificate: a day longer than anybody tests.
+        SystemTime::now() + std::time::Duration::from_secs(86_400)
+    }
+    fn send<'a>(&'a mut self, message: &'a [u8]) -> BoxFuture<'a, io::Result<()>> {
+        let mut bytes = (message.len() as u16).to_le_bytes().to_vec();
+        bytes.extend_from_slice(message);
+        let pipe = &self.link.outgoing;
+        pipe.lock().bytes.extend(bytes);
+        pipe.readable.raise();
+        Box::pin(std::future::ready(Ok(())))
+    }
+    fn receive(&mut self) -> BoxFuture<'_, io::Result<Vec<u8>>> {
+        Box::pin(async {
+            let mut length = [0; 2];
+            self.read(&mut length).await?;
+            let mut message = vec![0; usize::from(u16::from_le_bytes(length))];
+            self.read(&mut message).await?;
+            Ok(message)
+        })
+    }
+    fn into_link(self: Box<Self>) -> io::Result<Box<dyn Link>> {
+        Ok(Box::new(self.link))
+    }
+}
+
+/// Makes further in-memory paths for a session, as an RDMA device would: for tests of switching without one.
+/// Both ends share one provider; its links say they are of `kind`.
+#[derive(Clone)]
+pub struct MemoryProvider {
+    kind: PathKind,
+    waiting: Arc<Mutex<HashMap<u64, MemoryLink>>>,
+}
+
+impl MemoryProvider {
+    /// A provider of links of `kind`.
+    pub fn new(kind: PathKind) -> Self {
+        Self { kind, waiting: Arc::default() }
+    }
+}
+
+impl PathProvider for MemoryProvider {
+    fn kind(&self) -> PathKind {
+        self.kind
+    }
+    fn prepare(&self) -> io::Result<Box<dyn PendingLink>> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let token = NEXT.fetch_add(1, Ordering::Relaxed);
+        Ok(Box::new(PendingMemory { provider: self.clone(), token, name: token.to_le_bytes() }))
+    }
+}
+
+struct PendingMemory {
+    provider: MemoryProvider,
+    token: u64,
+    name: [u8; 8],
+}
+
+impl PendingLink for PendingMemory {
+    fn bootstrap(&self) -> &[u8] {
+        &self.name
+    }
+    fn connect(self: Box<Self>, bootstrap: &[u8]) -> io::Result<Box<dyn Link>> {
+        let name = bootstrap.try_into().map_err(|_| io::ErrorKind::InvalidData)?;
+        let mut waiting = self.provider.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        // The end that connects second finds its half waiting under its own name.
+        if let Some(link) = waiting.remove(&self.token) {
+            return Ok(Box::new(link));
+        }
+        let (mut ours, mut theirs) = memory_pair();
+        ours.attributes.kind = self.provider.kind;
+        theirs.attributes.kind = self.provider.kind;
+        waiting.insert(u64::from_le_bytes(name), theirs);
+        Ok(Box::new(ours))
     }
 }

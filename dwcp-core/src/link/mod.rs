@@ -3,26 +3,24 @@
 //! A link moves records; it knows nothing of sessions, keys or frames. What it guarantees is data
 //! ([`LinkFeatures`]), so that the session machine serves every kind without asking which one it is.
 
+mod connect;
 mod features;
 mod memory;
 mod signal;
 
-use std::future::Future;
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::SystemTime;
 
+pub use connect::{
+    BoxFuture, DialError, Dialer, Incoming, Listener, PathProvider, PendingLink, SecuredConnection,
+};
 pub use features::LinkFeatures;
-pub use memory::{MemoryLink, memory_pair};
+pub use memory::{MemoryLink, MemoryProvider, memory_connection, memory_pair};
 pub use signal::Signal;
 
-use crate::crypto::Secret;
-pub use crate::wire::PathKind;
-
-/// A boxed future, as the object-safe traits of this module return it.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+use crate::mem::{Payload, RegionId, SlotMut};
+pub use crate::wire::{PathKind, PullSource};
 
 /// What is known of a link once it stands.
 #[derive(Clone, Debug)]
@@ -37,6 +35,21 @@ pub struct LinkAttributes {
     pub local: String,
     /// The peer's end.
     pub remote: String,
+    /// Receives posted at both ends from the start; 0 without `MESSAGE_BOUNDARIES`.
+    pub receives_posted: u64,
+    /// Our memory that the peer can read by itself; empty without `PULL`.
+    pub regions: Vec<RegionKey>,
+}
+
+/// How the peer reads one region of our memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegionKey {
+    /// The region.
+    pub region: RegionId,
+    /// Address of its first byte, as the peer names it.
+    pub address: u64,
+    /// The key it was registered under, on this link.
+    pub key: u64,
 }
 
 /// A connected transport, before it is split into its two directions.
@@ -56,6 +69,15 @@ pub trait LinkSender: Send {
     /// # Errors
     /// `WouldBlock` when the link takes nothing now; any other error is the end of the link.
     fn try_send(&mut self, records: &[u8]) -> io::Result<usize>;
+    /// Takes one record whose body lies elsewhere, `head | body | tail`, without copying the body: the link
+    /// keeps its reference to it until the device is done. Asked only of links with `ZERO_COPY_TX`.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send); nothing was taken then.
+    fn try_send_parts(&mut self, head: &[u8], body: &Payload, tail: &[u8]) -> io::Result<()> {
+        let _ = (head, body, tail);
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// How to wait until [`try_send`](Self::try_send) may go on.
     fn readiness(&self) -> Readiness<'_>;
     /// A round-trip time the transport knows, microseconds.
@@ -78,8 +100,55 @@ pub trait LinkReceiver: Send {
     /// # Errors
     /// `WouldBlock` when nothing has arrived; any other error is the end of the link.
     fn try_recv(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
-    /// How to wait until [`try_recv`](Self::try_recv) may go on.
+    /// How to wait until [`try_recv`](Self::try_recv) or [`poll_pulled`](Self::poll_pulled) may go on.
     fn readiness(&self) -> Readiness<'_>;
+    /// Receives posted since this was last asked; the peer may send as many records more.
+    fn take_posted(&mut self) -> u64 {
+        0
+    }
+    /// Begins to read `length` bytes of the peer's memory into `target`. Asked only of links with `PULL`.
+    ///
+    /// # Errors
+    /// When the link cannot take it; the frame then comes in a record instead.
+    fn start_pull(
+        &mut self,
+        token: u64,
+        source: PullSource,
+        length: u32,
+        target: SlotMut,
+    ) -> io::Result<()> {
+        let _ = (token, source, length, target);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// The next pull that ended.
+    fn poll_pulled(&mut self) -> Option<Pulled> {
+        None
+    }
+    /// After the link was shut down: whether anything can still land in our memory. A stream copies only
+    /// when asked, so it is fenced at once.
+    fn poll_fenced(&mut self) -> Fence {
+        Fence::Done
+    }
+}
+
+/// A pull that ended.
+#[derive(Debug)]
+pub struct Pulled {
+    /// The token of [`LinkReceiver::start_pull`].
+    pub token: u64,
+    /// The filled slot, or why it is not.
+    pub slot: io::Result<SlotMut>,
+}
+
+/// How far the fencing of a link that was shut down has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fence {
+    /// Nothing can land any more.
+    Done,
+    /// Work requests are still being flushed; ask again after [`LinkReceiver::readiness`] or 1 ms.
+    Pending,
+    /// It cannot be known: what the link may still write to is leaked and counted.
+    Failed,
 }
 
 /// How to wait for one half of a link.
@@ -88,125 +157,4 @@ pub enum Readiness<'a> {
     Fd(BorrowedFd<'a>),
     /// Wait for this signal.
     Signal(&'a Arc<Signal>),
-}
-
-/// A connection whose two ends have proven who they are, and on which no record has passed yet.
-///
-/// The session layer exchanges its hellos through it and then turns it into a link.
-pub trait SecuredConnection: Send {
-    /// 32 bytes both ends share and nobody else knows, bound to this handshake (TLS exporter, RFC 9846
-    /// section 7.5, label `EXPORTER-DWCP-session`).
-    fn exporter(&self) -> &Secret;
-    /// The node id the peer's certificate proves (SAN URI `dwcp://node/<nodeId>`).
-    fn peer_id(&self) -> &str;
-    /// When the peer's certificate ends.
-    fn peer_not_after(&self) -> SystemTime;
-    /// Sends one handshake message, at most `wire::MAX_HELLO_BYTES`.
-    ///
-    /// # Cancel safety
-    /// Not cancel-safe: a part of the message may be out.
-    fn send<'a>(&'a mut self, message: &'a [u8]) -> BoxFuture<'a, io::Result<()>>;
-    /// Receives one handshake message, at most `wire::MAX_HELLO_BYTES`.
-    ///
-    /// # Cancel safety
-    /// Not cancel-safe: a part of the message may be lost.
-    fn receive(&mut self) -> BoxFuture<'_, io::Result<Vec<u8>>>;
-    /// The link below, for records. No byte that follows the last handshake message is lost.
-    ///
-    /// # Errors
-    /// If the transport cannot hand its socket over.
-    fn into_link(self: Box<Self>) -> io::Result<Box<dyn Link>>;
-}
-
-/// Makes connections to peers.
-pub trait Dialer: Send + Sync {
-    /// Connects to one of `addresses` (each tried, in order, until one answers) and proves both identities;
-    /// the peer must prove to be `peer_id`.
-    ///
-    /// # Errors
-    /// [`DialError`], with the address and the remedy in its words.
-    ///
-    /// # Cancel safety
-    /// Dropping the future closes what was opened.
-    fn dial<'a>(
-        &'a self,
-        peer_id: &'a str,
-        addresses: &'a [String],
-    ) -> BoxFuture<'a, Result<Box<dyn SecuredConnection>, DialError>>;
-}
-
-/// Takes connections of peers.
-pub trait Listener: Send + Sync {
-    /// The next connection, not yet secured, so that a slow handshake holds up nobody else.
-    ///
-    /// # Errors
-    /// Those of the operating system. The caller pauses and goes on: running out of descriptors passes.
-    ///
-    /// # Cancel safety
-    /// Cancel-safe: no connection is lost.
-    fn accept(&self) -> BoxFuture<'_, io::Result<Box<dyn Incoming>>>;
-    /// The address it listens on, for status and logs.
-    fn local_address(&self) -> String;
-}
-
-/// A connection before its handshake.
-pub trait Incoming: Send {
-    /// The address it came from.
-    fn remote_address(&self) -> &str;
-    /// Runs the handshake.
-    ///
-    /// # Errors
-    /// [`DialError`] says what was wrong with the peer.
-    fn secure(self: Box<Self>)
-    -> BoxFuture<'static, Result<Box<dyn SecuredConnection>, DialError>>;
-}
-
-/// Why no secured connection came about.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DialError {
-    /// No address answered.
-    #[error("{address}: cannot connect")]
-    Unreachable {
-        /// The address tried last.
-        address: String,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// The address names no host.
-    #[error("{address}: cannot resolve; write host:port or ip:port")]
-    Resolve {
-        /// The address.
-        address: String,
-        /// What the resolver said.
-        #[source]
-        source: io::Error,
-    },
-    /// The handshake failed: not DWCP, a wrong certificate, no common parameters.
-    #[error("{address}: handshake failed: {reason}")]
-    Handshake {
-        /// The peer's address.
-        address: String,
-        /// What failed, and what to do.
-        reason: String,
-    },
-    /// The peer proved to be another node.
-    #[error("{address}: expected node {expected}, but its certificate names {found}")]
-    WrongNode {
-        /// The peer's address.
-        address: String,
-        /// The node that was dialled.
-        expected: String,
-        /// What the certificate says.
-        found: String,
-    },
-    /// The handshake took too long.
-    #[error("{address}: no answer to the handshake within {seconds} s")]
-    TimedOut {
-        /// The peer's address.
-        address: String,
-        /// The limit.
-        seconds: u64,
-    },
 }

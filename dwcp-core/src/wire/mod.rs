@@ -18,7 +18,7 @@ pub use frame::{Ack, DataFrame, DataKind, Frame, PullSource};
 pub use header::{HEADER_BYTES, PathId, RecordHeader};
 pub use hello::{Features, Hello, HelloReply, MAX_HELLO_BYTES, Refusal, Resumption, SessionId};
 pub use ranges::{MAX_RANGES, Ranges};
-pub use record::{Compress, Decompress, RecordEncoder, decode_record};
+pub use record::{Compress, Compression, Decompress, RecordEncoder, decode_record};
 
 /// Version of the wire format spoken by this build.
 pub const VERSION: u16 = 3;

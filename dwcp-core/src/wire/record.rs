@@ -10,15 +10,31 @@ use super::frame::{
 use super::{MAX_FRAME_BYTES, MAX_FRAMES_BYTES};
 use crate::mem::{Payload, Pool, Slot};
 
-/// Makes a payload smaller. One context serves many sessions; it keeps nothing from one call to the next.
-pub trait Compress {
+/// Makes a payload smaller. One for each path and direction; big contexts and buffers belong to the thread
+/// that runs it, and nothing of one payload enters the next (CRIME, and re-sending on another path).
+pub trait Compress: Send {
     /// Appends the compressed `input` to `out` and returns true, or returns false (and leaves `out` as it
     /// was) when compressing does not pay.
     fn compress(&mut self, input: &[u8], out: &mut Vec<u8>) -> bool;
+    /// Tells which end of the pipe was the bottleneck since the last call: the link (it took less than it was
+    /// offered) or the processor. The level may follow.
+    fn note_bottleneck(&mut self, is_link: bool) {
+        let _ = is_link;
+    }
+}
+
+/// A compression algorithm that both ends of a session have agreed on.
+pub trait Compression: Send + Sync {
+    /// A name for status and logs, such as `zstd`.
+    fn name(&self) -> &'static str;
+    /// For the sending direction of one path.
+    fn compressor(&self) -> Box<dyn Compress>;
+    /// For the receiving direction of one path.
+    fn decompressor(&self) -> Box<dyn Decompress>;
 }
 
 /// Undoes [`Compress`].
-pub trait Decompress {
+pub trait Decompress: Send {
     /// Fills `out`, whose length is the declared size.
     ///
     /// # Errors
