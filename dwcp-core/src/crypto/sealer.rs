@@ -87,7 +87,28 @@ impl PathSealer {
         trailer: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), SealError> {
+        let at = out.len();
+        out.resize(at + self.sealed_bytes(body.len() + trailer.len()), 0);
+        self.seal_into(epoch, body, trailer, &mut out[at..]).inspect_err(|_| out.truncate(at))
+    }
+
+    /// As [`seal`](Self::seal), into `out`, whose length is exactly
+    /// [`sealed_bytes`](Self::sealed_bytes) of both parts. Writes every byte of it.
+    ///
+    /// # Errors
+    /// [`SealError::KeyExhausted`] at the hard limit; `out` is untouched then.
+    ///
+    /// # Panics
+    /// If the length of `out` is another.
+    pub fn seal_into(
+        &mut self,
+        epoch: u32,
+        body: &[u8],
+        trailer: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), SealError> {
         let plain = body.len() + trailer.len();
+        assert_eq!(out.len(), self.sealed_bytes(plain), "the room is that of one record");
         let blocks = (plain as u64).div_ceil(16) + 2;
         if self.usage.blocks >= self.limits.soft_blocks {
             self.rekey();
@@ -104,12 +125,9 @@ impl PathSealer {
             number,
         }
         .encode();
-        let at = out.len();
-        out.extend_from_slice(&header);
-        // Zero-filling costs a twentieth of the seal; `Vec` offers no safe way around it.
-        out.resize(at + self.sealed_bytes(plain), 0);
+        out[..HEADER_BYTES].copy_from_slice(&header);
         let nonce = KeyMaterial::nonce(&self.iv, number);
-        self.seal.seal(&nonce, &header, body, trailer, &mut out[at + HEADER_BYTES..]);
+        self.seal.seal(&nonce, &header, body, trailer, &mut out[HEADER_BYTES..]);
         #[cfg(feature = "sim")]
         if crate::sim::bug(crate::sim::Bug::RepeatedNonce) && number % 64 == 9 {
             return Ok(()); // planted: the next record reuses this number

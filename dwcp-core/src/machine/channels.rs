@@ -8,6 +8,8 @@ use send_side::SendSide;
 pub(super) struct Channel {
     pub(super) id: u32,
     pub(super) priority: Priority,
+    /// Its frames may be compressed.
+    pub(super) may_compress: bool,
     pub(super) send: SendSide,
     pub(super) receive: ReceiveSide,
     /// Messages the peer's application confirmed, and ours.
@@ -70,6 +72,7 @@ impl Channels {
         let channel = Box::new(Channel {
             id,
             priority,
+            may_compress: true,
             send: SendSide::new(CHANNEL_WINDOW_MIN),
             receive: ReceiveSide::new(),
             confirmed: 0,
@@ -358,6 +361,15 @@ impl Machine {
             self.reset(channel, 0)
         }
         self.channels.reap(channel.index);
+    }
+
+    /// Whether frames of our direction of the channel may be compressed; they may at first. Lengths of
+    /// compressed frames tell something of their content: switch it off where secrets and text that
+    /// others choose are mixed.
+    pub fn set_compression(&mut self, channel: ChannelKey, may_compress: bool) {
+        if let Some(room) = self.channels.get_mut(channel) {
+            room.may_compress = may_compress;
+        }
     }
 
     /// Tells the peer's application that ours is done with `messages` messages of the channel, in all.

@@ -162,6 +162,8 @@ pub enum Closed {
     Expired,
     /// The peer came back as a new process, or no longer knows the session.
     PeerRestarted,
+    /// The peer broke the protocol inside an authentic record.
+    PeerViolated(Violation),
 }
 
 /// A payload to be read from the peer's memory.

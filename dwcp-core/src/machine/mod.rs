@@ -23,7 +23,7 @@ pub use settings::{
     Settings, TRANSMIT_BYTES,
 };
 pub use time::Time;
-pub use transmit::{TxBatch, TxRecord};
+pub use transmit::{TxBatch, TxData, TxRecord};
 
 use crate::mem::{Message, Payload};
 use crate::wire::{Control, PathId, SwitchReason};
@@ -238,6 +238,13 @@ impl Machine {
         }
     }
 
+    /// As [`abort`](Self::abort), because the peer broke the protocol.
+    pub fn handle_violation(&mut self, violation: Violation) {
+        if !self.is_over {
+            self.end(Closed::PeerViolated(violation));
+        }
+    }
+
     /// Asks for [`Event::AllAcked`], once, when everything committed is acked.
     pub fn notify_all_acked(&mut self) {
         self.wants_all_acked = true;
@@ -327,6 +334,12 @@ impl Machine {
     /// The path data goes to.
     pub fn active_path(&self) -> Option<PathId> {
         self.active
+    }
+
+    /// Whether nothing of ours is on its way on the active path: what is committed now is the first after a
+    /// pause, or the answer to what came last.
+    pub fn is_quiet(&self) -> bool {
+        self.active.and_then(|id| self.path(id)).is_some_and(|path| path.in_flight == 0)
     }
 
     /// Our switch epoch.

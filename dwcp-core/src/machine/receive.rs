@@ -11,7 +11,7 @@ impl Machine {
     ///
     /// # Errors
     /// [`Violation`]: the peer broke the protocol inside an authentic record. The session cannot go on; the
-    /// caller ends it with [`abort`](Self::abort).
+    /// caller ends it with [`handle_violation`](Self::handle_violation).
     pub fn handle_record(
         &mut self,
         now: Time,

@@ -13,11 +13,20 @@ use crate::wire::{DataFrame, Frame, MAX_FRAMES_BYTES, PathId};
 pub struct TxBatch {
     records: Vec<TxRecord>,
     frames: Vec<u8>,
-    data: Vec<DataFrame>,
+    data: Vec<TxData>,
     bytes: usize,
     /// Of the record being built.
     section_bytes: usize,
     has_body: bool,
+}
+
+/// A data frame to be sent.
+#[derive(Clone, Debug)]
+pub struct TxData {
+    /// The frame.
+    pub frame: DataFrame,
+    /// Its channel allows compression.
+    pub may_compress: bool,
 }
 
 /// One record: encoded frames first, then data.
@@ -56,7 +65,7 @@ impl TxBatch {
     }
 
     /// The data frames of a record.
-    pub fn data(&self, record: &TxRecord) -> &[DataFrame] {
+    pub fn data(&self, record: &TxRecord) -> &[TxData] {
         &self.data[record.data.clone()]
     }
 
@@ -115,13 +124,13 @@ impl TxBatch {
         fits && (!self.has_body || payload_bytes <= INLINE_BYTES_MAX)
     }
 
-    fn put_data(&mut self, frame: DataFrame) {
+    fn put_data(&mut self, frame: DataFrame, may_compress: bool) {
         let payload = if frame.pull.is_some() { 0 } else { frame.payload.len() };
         debug_assert!(self.has_room(payload));
         self.section_bytes += DATA_FIELD_BYTES + if self.has_body { payload } else { 0 };
         self.has_body |= frame.pull.is_none();
         self.bytes += DATA_FIELD_BYTES + payload;
-        self.data.push(frame);
+        self.data.push(TxData { frame, may_compress });
         self.records.last_mut().expect("a record was begun").data.end = self.data.len();
     }
 }
@@ -260,7 +269,8 @@ impl Machine {
             self.pull_sources.push(super::PullOpen { path, channel: id, seq, _payload: payload });
         }
         let kind = sent.kind;
-        batch.put_data(DataFrame { channel: id, seq, kind, payload, length, pull });
+        let frame = DataFrame { channel: id, seq, kind, payload, length, pull };
+        batch.put_data(frame, channel.may_compress);
         let pulled = pull.is_some();
         channel.send.mark_sent(seq, SentState::InFlight { path: path.id, at: now, pulled });
         if path.in_flight == 0 {
