@@ -9,14 +9,17 @@ mod memory;
 mod signal;
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 pub use connect::{
     BoxFuture, DialError, Dialer, Incoming, Listener, PathProvider, PendingLink, SecuredConnection,
 };
 pub use features::LinkFeatures;
-pub use memory::{MemoryLink, MemoryProvider, memory_connection, memory_pair};
+pub use memory::{
+    MemoryDialer, MemoryLink, MemoryListener, MemoryNetwork, MemoryProvider, memory_connection,
+    memory_pair,
+};
 pub use signal::Signal;
 
 use crate::mem::{Payload, RegionId, SlotMut};
@@ -79,7 +82,7 @@ pub trait LinkSender: Send {
         Err(io::ErrorKind::Unsupported.into())
     }
     /// How to wait until [`try_send`](Self::try_send) may go on.
-    fn readiness(&self) -> Readiness<'_>;
+    fn readiness(&self) -> Readiness;
     /// A round-trip time the transport knows, microseconds.
     fn rtt_us(&self) -> Option<u32> {
         None
@@ -101,7 +104,7 @@ pub trait LinkReceiver: Send {
     /// `WouldBlock` when nothing has arrived; any other error is the end of the link.
     fn try_recv(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
     /// How to wait until [`try_recv`](Self::try_recv) or [`poll_pulled`](Self::poll_pulled) may go on.
-    fn readiness(&self) -> Readiness<'_>;
+    fn readiness(&self) -> Readiness;
     /// Receives posted since this was last asked; the peer may send as many records more.
     fn take_posted(&mut self) -> u64 {
         0
@@ -151,10 +154,11 @@ pub enum Fence {
     Failed,
 }
 
-/// How to wait for one half of a link.
-pub enum Readiness<'a> {
-    /// Poll this descriptor: readable for receivers, writable for senders.
-    Fd(BorrowedFd<'a>),
+/// How to wait for one half of a link. The answer is the same for the life of the half.
+#[derive(Clone)]
+pub enum Readiness {
+    /// Poll this descriptor: readable for receivers, writable for senders. Whoever waits keeps it open.
+    Fd(Arc<dyn AsFd + Send + Sync>),
     /// Wait for this signal.
-    Signal(&'a Arc<Signal>),
+    Signal(Arc<Signal>),
 }

@@ -48,6 +48,8 @@ pub(super) struct Channels {
     pub(super) closed_acks: Vec<u32>,
     /// Window beyond the minimum that is not given to a channel.
     spare_window: u64,
+    /// Messages committed on channels that are no more.
+    pub(super) messages_over: u64,
 }
 
 impl Channels {
@@ -63,6 +65,7 @@ impl Channels {
             due: Vec::new(),
             closed_acks: Vec::new(),
             spare_window: window_bytes,
+            messages_over: 0,
         };
         channels.insert(0, Priority::Interactive);
         channels
@@ -286,6 +289,7 @@ impl Channels {
         let is_done = is_sent && channel.receive.is_finished && !channel.ack_due;
         if channel.id != 0 && channel.is_released && (is_done || channel.is_over) {
             let (id, extra) = (channel.id, channel.receive.extra_window());
+            self.messages_over += self.at(index).map_or(0, |channel| channel.send.messages().0);
             self.spare_window += extra;
             self.by_id.remove(&id);
             self.slots[index as usize] = None;

@@ -14,6 +14,12 @@ impl ChannelKey {
     pub fn id(self) -> u32 {
         self.id
     }
+
+    /// A small number that no other open channel of this end has: for tables beside the machine. Used again
+    /// once the channel is over.
+    pub fn index(self) -> usize {
+        self.index as usize
+    }
 }
 
 impl fmt::Debug for ChannelKey {

@@ -336,6 +336,40 @@ impl Machine {
         self.active
     }
 
+    /// The preference of a path; 0 if it is not there.
+    pub fn preference_of(&self, path: PathId) -> u8 {
+        self.path(path).map_or(0, |path| path.attributes.preference)
+    }
+
+    /// Asks the active path for an answer, unless one is due.
+    pub fn ping_active(&mut self, now: Time) {
+        if let Some(path) = self.active.and_then(|id| self.path_mut(id)) {
+            path.ping(now);
+        }
+    }
+
+    /// The round trip of the last ping that was sent at `asked` or later and answered.
+    pub fn answered_since(&self, asked: Time) -> Option<std::time::Duration> {
+        let answers = self.paths.iter().filter_map(|path| path.answered);
+        answers.filter(|(_, sent)| *sent >= asked).map(|(at, sent)| at.since(sent)).next()
+    }
+
+    /// Whether the peer waits, or soon will, for credit that is ours to give.
+    pub fn has_credit_to_tell(&self) -> bool {
+        self.active.is_some() && self.channels.has_urgent()
+    }
+
+    /// Messages committed, over all channels that are open.
+    pub fn messages_committed(&self) -> u64 {
+        let open = self.channels.iter().filter(|channel| channel.id != 0);
+        open.map(|channel| channel.send.messages().0).sum::<u64>() + self.channels.messages_over
+    }
+
+    /// Whether one end gave the channel up, or it is gone.
+    pub fn is_reset(&self, channel: ChannelKey) -> bool {
+        self.channels.get(channel).is_none_or(|channel| channel.is_over)
+    }
+
     /// Whether nothing of ours is on its way on the active path: what is committed now is the first after a
     /// pause, or the answer to what came last.
     pub fn is_quiet(&self) -> bool {

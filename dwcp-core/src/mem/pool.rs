@@ -77,6 +77,12 @@ impl Pool {
         Some(SlotMut::new(Handle::first(Arc::clone(&self.inner), meta)))
     }
 
+    /// Whether the budget allows a few more slots of every class.
+    pub fn has_room(&self) -> bool {
+        let used = self.inner.used_bytes.load(Ordering::Relaxed);
+        used + 4 * CLASS_BYTES[CLASS_BYTES.len() - 1] <= self.inner.limit_bytes
+    }
+
     /// What the pool holds now.
     pub fn stats(&self) -> PoolStats {
         PoolStats {

@@ -50,6 +50,7 @@ const MAX_RATIO: usize = 1_024;
 pub struct RecordEncoder {
     frames: Vec<u8>,
     compressed: Vec<u8>,
+    compressed_from: Option<usize>,
     body: Option<Payload>,
 }
 
@@ -61,7 +62,13 @@ impl RecordEncoder {
     pub fn clear(&mut self) {
         self.frames.clear();
         self.compressed.clear();
+        self.compressed_from = None;
         self.body = None;
+    }
+
+    /// Bytes of the body before compression, if it was compressed.
+    pub fn compressed_from(&self) -> Option<usize> {
+        self.compressed_from
     }
 
     /// Whether nothing was added since [`clear`](Self::clear).
@@ -108,6 +115,7 @@ impl RecordEncoder {
             out.put_u64(total);
         }
         if compressed {
+            self.compressed_from = Some(frame.payload.len());
             out.put_u32(frame.payload.len() as u32);
         }
         if let Some(pull) = frame.pull {
@@ -129,7 +137,7 @@ impl RecordEncoder {
         assert!(length <= MAX_FRAMES_BYTES, "the frame section is within its limit");
         self.frames.put_u16(length as u16);
         let body: &[u8] = match &self.body {
-            _ if !self.compressed.is_empty() => &self.compressed,
+            _ if self.compressed_from.is_some() => &self.compressed,
             Some(body) => body,
             None => &[],
         };

@@ -1,0 +1,230 @@
+//! What the threads that use one session share.
+
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use super::clock::Clock;
+use super::path_io::PathIo;
+use crate::link::Signal;
+use crate::machine::{ChannelKey, Closed, Event, Machine, Priority, Time};
+use crate::mem::Pool;
+use crate::wire::PathId;
+
+/// A session: the machine and its links, and who waits for what.
+///
+/// Locks are taken in this order: a half of a path, then `state`. `state` is held for moments only: never
+/// while bytes are sealed, opened or moved.
+pub(crate) struct SessionCore {
+    state: Mutex<State>,
+    /// Wakes the driver.
+    pub(crate) wake: Arc<Signal>,
+    pub(crate) clock: Clock,
+    pub(crate) pool: Pool,
+    /// How long a receiver polls the link before it sleeps.
+    pub(crate) spin: Duration,
+    pub(crate) counters: SessionCounters,
+}
+
+/// Totals of one session.
+#[derive(Default)]
+pub(crate) struct SessionCounters {
+    pub(crate) messages_received: AtomicU64,
+    pub(crate) bytes_sent: AtomicU64,
+    pub(crate) bytes_received: AtomicU64,
+}
+
+/// What `state` guards.
+pub(crate) struct State {
+    pub(crate) machine: Machine,
+    /// Live paths.
+    pub(crate) paths: Vec<Arc<PathIo>>,
+    /// Grows with every change of `paths`.
+    pub(crate) paths_version: u64,
+    channels: Vec<Waiting>,
+    /// Channels the peer opened and nobody has accepted.
+    pub(crate) incoming: VecDeque<(ChannelKey, Priority, String)>,
+    pub(crate) accept_wakers: Vec<Waker>,
+    /// Who waits for acks, confirmations or memory: looks again after each record.
+    pub(crate) progress_wakers: Vec<Waker>,
+    pub(crate) close_wakers: Vec<Waker>,
+    pub(crate) closed: Option<Closed>,
+    /// Events only the driver can act on.
+    pub(crate) work: VecDeque<Event>,
+    /// A flush was left to the driver and has not happened yet.
+    pub(crate) is_flush_due: bool,
+    /// A sender found the pool used up: other sessions' acks may free memory, so the driver looks again.
+    pub(crate) waits_for_memory: bool,
+    pub(crate) flushed_at: Time,
+    /// When the driver will look at the machine's timers next.
+    pub(crate) armed: Time,
+}
+
+/// Who waits for one channel.
+#[derive(Default)]
+struct Waiting {
+    recv: Option<Waker>,
+    send: Option<Waker>,
+    /// Nobody will read: what arrives is dropped.
+    is_deaf: bool,
+}
+
+impl SessionCore {
+    pub(crate) fn new(machine: Machine, pool: Pool, clock: Clock, spin: Duration) -> Self {
+        Self {
+            state: Mutex::new(State {
+                machine,
+                paths: Vec::new(),
+                paths_version: 0,
+                channels: Vec::new(),
+                incoming: VecDeque::new(),
+                accept_wakers: Vec::new(),
+                progress_wakers: Vec::new(),
+                close_wakers: Vec::new(),
+                closed: None,
+                work: VecDeque::new(),
+                is_flush_due: false,
+                waits_for_memory: false,
+                flushed_at: Time(0),
+                armed: Time(u64::MAX),
+            }),
+            wake: Arc::default(),
+            clock,
+            pool,
+            spin,
+            counters: SessionCounters::default(),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // The machine asserts its invariants; after a panic inside it the session is of no use, but other
+        // sessions are, so the lock stays usable for closing.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `work` on the state, then wakes whoever its events concern.
+    pub(crate) fn with_state<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.lock();
+        let result = work(&mut state);
+        let (mut wakers, mut needs_driver) = (Vec::new(), false);
+        state.dispatch(&mut wakers, &mut needs_driver);
+        drop(state);
+        if needs_driver {
+            self.wake.raise();
+        }
+        wakers.into_iter().for_each(Waker::wake);
+        result
+    }
+
+    /// A path by its id.
+    pub(crate) fn path(&self, id: PathId) -> Option<Arc<PathIo>> {
+        self.lock().paths.iter().find(|path| path.id == id).cloned()
+    }
+
+    /// Sends what there is to send on the active path, in this thread.
+    pub(crate) fn flush_active(&self) {
+        if let Some(path) = self.active_path() {
+            self.flush(&path);
+        }
+    }
+
+    /// Moves every live path to its next key phase with its next record.
+    pub(crate) fn rekey(&self) {
+        let paths = self.lock().paths.clone();
+        for path in paths {
+            if let Ok(mut tx) = path.tx.lock() {
+                tx.wants_rekey = true;
+            }
+        }
+    }
+
+    /// The path that data goes to.
+    pub(crate) fn active_path(&self) -> Option<Arc<PathIo>> {
+        self.lock().active_path().cloned()
+    }
+}
+
+impl State {
+    pub(crate) fn active_path(&self) -> Option<&Arc<PathIo>> {
+        let active = self.machine.active_path()?;
+        self.paths.iter().find(|path| path.id == active)
+    }
+
+    /// Hands the machine's events on: wakers of applications to `wakers`, the rest to the driver.
+    pub(crate) fn dispatch(&mut self, wakers: &mut Vec<Waker>, needs_driver: &mut bool) {
+        while let Some(event) = self.machine.poll_event() {
+            match event {
+                Event::Readable(key) => {
+                    let waiting = self.waiting(key);
+                    if waiting.is_deaf {
+                        while self.machine.poll_message(key).is_some() {}
+                        *needs_driver = true;
+                    } else {
+                        wakers.extend(waiting.recv.take());
+                    }
+                }
+                Event::Writable(key) => wakers.extend(self.waiting(key).send.take()),
+                Event::ChannelOpened { channel, priority, label } => {
+                    *self.waiting(channel) = Waiting::default();
+                    self.incoming.push_back((channel, priority, label));
+                    wakers.append(&mut self.accept_wakers);
+                }
+                Event::ChannelReset { .. } | Event::AllAcked => {}
+                Event::Closed(why) => {
+                    self.closed = Some(why.clone());
+                    wakers.append(&mut self.accept_wakers);
+                    wakers.append(&mut self.close_wakers);
+                    wakers.append(&mut self.progress_wakers);
+                    self.work.push_back(Event::Closed(why));
+                    *needs_driver = true;
+                }
+                other => {
+                    self.work.push_back(other);
+                    *needs_driver = true;
+                }
+            }
+        }
+        wakers.append(&mut self.progress_wakers);
+    }
+
+    fn waiting(&mut self, key: ChannelKey) -> &mut Waiting {
+        let index = key.index();
+        if self.channels.len() <= index {
+            self.channels.resize_with(index + 1, Waiting::default);
+        }
+        &mut self.channels[index]
+    }
+
+    /// Forgets who waited for a channel whose place is used anew.
+    pub(crate) fn start_waiting(&mut self, key: ChannelKey) {
+        *self.waiting(key) = Waiting::default();
+    }
+
+    /// Wakes every sender that waits.
+    pub(crate) fn wake_senders(&mut self, wakers: &mut Vec<Waker>) {
+        wakers.extend(self.channels.iter_mut().filter_map(|waiting| waiting.send.take()));
+    }
+
+    pub(crate) fn wait_recv(&mut self, key: ChannelKey, waker: &Waker) {
+        set(&mut self.waiting(key).recv, waker);
+    }
+
+    pub(crate) fn wait_send(&mut self, key: ChannelKey, waker: &Waker) {
+        set(&mut self.waiting(key).send, waker);
+    }
+
+    /// Nobody reads the channel any more: what is there and what comes is dropped.
+    pub(crate) fn deafen(&mut self, key: ChannelKey) {
+        self.waiting(key).is_deaf = true;
+        while self.machine.poll_message(key).is_some() {}
+    }
+}
+
+fn set(place: &mut Option<Waker>, waker: &Waker) {
+    match place {
+        Some(old) => old.clone_from(waker),
+        None => *place = Some(waker.clone()),
+    }
+}

@@ -1,0 +1,27 @@
+//! The driver: moves what the machine decides over real links. One for all kinds of links.
+//!
+//! * `core`: what the threads that use a session share.
+//! * `path_io`: a link joined with its keys.
+//! * `transmit`, `receive`: between machine and link, in whichever thread has the reason to: the caller's for
+//!   a lone message or a full cork, a polling receiver's, the driver's for all else.
+//! * `turn`: one turn of a session, the same for every driver.
+//! * `task`: the driver on tokio. `poll`: the driver on a thread of its own.
+
+mod clock;
+mod core;
+mod path_io;
+mod receive;
+mod scratch;
+#[cfg(feature = "tokio")]
+mod task;
+mod transmit;
+mod turn;
+
+pub(crate) use self::clock::Clock;
+pub(crate) use self::core::SessionCore;
+pub use self::path_io::TooWeak;
+pub(crate) use self::path_io::{PathIo, PathSetup};
+#[cfg(feature = "tokio")]
+pub(crate) use self::task::drive;
+pub(crate) use self::transmit::{CORK, CORK_BYTES};
+pub(crate) use self::turn::{SessionObserver, cut};

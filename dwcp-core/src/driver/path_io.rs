@@ -1,0 +1,159 @@
+//! One path's link with its keys: the sending and the receiving half, each behind a lock of its own.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::crypto::{Direction, PathOpener, PathSealer, PathSecret, Protection, Suite};
+use crate::link::{Link, LinkAttributes, LinkFeatures, LinkReceiver, LinkSender, Readiness};
+use crate::machine::{PullRequest, Role};
+use crate::wire::{Compress, Compression, Decompress, PathId};
+
+/// A live path. Whoever has something to send or to wait for takes the half it needs.
+pub(crate) struct PathIo {
+    pub(crate) id: PathId,
+    pub(crate) attributes: LinkAttributes,
+    pub(crate) suite: &'static str,
+    pub(super) tx: Mutex<PathTx>,
+    pub(super) rx: Mutex<PathRx>,
+    /// Somebody wanted to send while the sending half was taken: its holder goes on for them.
+    pub(super) send_again: AtomicBool,
+    /// The same for the receiving half: its holder wakes the driver when it leaves.
+    pub(super) receive_again: AtomicBool,
+    /// How to wait for each half, known without taking it.
+    pub(super) rx_ready: Readiness,
+    pub(super) tx_ready: Readiness,
+    pub(crate) counters: PathCounters,
+}
+
+/// Totals of one path.
+#[derive(Default)]
+pub(crate) struct PathCounters {
+    pub(crate) records_sent: AtomicU64,
+    pub(crate) records_received: AtomicU64,
+    pub(crate) bytes_sent: AtomicU64,
+    pub(crate) bytes_received: AtomicU64,
+    pub(crate) rekeys: AtomicU64,
+    /// Payload bytes before and after compression, of the frames that were compressed.
+    pub(crate) compress_in: AtomicU64,
+    pub(crate) compress_out: AtomicU64,
+}
+
+impl PathCounters {
+    pub(super) fn add(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+pub(super) struct PathTx {
+    pub(super) sealer: PathSealer,
+    pub(super) link: Box<dyn LinkSender>,
+    pub(super) compress: Option<Box<dyn Compress>>,
+    /// Sealed bytes the link did not take yet: `pending[at..end]`.
+    pub(super) pending: Vec<u8>,
+    pub(super) at: usize,
+    pub(super) end: usize,
+    /// The link takes nothing now; the driver waits for it.
+    pub(super) is_blocked: bool,
+    pub(super) is_dead: bool,
+    pub(super) wants_rekey: bool,
+}
+
+pub(super) struct PathRx {
+    pub(super) opener: PathOpener,
+    pub(super) link: Box<dyn LinkReceiver>,
+    pub(super) decompress: Box<dyn Decompress>,
+    /// The beginning of a record whose rest has not arrived.
+    pub(super) carry: Vec<u8>,
+    /// Pulls under way, by token.
+    pub(super) pulls: Vec<(u64, PullRequest)>,
+    pub(super) next_token: u64,
+    pub(super) is_ended: bool,
+}
+
+/// What makes a link a path: its name, its keys, who we are.
+pub(crate) struct PathSetup<'a> {
+    pub(crate) id: PathId,
+    pub(crate) role: Role,
+    pub(crate) secret: &'a PathSecret,
+    pub(crate) suite: Arc<dyn Suite>,
+    pub(crate) compression: Option<&'a dyn Compression>,
+}
+
+/// The link may not be protected as little as that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an untrusted {kind} link needs aead protection, but the suite gives {}", protection.name())]
+pub struct TooWeak {
+    /// Kind of the link.
+    pub kind: &'static str,
+    /// What the suite gives.
+    pub protection: Protection,
+}
+
+/// Refuses every compressed frame: the session has agreed on no compression.
+struct NoCompression;
+
+impl Decompress for NoCompression {
+    fn decompress(&mut self, _: &[u8], _: &mut [u8]) -> Result<(), crate::wire::DecodeError> {
+        Err(crate::wire::DecodeError { what: "compressed frame: no compression was agreed on" })
+    }
+}
+
+impl PathIo {
+    /// Joins `link` with the keys of a path.
+    ///
+    /// # Errors
+    /// [`TooWeak`]: an untrusted medium below `Aead`.
+    pub(crate) fn new(link: Box<dyn Link>, setup: &PathSetup<'_>) -> Result<Self, TooWeak> {
+        let attributes = link.attributes().clone();
+        let PathSetup { id, role, secret, suite, compression } = setup;
+        let protection = suite.protection();
+        let is_trusted = attributes.features.has(LinkFeatures::TRUSTED_MEDIUM);
+        if !is_trusted && protection < Protection::Aead {
+            return Err(TooWeak { kind: attributes.kind.name(), protection });
+        }
+        let (sending, receiving) = match role {
+            Role::Dialer => (Direction::ToAcceptor, Direction::ToDialer),
+            Role::Acceptor => (Direction::ToDialer, Direction::ToAcceptor),
+        };
+        let is_ordered = attributes.features.has(LinkFeatures::ORDERED);
+        let sealer = PathSealer::new(suite.clone(), secret, sending, 0);
+        let opener = PathOpener::new(suite.clone(), secret, receiving, 0, is_ordered);
+        let (tx_link, rx_link) = link.split();
+        Ok(Self {
+            id: *id,
+            suite: suite.name(),
+            send_again: AtomicBool::new(false),
+            receive_again: AtomicBool::new(false),
+            rx_ready: rx_link.readiness(),
+            tx_ready: tx_link.readiness(),
+            counters: PathCounters::default(),
+            attributes,
+            tx: Mutex::new(PathTx {
+                sealer,
+                link: tx_link,
+                compress: compression.map(|codec| codec.compressor()),
+                pending: Vec::new(),
+                at: 0,
+                end: 0,
+                is_blocked: false,
+                is_dead: false,
+                wants_rekey: false,
+            }),
+            rx: Mutex::new(PathRx {
+                opener,
+                link: rx_link,
+                decompress: compression
+                    .map_or_else(|| Box::new(NoCompression) as _, |codec| codec.decompressor()),
+                carry: Vec::new(),
+                pulls: Vec::new(),
+                next_token: 1,
+                is_ended: false,
+            }),
+        })
+    }
+
+    /// Whether a thread may usefully poll the link by itself for a while.
+    pub(crate) fn is_spinnable(&self) -> bool {
+        matches!(self.rx_ready, Readiness::Fd(_))
+    }
+}

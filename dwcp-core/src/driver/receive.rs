@@ -1,0 +1,213 @@
+//! From the link to the machine: read, open, decode.
+
+use std::io;
+use std::sync::atomic::Ordering;
+
+use super::core::SessionCore;
+use super::path_io::{PathCounters, PathIo, PathRx};
+use super::scratch::{Scratch, with_scratch};
+use crate::machine::PathCause;
+use crate::wire::{HEADER_BYTES, RecordHeader, decode_record};
+
+/// What one read of a link came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// Nothing more has arrived.
+    Drained,
+    /// There may be more.
+    More,
+    /// There is no memory for it now: it stays where it is.
+    Starved,
+    /// The link is over, or the half is somebody else's now.
+    Nothing,
+}
+
+impl SessionCore {
+    /// Reads once from `path`, in this thread, and takes in what has arrived. If another thread is at it,
+    /// that one wakes the driver when it leaves.
+    pub(crate) fn receive(&self, path: &PathIo) -> Received {
+        path.receive_again.store(true, Ordering::SeqCst);
+        let Ok(mut rx) = path.rx.try_lock() else { return Received::Nothing };
+        path.receive_again.store(false, Ordering::SeqCst);
+        self.read(path, &mut rx)
+    }
+
+    /// Reads `path` until `is_done` or it has been idle for as long as `keep_on` says.
+    pub(crate) fn spin(
+        &self,
+        path: &PathIo,
+        mut is_done: impl FnMut() -> bool,
+        mut keep_on: impl FnMut() -> bool,
+    ) -> bool {
+        let Ok(mut rx) = path.rx.try_lock() else { return false };
+        let mut found = false;
+        while !rx.is_ended {
+            let received = self.read(path, &mut rx);
+            if received != Received::Drained || is_done() {
+                found = is_done();
+                if found || received == Received::Starved {
+                    break;
+                }
+            }
+            if !keep_on() {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        drop(rx);
+        if path.receive_again.swap(false, Ordering::SeqCst) {
+            self.wake.raise();
+        }
+        found
+    }
+
+    fn read(&self, path: &PathIo, rx: &mut PathRx) -> Received {
+        if rx.is_ended {
+            return Received::Nothing;
+        }
+        with_scratch(|scratch| {
+            let mut input = scratch.take_input();
+            let received = self.read_into(path, rx, &mut input, scratch);
+            scratch.put_input(input);
+            scratch.wake_all();
+            received
+        })
+    }
+
+    fn read_into(
+        &self,
+        path: &PathIo,
+        rx: &mut PathRx,
+        input: &mut [u8],
+        scratch: &mut Scratch,
+    ) -> Received {
+        let carried = rx.carry.len();
+        if is_complete(&rx.carry) {
+            // Left for want of memory: it comes first.
+            return self.take_input(path, rx, input, carried, 0, scratch);
+        }
+        let count = match rx.link.try_recv(&mut input[carried..]) {
+            Ok(0) => return self.lose_rx(path, rx, PathCause::LinkFailed, scratch),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Received::Drained,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Received::More,
+            Err(error) => {
+                tracing::debug!(path = path.id.0, %error, "receiving failed");
+                return self.lose_rx(path, rx, PathCause::LinkFailed, scratch);
+            }
+        };
+        PathCounters::add(&path.counters.bytes_received, count as u64);
+        self.take_input(path, rx, input, carried, count, scratch)
+    }
+
+    /// Takes in `count` bytes that were read behind the `carried` ones.
+    fn take_input(
+        &self,
+        path: &PathIo,
+        rx: &mut PathRx,
+        input: &mut [u8],
+        carried: usize,
+        count: usize,
+        scratch: &mut Scratch,
+    ) -> Received {
+        let is_full = carried + count == input.len();
+        if carried > 0 {
+            input[..carried].copy_from_slice(&rx.carry);
+            scratch.put_buffer(std::mem::take(&mut rx.carry));
+        }
+        let bytes = &input[..carried + count];
+        match self.take_records(path, rx, bytes, scratch) {
+            Ok(used) => {
+                let rest = &bytes[used..];
+                if !rest.is_empty() {
+                    rx.carry = scratch.take_buffer();
+                    rx.carry.clear();
+                    rx.carry.extend_from_slice(rest);
+                }
+                match () {
+                    () if is_complete(rest) => Received::Starved,
+                    () if is_full || count == 0 => Received::More,
+                    () => Received::Drained,
+                }
+            }
+            Err(cause) => self.lose_rx(path, rx, cause, scratch),
+        }
+    }
+
+    /// Opens the whole records at the start of `bytes`. Returns how many bytes they take.
+    fn take_records(
+        &self,
+        path: &PathIo,
+        rx: &mut PathRx,
+        bytes: &[u8],
+        scratch: &mut Scratch,
+    ) -> Result<usize, PathCause> {
+        let mut at = 0;
+        while let Some(header) = bytes[at..].first_chunk::<HEADER_BYTES>() {
+            let header = RecordHeader::decode(header).map_err(|error| bad(path, &error))?;
+            let end = at + HEADER_BYTES + header.length as usize;
+            let Some(record) = bytes.get(at..end) else { break };
+            let plain =
+                rx.opener.plain_bytes(header.length as usize).map_err(|error| bad(path, &error))?;
+            let Some(mut slot) = self.pool.take(plain) else { break };
+            slot.set_len(plain);
+            rx.opener.open(&header, record, &mut slot).map_err(|error| bad(path, &error))?;
+            let slot = slot.freeze();
+            decode_record(&slot, &self.pool, &mut *rx.decompress, &mut scratch.frames)
+                .inspect_err(|_| scratch.frames.clear())
+                .map_err(|error| bad(path, &error))?;
+            PathCounters::add(&path.counters.records_received, 1);
+            self.take_frames(path, header.epoch, scratch);
+            at = end;
+        }
+        Ok(at)
+    }
+
+    fn take_frames(&self, path: &PathIo, epoch: u32, scratch: &mut Scratch) {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let Scratch { frames, wakers, .. } = scratch;
+        if let Err(violation) = state.machine.handle_record(now, path.id, epoch, frames) {
+            frames.clear();
+            tracing::warn!(path = path.id.0, %violation, "the peer broke the protocol");
+            state.machine.handle_violation(violation);
+        }
+        let mut needs_driver = false;
+        state.dispatch(wakers, &mut needs_driver);
+        needs_driver |= state.machine.poll_timeout().is_some_and(|due| due < state.armed);
+        drop(state);
+        if needs_driver {
+            self.wake.raise();
+        }
+    }
+
+    fn lose_rx(
+        &self,
+        path: &PathIo,
+        rx: &mut PathRx,
+        cause: PathCause,
+        scratch: &mut Scratch,
+    ) -> Received {
+        rx.is_ended = true;
+        let now = self.clock.now();
+        let mut state = self.lock();
+        state.machine.handle_path_down(now, path.id, cause);
+        state.dispatch(&mut scratch.wakers, &mut false);
+        drop(state);
+        self.wake.raise();
+        Received::Nothing
+    }
+}
+
+/// Whether `bytes` begin with a whole record.
+fn is_complete(bytes: &[u8]) -> bool {
+    bytes
+        .first_chunk::<HEADER_BYTES>()
+        .and_then(|header| RecordHeader::decode(header).ok())
+        .is_some_and(|header| bytes.len() >= HEADER_BYTES + header.length as usize)
+}
+
+fn bad(path: &PathIo, error: &dyn std::error::Error) -> PathCause {
+    tracing::warn!(path = path.id.0, remote = path.attributes.remote, %error, "bad record");
+    PathCause::BadRecord
+}

@@ -1,0 +1,60 @@
+//! Buffers that belong to threads, so that a session holds none while it is idle.
+
+use std::cell::RefCell;
+use std::task::Waker;
+
+use crate::machine::TxBatch;
+use crate::wire::{Frame, HEADER_BYTES, MAX_RECORD_BYTES, RecordEncoder};
+
+/// Room for one read: a record of the largest size, and more, so that small ones come many at a time.
+pub(super) const INPUT_BYTES: usize = MAX_RECORD_BYTES + HEADER_BYTES + (128 << 10);
+
+/// Spare buffers kept by one thread.
+const SPARE_BUFFERS: usize = 8;
+
+/// What a thread needs to move the records of any session.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pub(super) batch: TxBatch,
+    pub(super) encoder: RecordEncoder,
+    pub(super) frames: Vec<Frame>,
+    pub(super) wakers: Vec<Waker>,
+    input: Vec<u8>,
+    spare: Vec<Vec<u8>>,
+}
+
+impl Scratch {
+    /// Takes the read buffer out; give it back with [`put_input`](Self::put_input).
+    pub(super) fn take_input(&mut self) -> Vec<u8> {
+        let mut input = std::mem::take(&mut self.input);
+        input.resize(INPUT_BYTES, 0);
+        input
+    }
+
+    pub(super) fn put_input(&mut self, input: Vec<u8>) {
+        self.input = input;
+    }
+
+    /// A buffer of any length and content.
+    pub(super) fn take_buffer(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    pub(super) fn put_buffer(&mut self, buffer: Vec<u8>) {
+        if buffer.capacity() > 0 && self.spare.len() < SPARE_BUFFERS {
+            self.spare.push(buffer);
+        }
+    }
+
+    /// Wakes everybody who was found to have something to do.
+    pub(super) fn wake_all(&mut self) {
+        self.wakers.drain(..).for_each(Waker::wake);
+    }
+}
+
+thread_local!(static SCRATCH: RefCell<Scratch> = RefCell::default());
+
+/// Lends the thread's buffers to `work`, which must not ask for them again.
+pub(super) fn with_scratch<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
+    SCRATCH.with_borrow_mut(work)
+}

@@ -1,0 +1,174 @@
+//! From the machine to the link: gather, seal, write.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::core::SessionCore;
+use super::path_io::{PathCounters, PathIo, PathTx};
+use super::scratch::{Scratch, with_scratch};
+use crate::machine::{PathCause, Time};
+use crate::wire::Compress;
+
+/// A message committed this long after the last flush leaves at once; sooner ones gather. Two system calls'
+/// worth: what is gathered meanwhile costs less together than apart.
+pub(crate) const CORK: Duration = Duration::from_micros(20);
+
+/// Bytes a sender gathers before it flushes by itself.
+pub(crate) const CORK_BYTES: usize = 64 << 10;
+
+/// Data worth telling the compressor about, bytes a batch.
+const BOTTLENECK_BYTES: usize = 16 << 10;
+
+impl SessionCore {
+    /// Sends what `path` has to send, in this thread; if another is at it, that one goes on for us.
+    pub(crate) fn flush(&self, path: &PathIo) {
+        path.send_again.store(true, Ordering::SeqCst);
+        loop {
+            let Ok(mut tx) = path.tx.try_lock() else { return };
+            path.send_again.store(false, Ordering::SeqCst);
+            with_scratch(|scratch| {
+                self.transmit(path, &mut tx, scratch);
+                scratch.batch.clear();
+            });
+            drop(tx);
+            // Whoever failed to get the half after our last look at the machine has left a note.
+            if !path.send_again.load(Ordering::SeqCst) {
+                return;
+            }
+        }
+    }
+
+    fn transmit(&self, path: &PathIo, tx: &mut PathTx, scratch: &mut Scratch) {
+        let mut now = self.clock.now();
+        loop {
+            if tx.is_dead || tx.is_blocked || !self.write_pending(path, tx, scratch, now) {
+                return;
+            }
+            if std::mem::take(&mut tx.wants_rekey) {
+                tx.sealer.rekey();
+                PathCounters::add(&path.counters.rekeys, 1);
+            }
+            {
+                let mut state = self.lock();
+                let is_any = state.machine.poll_transmit(now, path.id, &mut scratch.batch);
+                state.is_flush_due = false;
+                state.flushed_at = now;
+                if !is_any {
+                    let is_sooner =
+                        state.machine.poll_timeout().is_some_and(|due| due < state.armed);
+                    drop(state);
+                    if is_sooner {
+                        self.wake.raise();
+                    }
+                    return;
+                }
+            }
+            if self.seal(path, tx, scratch) {
+                now = self.clock.now();
+            } else {
+                self.lose_tx(path, tx, now);
+            }
+        }
+    }
+
+    /// Seals the batch into the path's pending bytes. False: the key is used up.
+    fn seal(&self, path: &PathIo, tx: &mut PathTx, scratch: &mut Scratch) -> bool {
+        let buffer = scratch.take_buffer();
+        let Scratch { batch, encoder, .. } = scratch;
+        let phase = tx.sealer.usage().phase;
+        debug_assert_eq!(tx.at, tx.end, "everything before was written");
+        tx.pending = buffer;
+        (tx.at, tx.end) = (0, 0);
+        for record in batch.records() {
+            encoder.clear();
+            encoder.put_frames(batch.frames(record));
+            for data in batch.data(record) {
+                let compress = tx.compress.as_deref_mut().filter(|_| data.may_compress);
+                encoder.put_data(&data.frame, compress.map(|codec| codec as &mut dyn Compress));
+            }
+            let before = encoder.compressed_from();
+            let (body, trailer) = encoder.finish();
+            if let Some(before) = before {
+                PathCounters::add(&path.counters.compress_in, before as u64);
+                PathCounters::add(&path.counters.compress_out, body.len() as u64);
+            }
+            let end = tx.end + tx.sealer.sealed_bytes(body.len() + trailer.len());
+            if tx.pending.len() < end {
+                tx.pending.resize(end.next_power_of_two(), 0);
+            }
+            let room = &mut tx.pending[tx.end..end];
+            if tx.sealer.seal_into(record.epoch, body, trailer, room).is_err() {
+                return false;
+            }
+            tx.end = end;
+        }
+        let counters = &path.counters;
+        PathCounters::add(&counters.records_sent, batch.records().len() as u64);
+        PathCounters::add(&counters.rekeys, tx.sealer.usage().phase - phase);
+        PathCounters::add(&self.counters.bytes_sent, batch.bytes() as u64);
+        true
+    }
+
+    /// Writes sealed bytes. False: the link takes no more now, or is dead.
+    fn write_pending(
+        &self,
+        path: &PathIo,
+        tx: &mut PathTx,
+        scratch: &mut Scratch,
+        now: Time,
+    ) -> bool {
+        let offered = tx.end - tx.at;
+        while tx.at < tx.end {
+            match tx.link.try_send(&tx.pending[tx.at..tx.end]) {
+                Ok(count) => {
+                    tx.at += count;
+                    PathCounters::add(&path.counters.bytes_sent, count as u64);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    tx.is_blocked = true;
+                    note_bottleneck(tx, offered, true);
+                    self.wake.raise();
+                    return false;
+                }
+                Err(error) => {
+                    tracing::debug!(path = path.id.0, %error, "sending failed");
+                    self.lose_tx(path, tx, now);
+                    return false;
+                }
+            }
+        }
+        note_bottleneck(tx, offered, false);
+        // A path that has nothing to send keeps no buffer.
+        scratch.put_buffer(std::mem::take(&mut tx.pending));
+        (tx.at, tx.end) = (0, 0);
+        true
+    }
+
+    fn lose_tx(&self, path: &PathIo, tx: &mut PathTx, now: Time) {
+        tx.is_dead = true;
+        self.with_state(|state| {
+            state.machine.handle_path_down(now, path.id, PathCause::LinkFailed);
+        });
+    }
+
+    /// The link takes bytes again.
+    pub(super) fn unblock(&self, path: &PathIo) {
+        if let Ok(mut tx) = path.tx.lock() {
+            tx.is_blocked = false;
+        }
+        self.flush(path);
+    }
+}
+
+fn note_bottleneck(tx: &mut PathTx, offered: usize, is_blocked: bool) {
+    if offered < BOTTLENECK_BYTES {
+        return;
+    }
+    if let Some(compress) = &mut tx.compress {
+        // What the kernel has not sent yet tells as much as a refusal.
+        let is_queued = tx.link.unsent_bytes().is_some_and(|bytes| bytes as usize > offered);
+        compress.note_bottleneck(is_blocked || is_queued);
+    }
+}

@@ -1,0 +1,310 @@
+//! One turn of a session: what happened, what is due, what is to be read and sent. Shared by all drivers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::core::SessionCore;
+use super::path_io::PathIo;
+use super::receive::Received;
+use crate::link::Fence;
+use crate::machine::{Event, PathCause, PullRequest, Time};
+use crate::mem::Payload;
+use crate::wire::{PathId, SwitchReason};
+
+/// What a session's driver tells whoever set the session up.
+pub(crate) trait SessionObserver: Send + Sync {
+    /// Something worth telling happened: a path came or went, the session moved or ended.
+    fn observe(&self, event: &Event);
+    /// No path is left; the dialer connects anew.
+    fn path_needed(&self);
+    /// The peer offers a path, or answered an offer.
+    fn path_bootstrap(&self, event: Event);
+}
+
+/// Tells which paths may have something to read.
+pub(crate) trait ReadySet {
+    /// Whether a read of `path` may find something.
+    fn is_readable(&mut self, path: &PathIo) -> bool;
+    /// A read of `path` found nothing more.
+    fn was_drained(&mut self, path: &PathIo);
+    /// Whether `path`, which was blocked, takes bytes again.
+    fn is_writable(&mut self, path: &PathIo) -> bool;
+    /// `path` is about to be closed.
+    fn forget(&mut self, path: &PathIo);
+}
+
+/// Reads of one path in one turn: other sessions of the thread want their turn, too.
+const READS_PER_TURN: usize = 8;
+/// Pause between looks at a link that is being fenced, or at memory that was short.
+const RETRY: Duration = Duration::from_millis(1);
+/// Pause between looks at a pool that is used up: whoever frees memory does not know who waits for it.
+const MEMORY_RETRY: Duration = Duration::from_millis(5);
+/// A link that is not fenced by then never will be.
+const FENCE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// The driver's own part of a session.
+pub(crate) struct Turn {
+    core: Arc<SessionCore>,
+    observer: Arc<dyn SessionObserver>,
+    paths: Vec<Arc<PathIo>>,
+    paths_version: u64,
+    fencing: Vec<(Arc<PathIo>, Time)>,
+    /// Look again then, whatever the machine says.
+    retry_at: Option<Time>,
+}
+
+impl Turn {
+    pub(crate) fn new(core: Arc<SessionCore>, observer: Arc<dyn SessionObserver>) -> Self {
+        let version = u64::MAX; // none yet
+        Self {
+            core,
+            observer,
+            paths: Vec::new(),
+            paths_version: version,
+            fencing: Vec::new(),
+            retry_at: None,
+        }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<SessionCore> {
+        &self.core
+    }
+
+    pub(crate) fn paths(&self) -> &[Arc<PathIo>] {
+        &self.paths
+    }
+
+    /// Does what can be done now. Returns how much that was: 0 means wait.
+    pub(crate) fn turn(&mut self, ready: &mut dyn ReadySet) -> usize {
+        let now = self.core.clock.now();
+        self.retry_at = None;
+        let mut count = self.act(ready, now);
+        self.refresh();
+        self.core.with_state(|state| {
+            if state.machine.poll_timeout().is_some_and(|due| due <= now) {
+                state.machine.handle_timeout(now);
+            }
+        });
+        for at in 0..self.paths.len() {
+            count += self.read(ready, at, now);
+        }
+        for path in &self.paths {
+            if ready.is_writable(path) {
+                self.core.unblock(path);
+                count += 1;
+            } else if self.core.lock().machine.wants_transmit(now, path.id) {
+                self.core.flush(path);
+            }
+        }
+        self.look_for_memory(now);
+        let mut state = self.core.lock();
+        state.is_flush_due = false;
+        count + state.work.len()
+    }
+
+    /// Wakes senders that wait for memory when there is some.
+    fn look_for_memory(&mut self, now: Time) {
+        let mut state = self.core.lock();
+        if !state.waits_for_memory {
+            return;
+        }
+        if !self.core.pool.has_room() {
+            self.retry_at = Some(now + MEMORY_RETRY);
+            return;
+        }
+        state.waits_for_memory = false;
+        let mut wakers = Vec::new();
+        state.wake_senders(&mut wakers);
+        drop(state);
+        wakers.into_iter().for_each(std::task::Waker::wake);
+    }
+
+    /// When to take the next turn if nothing else calls for one. To be asked last before waiting.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        let mut state = self.core.lock();
+        let due = [state.machine.poll_timeout(), self.retry_at].into_iter().flatten().min();
+        state.armed = due.unwrap_or(Time(u64::MAX));
+        due
+    }
+
+    /// Whether the session is over and nothing is left to close.
+    pub(crate) fn is_done(&self) -> bool {
+        let state = self.core.lock();
+        self.fencing.is_empty()
+            && state.machine.is_over()
+            && state.paths.is_empty()
+            && state.work.is_empty()
+    }
+
+    fn refresh(&mut self) {
+        let state = self.core.lock();
+        if state.paths_version != self.paths_version {
+            self.paths.clone_from(&state.paths);
+            self.paths_version = state.paths_version;
+        }
+    }
+
+    /// Acts on the machine's events.
+    fn act(&mut self, ready: &mut dyn ReadySet, now: Time) -> usize {
+        let mut count = 0;
+        while let Some(event) = { self.core.lock().work.pop_front() } {
+            count += 1;
+            match &event {
+                Event::PathDown { path, .. } => {
+                    self.observer.observe(&event);
+                    self.take_down(ready, *path, now);
+                }
+                Event::PathNeeded => self.observer.path_needed(),
+                Event::PathOffered { .. } | Event::PathAnswered { .. } => {
+                    self.observer.path_bootstrap(event);
+                }
+                Event::Pull(request) => self.pull(*request, now),
+                Event::PathValidated(path) => {
+                    self.observer.observe(&event);
+                    self.consider(*path, now);
+                }
+                _ => self.observer.observe(&event),
+            }
+        }
+        self.fence(now);
+        count
+    }
+
+    /// A path with a higher preference than the active one takes over as soon as it stands.
+    fn consider(&self, path: PathId, now: Time) {
+        self.core.with_state(|state| {
+            let preference = |id| state.machine.preference_of(id);
+            let is_better = state
+                .machine
+                .active_path()
+                .is_some_and(|active| preference(path) > preference(active));
+            if is_better && state.machine.role() == crate::machine::Role::Dialer {
+                // Busy with another switch: the policy or an operator may ask again.
+                let _ = state.machine.request_switch(now, path, SwitchReason::BetterPath);
+            }
+        });
+    }
+
+    fn take_down(&mut self, ready: &mut dyn ReadySet, id: PathId, now: Time) {
+        let path = {
+            let mut state = self.core.lock();
+            let Some(at) = state.paths.iter().position(|path| path.id == id) else { return };
+            state.paths_version += 1;
+            state.paths.remove(at)
+        };
+        self.refresh();
+        ready.forget(&path);
+        // A thread that polls the link sees its end and leaves.
+        if let Ok(mut tx) = path.tx.lock() {
+            tx.is_dead = true;
+            tx.link.shut_down();
+        }
+        self.fencing.push((path, now));
+    }
+
+    fn fence(&mut self, now: Time) {
+        let core = &self.core;
+        let mut is_any_pending = false;
+        self.fencing.retain(|(path, since)| {
+            let Ok(mut rx) = path.rx.lock() else { return false };
+            rx.is_ended = true;
+            let is_late = now >= *since + FENCE_DEADLINE;
+            match rx.link.poll_fenced() {
+                Fence::Pending if !is_late => {
+                    is_any_pending = true;
+                    return true;
+                }
+                Fence::Done => {}
+                Fence::Pending | Fence::Failed => {
+                    // The link keeps what it was given to write to; it is never used again.
+                    tracing::warn!(path = path.id.0, "the path could not be fenced");
+                }
+            }
+            rx.carry = Vec::new();
+            drop(rx);
+            core.with_state(|state| state.machine.handle_path_fenced(path.id));
+            false
+        });
+        if is_any_pending {
+            self.retry_at = Some(now + RETRY);
+        }
+    }
+
+    fn pull(&self, request: PullRequest, now: Time) {
+        let started = self.core.path(request.path).is_some_and(|path| {
+            let Ok(mut rx) = path.rx.lock() else { return false };
+            let Some(target) = self.core.pool.take(request.length as usize) else { return false };
+            let token = rx.next_token;
+            rx.next_token += 1;
+            let PullRequest { source, length, .. } = request;
+            let is_started = rx.link.start_pull(token, source, length, target).is_ok();
+            if is_started {
+                rx.pulls.push((token, request));
+            }
+            is_started
+        });
+        if !started {
+            self.end_pull(request, None, now);
+        }
+    }
+
+    fn end_pull(&self, request: PullRequest, payload: Option<Payload>, now: Time) {
+        self.core.with_state(|state| {
+            if let Err(violation) = state.machine.handle_pull_complete(now, request, payload) {
+                state.machine.handle_violation(violation);
+            }
+        });
+    }
+
+    fn read(&mut self, ready: &mut dyn ReadySet, at: usize, now: Time) -> usize {
+        let path = self.paths[at].clone();
+        let mut count = 0;
+        while ready.is_readable(&path) {
+            match self.core.receive(&path) {
+                Received::Drained => ready.was_drained(&path),
+                Received::More => count += 1,
+                Received::Starved => {
+                    self.retry_at = Some(now + RETRY);
+                    break;
+                }
+                Received::Nothing => break,
+            }
+            count += 1;
+            if count >= READS_PER_TURN {
+                break;
+            }
+        }
+        self.collect(&path, now);
+        count
+    }
+
+    /// Reports pulls that ended and receives that were posted.
+    fn collect(&self, path: &PathIo, now: Time) {
+        let Ok(mut rx) = path.rx.try_lock() else { return };
+        let posted = rx.link.take_posted();
+        let mut ended = Vec::new();
+        while let Some(pulled) = rx.link.poll_pulled() {
+            if let Some(at) = rx.pulls.iter().position(|(token, _)| *token == pulled.token) {
+                ended.push((rx.pulls.swap_remove(at).1, pulled.slot.ok()));
+            }
+        }
+        drop(rx);
+        for (request, slot) in ended {
+            self.end_pull(request, slot.map(|slot| Payload::Slot(slot.freeze().into())), now);
+        }
+        if posted > 0 {
+            self.core.with_state(|state| state.machine.handle_receives_posted(path.id, posted));
+        }
+    }
+}
+
+/// Drops the link under `path`, as a broken cable would.
+pub(crate) fn cut(core: &SessionCore, path: &PathIo) {
+    if let Ok(mut tx) = path.tx.lock() {
+        tx.link.shut_down();
+    }
+    core.with_state(|state| {
+        let now = core.clock.now();
+        state.machine.handle_path_down(now, path.id, PathCause::LinkFailed);
+    });
+}

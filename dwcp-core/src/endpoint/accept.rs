@@ -1,0 +1,155 @@
+//! Peers that come in.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::greeting::{self, Greeting, GreetingError};
+use super::registry::Standing;
+use super::{Inner, lock, paths, spawn};
+use crate::link::{Incoming, Listener, SecuredConnection};
+use crate::machine::Role;
+use crate::session::Session;
+use crate::wire::{Hello, HelloReply, Refusal};
+
+/// Handshakes at once: more wait in the listener's backlog.
+const HANDSHAKES_MAX: usize = 256;
+/// Pause after the listener failed: running out of descriptors passes.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts connections for ever.
+pub(super) async fn run(inner: Arc<Inner>, listener: Box<dyn Listener>) {
+    let places = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    loop {
+        let place = places.clone().acquire_owned().await.expect("it is never closed");
+        match listener.accept().await {
+            Ok(incoming) => {
+                let room = inner.clone();
+                spawn(&inner, async move {
+                    handle(&room, incoming).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(address = listener.local_address(), %error, "cannot accept");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn handle(inner: &Arc<Inner>, incoming: Box<dyn Incoming>) {
+    let address = incoming.remote_address().to_owned();
+    let limit = inner.settings.handshake_timeout;
+    let greeted = tokio::time::timeout(limit, async {
+        let mut connection = incoming.secure().await.map_err(|error| error.to_string())?;
+        greet(inner, &mut connection)
+            .await
+            .map(|greeted| (connection, greeted))
+            .map_err(|error| error.to_string())
+    });
+    let result = match greeted.await {
+        Ok(Ok((connection, (greeting, resumed)))) => join(inner, connection, greeting, resumed),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(format!("no handshake within {} s", limit.as_secs())),
+    };
+    match result {
+        Ok(()) => Inner::count(&inner.counters.handshakes_ok),
+        Err(error) => {
+            Inner::count(&inner.counters.handshakes_failed);
+            tracing::warn!(address, error, "a connection was turned away");
+        }
+    }
+}
+
+/// Reads the hello and answers it.
+async fn greet(
+    inner: &Arc<Inner>,
+    connection: &mut Box<dyn SecuredConnection>,
+) -> Result<(Greeting, Option<Session>), GreetingError> {
+    let bytes = connection.receive().await?;
+    let hello = Hello::decode(&bytes)?;
+    match decide(inner, &hello, &**connection) {
+        Ok(resumed) => {
+            let greeting =
+                greeting::welcome(inner, &mut **connection, &hello, &bytes, resumed.as_ref());
+            Ok((greeting.await?, resumed))
+        }
+        Err((refusal, reason)) => {
+            Inner::count(&inner.counters.refused);
+            let reply = HelloReply::Refused { refusal, reason: reason.clone() };
+            connection.send(&reply.encode()).await?;
+            Err(GreetingError::Refused { refusal, reason: format!("refused by us: {reason}") })
+        }
+    }
+}
+
+/// Whether the hello may have its session; the one it resumes, if it does.
+fn decide(
+    inner: &Inner,
+    hello: &Hello,
+    connection: &dyn SecuredConnection,
+) -> Result<Option<Session>, (Refusal, String)> {
+    let peer = connection.peer_id();
+    if let Some(objection) = greeting::objection(inner, hello, peer) {
+        return Err(objection);
+    }
+    let refuse = |refusal, reason: &str| Err((refusal, reason.to_owned()));
+    if let Some(resume) = &hello.resume {
+        let Some(session) = lock(&inner.registry).by_id(resume.session, peer) else {
+            return refuse(Refusal::UnknownSession, "the session is not known here");
+        };
+        let proof = session.shared.secret.resume_proof(connection.exporter());
+        let is_new = session.core().lock().machine.is_new_path(hello.path);
+        let is_same = session.shared.peer_incarnation == hello.incarnation;
+        if !is_equal(&proof, &resume.proof) || !is_new || !is_same {
+            return refuse(Refusal::BadProof, "the session's proof is wrong");
+        }
+        return Ok(Some(session));
+    }
+    if inner.is_draining.load(Ordering::Relaxed) {
+        return refuse(Refusal::Draining, "this node is going down");
+    }
+    let registry = lock(&inner.registry);
+    if registry.standing(&inner.node_id, peer, hello.incarnation) == Standing::OursStands {
+        return refuse(Refusal::OtherDialStands, "our own dial to you stands");
+    }
+    if registry.session(peer).is_none() && registry.sessions().len() >= inner.settings.sessions_max
+    {
+        return refuse(Refusal::Busy, "this node has as many sessions as it may");
+    }
+    Ok(None)
+}
+
+/// Compares in a time that does not tell where the first difference is.
+fn is_equal(a: &[u8; 32], b: &[u8; 32]) -> bool {
+    a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
+}
+
+/// Makes the connection a path: of the session it resumes, or of a new one.
+fn join(
+    inner: &Arc<Inner>,
+    connection: Box<dyn SecuredConnection>,
+    greeting: Greeting,
+    resumed: Option<Session>,
+) -> Result<(), String> {
+    let peer = connection.peer_id().to_owned();
+    let link = connection.into_link().map_err(|error| error.to_string())?;
+    if let Some(session) = resumed {
+        return paths::attach(inner, &session, link, greeting.path, &greeting.path_secret, true)
+            .map_err(|error| error.to_string());
+    }
+    let session = paths::begin(inner, &peer, Role::Acceptor, link, &greeting)
+        .map_err(|error| error.to_string())?;
+    let old = lock(&inner.registry).insert(session.clone());
+    if let Some(old) = old {
+        // A peer that greets anew has nothing of the old session left.
+        old.core().with_state(|state| state.machine.handle_session_lost());
+        old.core().wake.raise();
+    }
+    lock(&inner.accepted).push_back(session);
+    inner.changed.notify_waiters();
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! Describing an endpoint.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch as signal};
+
+use super::{Counters, Endpoint, Handle, Inner, Peers, listen, random};
+use crate::crypto::{Secret, Suite};
+use crate::driver::Clock;
+use crate::link::{Dialer, Listener, PathProvider};
+use crate::mem::Pool;
+use crate::session::EventHub;
+use crate::wire::Compression;
+
+/// Limits and times of an endpoint and its sessions.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct EndpointSettings {
+    /// How long a session outlives its last path.
+    pub time_to_live: Duration,
+    /// Receive window of a session, beyond 64 KiB a channel, bytes.
+    pub window_bytes: u64,
+    /// The largest message received whole, bytes.
+    pub max_message_bytes: u64,
+    /// Memory for messages of all sessions, bytes.
+    pub memory_budget_bytes: usize,
+    /// Pause after which a quiet path is probed.
+    pub heartbeat_interval: Duration,
+    /// Probes without an answer after which a path is dead.
+    pub timeout_multiplier: u32,
+    /// How long a switch may prepare or drain.
+    pub switch_timeout: Duration,
+    /// How long a handshake may take.
+    pub handshake_timeout: Duration,
+    /// The longest pause between attempts to reconnect.
+    pub reconnect_delay_max: Duration,
+    /// Mixed into every session secret if the nodes share one.
+    pub cluster_key: Option<Secret>,
+    /// How long a receiver polls the link before it sleeps; zero: never.
+    pub spin: Duration,
+    /// Sessions at once.
+    pub sessions_max: usize,
+}
+
+impl Default for EndpointSettings {
+    fn default() -> Self {
+        Self {
+            time_to_live: Duration::from_secs(60),
+            window_bytes: 16 << 20,
+            max_message_bytes: 64 << 20,
+            memory_budget_bytes: 1 << 30,
+            heartbeat_interval: Duration::from_secs(1),
+            timeout_multiplier: 5,
+            switch_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(10),
+            reconnect_delay_max: Duration::from_secs(5),
+            cluster_key: None,
+            spin: Duration::from_micros(60),
+            sessions_max: 20_000,
+        }
+    }
+}
+
+/// Why an endpoint was not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A node id is 1 to 255 bytes long.
+    #[error("node id {node_id:?} is not 1 to 255 bytes long")]
+    NodeId {
+        /// The id.
+        node_id: String,
+    },
+    /// No suite: `dwcp_tcp::suites` has the ones for untrusted networks.
+    #[error("no suite was given: sessions cannot be protected")]
+    NoSuite,
+}
+
+/// Describes an [`Endpoint`].
+pub struct EndpointBuilder {
+    node_id: String,
+    settings: EndpointSettings,
+    suite: Option<Arc<dyn Suite>>,
+    trusted_suite: Option<Arc<dyn Suite>>,
+    compression: Option<Arc<dyn Compression>>,
+    dialer: Option<Arc<dyn Dialer>>,
+    listeners: Vec<Box<dyn Listener>>,
+    providers: Vec<Arc<dyn PathProvider>>,
+    peers: Peers,
+}
+
+impl EndpointBuilder {
+    pub(super) fn new(node_id: &str) -> Self {
+        Self {
+            node_id: node_id.to_owned(),
+            settings: EndpointSettings::default(),
+            suite: None,
+            trusted_suite: None,
+            compression: None,
+            dialer: None,
+            listeners: Vec::new(),
+            providers: Vec::new(),
+            peers: Peers::default(),
+        }
+    }
+
+    /// How peers are reached. Without it the endpoint only listens.
+    #[must_use]
+    pub fn dialer(mut self, dialer: Arc<dyn Dialer>) -> Self {
+        self.dialer = Some(dialer);
+        self
+    }
+
+    /// Where peers come in; any number.
+    #[must_use]
+    pub fn listener(mut self, listener: Box<dyn Listener>) -> Self {
+        self.listeners.push(listener);
+        self
+    }
+
+    /// How records are protected.
+    #[must_use]
+    pub fn suite(mut self, suite: Arc<dyn Suite>) -> Self {
+        self.suite = Some(suite);
+        self
+    }
+
+    /// How records are protected on trusted media; else as everywhere.
+    #[must_use]
+    pub fn trusted_suite(mut self, suite: Arc<dyn Suite>) -> Self {
+        self.trusted_suite = Some(suite);
+        self
+    }
+
+    /// Compression, for sessions whose other end has it, too.
+    #[must_use]
+    pub fn compression(mut self, compression: Arc<dyn Compression>) -> Self {
+        self.compression = Some(compression);
+        self
+    }
+
+    /// A further kind of path, offered to every peer. Paths that come first in order are preferred.
+    #[must_use]
+    pub fn path_provider(mut self, provider: Arc<dyn PathProvider>) -> Self {
+        self.providers.push(provider);
+        self
+    }
+
+    /// Whom the node talks to.
+    #[must_use]
+    pub fn peers(mut self, peers: Peers) -> Self {
+        self.peers = peers;
+        self
+    }
+
+    /// Limits and times.
+    #[must_use]
+    pub fn settings(mut self, settings: EndpointSettings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Makes the endpoint; it listens from now on.
+    ///
+    /// # Errors
+    /// [`BuildError`].
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn build(self) -> Result<Endpoint, BuildError> {
+        if self.node_id.is_empty() || self.node_id.len() > 255 {
+            return Err(BuildError::NodeId { node_id: self.node_id });
+        }
+        let suite = self.suite.ok_or(BuildError::NoSuite)?;
+        let trusted_suite = self.trusted_suite.unwrap_or_else(|| suite.clone());
+        let inner = Arc::new(Inner {
+            node_id: self.node_id,
+            incarnation: u64::from_le_bytes(random()),
+            pool: Pool::new(self.settings.memory_budget_bytes),
+            settings: self.settings,
+            suite,
+            trusted_suite,
+            compression: self.compression,
+            dialer: self.dialer,
+            providers: self.providers,
+            local_addresses: self.listeners.iter().map(|one| one.local_address()).collect(),
+            peers: Mutex::new(self.peers),
+            registry: Mutex::default(),
+            accepted: Mutex::default(),
+            changed: Notify::new(),
+            hub: EventHub::new(),
+            clock: Clock::new(),
+            is_draining: AtomicBool::new(false),
+            is_over: signal::channel(false).0,
+            counters: Counters::default(),
+        });
+        for listener in self.listeners {
+            listen(&inner, listener);
+        }
+        Ok(Endpoint { handle: Arc::new(Handle { inner }) })
+    }
+}

@@ -1,0 +1,210 @@
+//! Going out to peers: the first dial of a session, and the ones that bring it back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch as signal;
+use tokio::time::Instant;
+
+use super::greeting::{self, GreetingError};
+use super::{Inner, lock, paths, spawn};
+use crate::link::{DialError, SecuredConnection};
+use crate::machine::Role;
+use crate::session::Session;
+use crate::wire::Refusal;
+
+/// Why there is no session.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The node is not among the peers.
+    #[error("node {peer} is not among this node's peers: add it to `peers`")]
+    NotAPeer {
+        /// The node.
+        peer: String,
+    },
+    /// The peer has no address, and has not dialled us.
+    #[error("peer {peer} has no address: add one to `peers`, or wait until it dials this node")]
+    NoAddress {
+        /// The node.
+        peer: String,
+    },
+    /// The endpoint cannot dial, or is shut down.
+    #[error("this endpoint does not dial: it has no dialer, is draining or shut down")]
+    CannotDial,
+    /// No secured connection came about.
+    #[error("cannot connect to {peer}")]
+    Dial {
+        /// The node.
+        peer: String,
+        /// What failed.
+        #[source]
+        source: Arc<DialError>,
+    },
+    /// The peer answered and refused.
+    #[error("{peer} refused the session: {reason}")]
+    Refused {
+        /// The node.
+        peer: String,
+        /// For programs.
+        refusal: Refusal,
+        /// For people.
+        reason: String,
+    },
+    /// The hellos failed otherwise.
+    #[error("the handshake with {peer} failed: {reason}")]
+    Handshake {
+        /// The node.
+        peer: String,
+        /// What failed.
+        reason: String,
+    },
+}
+
+/// The first pause between attempts to reconnect.
+const RECONNECT_DELAY: Duration = Duration::from_millis(20);
+
+pub(super) async fn connect(inner: &Arc<Inner>, peer: &str) -> Result<Session, ConnectError> {
+    let mut dial = {
+        let mut registry = lock(&inner.registry);
+        if let Some(session) = registry.session(peer) {
+            return Ok(session);
+        }
+        match registry.dial(peer) {
+            Some(dial) => dial,
+            None => {
+                let (outcome, dial) = signal::channel(None);
+                registry.set_dial(peer, Some(dial.clone()));
+                let (room, peer) = (inner.clone(), peer.to_owned());
+                spawn(inner, async move {
+                    let result = first_dial(&room, &peer).await;
+                    lock(&room.registry).set_dial(&peer, None);
+                    outcome.send_replace(Some(result));
+                    room.changed.notify_waiters();
+                });
+                dial
+            }
+        }
+    };
+    match dial.wait_for(Option::is_some).await {
+        Ok(outcome) => outcome.clone().expect("it was waited for"),
+        Err(_) => Err(ConnectError::CannotDial), // the endpoint shut down
+    }
+}
+
+async fn first_dial(inner: &Arc<Inner>, peer: &str) -> Result<Session, ConnectError> {
+    let mut connection = open(inner, peer).await?;
+    let limit = inner.settings.handshake_timeout;
+    let greeting = tokio::time::timeout(limit, greeting::dialer(inner, &mut *connection, None));
+    let handshake = |reason: String| ConnectError::Handshake { peer: peer.to_owned(), reason };
+    let greeting = match greeting.await {
+        Err(_) => return Err(handshake(format!("no reply within {} s", limit.as_secs()))),
+        Ok(Err(GreetingError::Refused { refusal: Refusal::OtherDialStands, reason })) => {
+            return other_dial(inner, peer, reason).await;
+        }
+        Ok(Err(GreetingError::Refused { refusal, reason })) => {
+            return Err(ConnectError::Refused { peer: peer.to_owned(), refusal, reason });
+        }
+        Ok(Err(error)) => return Err(handshake(error.to_string())),
+        Ok(Ok(greeting)) => greeting,
+    };
+    let link = connection.into_link().map_err(|error| handshake(error.to_string()))?;
+    let session = paths::begin(inner, peer, Role::Dialer, link, &greeting)
+        .map_err(|error| handshake(error.to_string()))?;
+    Inner::count(&inner.counters.handshakes_ok);
+    if let Some(old) = lock(&inner.registry).insert(session.clone()) {
+        old.abort();
+    }
+    paths::offer_all(inner, &session);
+    Ok(session)
+}
+
+/// Waits for the session that the peer's own dial brings.
+async fn other_dial(inner: &Inner, peer: &str, reason: String) -> Result<Session, ConnectError> {
+    let arrives = async {
+        loop {
+            let changed = inner.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(session) = lock(&inner.registry).session(peer) {
+                return session;
+            }
+            changed.await;
+        }
+    };
+    let refusal = Refusal::OtherDialStands;
+    tokio::time::timeout(inner.settings.handshake_timeout, arrives)
+        .await
+        .map_err(|_| ConnectError::Refused { peer: peer.to_owned(), refusal, reason })
+}
+
+async fn open(inner: &Inner, peer: &str) -> Result<Box<dyn SecuredConnection>, ConnectError> {
+    let addresses = {
+        let peers = lock(&inner.peers);
+        if !peers.allows(peer) {
+            return Err(ConnectError::NotAPeer { peer: peer.to_owned() });
+        }
+        let addresses = peers.addresses(peer).filter(|addresses| !addresses.is_empty());
+        addresses.ok_or_else(|| ConnectError::NoAddress { peer: peer.to_owned() })?.to_vec()
+    };
+    let dialer = inner.dialer.as_ref().ok_or(ConnectError::CannotDial)?;
+    let limit = inner.settings.handshake_timeout;
+    let dialled = tokio::time::timeout(limit, dialer.dial(peer, &addresses)).await;
+    dialled
+        .unwrap_or_else(|_| {
+            let address = addresses.join(", ");
+            Err(DialError::TimedOut { address, seconds: limit.as_secs() })
+        })
+        .map_err(|error| {
+            Inner::count(&inner.counters.handshakes_failed);
+            ConnectError::Dial { peer: peer.to_owned(), source: Arc::new(error) }
+        })
+}
+
+/// Brings a session back that has lost its last path: dials until it has one again or is over.
+pub(super) async fn reconnect(inner: Arc<Inner>, session: Session) {
+    let mut delay = RECONNECT_DELAY;
+    while session.core().lock().machine.active_path().is_none() && !session.is_over() {
+        let began = Instant::now();
+        match resume(&inner, &session).await {
+            Ok(()) => return,
+            Err(Failure::Lost) => {
+                session.core().with_state(|state| state.machine.handle_session_lost());
+                session.core().wake.raise();
+                return;
+            }
+            Err(Failure::Passing(reason)) => {
+                tracing::debug!(peer = session.peer_id(), reason, "reconnecting failed");
+            }
+        }
+        tokio::time::sleep_until(began + delay).await;
+        delay = (delay * 2).min(inner.settings.reconnect_delay_max);
+    }
+}
+
+enum Failure {
+    /// Worth another attempt.
+    Passing(String),
+    /// The peer no longer has the session.
+    Lost,
+}
+
+async fn resume(inner: &Arc<Inner>, session: &Session) -> Result<(), Failure> {
+    let passing = |reason: &dyn std::fmt::Display| Failure::Passing(reason.to_string());
+    let mut connection = open(inner, session.peer_id()).await.map_err(|error| passing(&error))?;
+    let path = session.core().lock().machine.allocate_path();
+    let greeting = greeting::dialer(inner, &mut *connection, Some((session, path)));
+    let greeting = tokio::time::timeout(inner.settings.handshake_timeout, greeting)
+        .await
+        .map_err(|error| passing(&error))?
+        .map_err(|error| match error {
+            GreetingError::Refused { refusal: Refusal::UnknownSession, .. } => Failure::Lost,
+            other => passing(&other),
+        })?;
+    let link = connection.into_link().map_err(|error| passing(&error))?;
+    paths::attach(inner, session, link, path, &greeting.path_secret, true)
+        .map_err(|error| passing(&error))?;
+    Inner::count(&inner.counters.handshakes_ok);
+    paths::offer_all(inner, session);
+    Ok(())
+}

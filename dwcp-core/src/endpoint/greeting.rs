@@ -1,0 +1,214 @@
+//! The hellos that start or resume a session, and the keys they lead to: docs/protocol.md, section "Hello".
+
+use sha2::{Digest, Sha256};
+
+use super::{Inner, random};
+use crate::crypto::{PathSecret, SessionSecret};
+use crate::link::SecuredConnection;
+use crate::session::Session;
+use crate::wire::{
+    Features, Hello, HelloReply, PathId, Refusal, Resumption, SessionId, VERSION, VERSION_MIN,
+};
+
+/// What both ends know after the hellos.
+pub(super) struct Greeting {
+    pub(super) path: PathId,
+    pub(super) path_secret: PathSecret,
+    pub(super) session: SessionId,
+    pub(super) session_secret: SessionSecret,
+    pub(super) features: Features,
+    pub(super) peer_incarnation: u64,
+    pub(super) peer_max_message_bytes: u64,
+}
+
+/// Why a greeting failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum GreetingError {
+    /// The connection broke.
+    #[error("the connection broke during the hello")]
+    Io(#[from] std::io::Error),
+    /// What came is no hello.
+    #[error(transparent)]
+    Malformed(#[from] crate::wire::DecodeError),
+    /// The peer refused.
+    #[error("the peer refused: {reason}")]
+    Refused {
+        /// For programs.
+        refusal: Refusal,
+        /// For people.
+        reason: String,
+    },
+    /// The reply does not fit the hello.
+    #[error("the peer's reply does not fit: {what}")]
+    Mismatch {
+        /// What is wrong.
+        what: &'static str,
+    },
+}
+
+fn features(inner: &Inner) -> Features {
+    let mut features = Features::default();
+    if inner.compression.is_some() {
+        features = features.with(Features::ZSTD);
+    }
+    if inner.suite.overhead_bytes() > 16 {
+        features = features.with(Features::HMAC);
+    }
+    if !inner.providers.is_empty() {
+        features = features.with(Features::HYBRID);
+    }
+    features
+}
+
+fn transcript(hello: &[u8], reply: &[u8]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in [hello, reply] {
+        hash.update((part.len() as u32).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+/// Both suites must protect records in the same way: the HMAC is no option of a single end.
+fn check_hmac(ours: Features, theirs: Features) -> bool {
+    ours.has(Features::HMAC) == theirs.has(Features::HMAC)
+}
+
+/// The dialer's side. `resume` is the session to go on with and the new path's id.
+pub(super) async fn dialer(
+    inner: &Inner,
+    connection: &mut dyn SecuredConnection,
+    resume: Option<(&Session, PathId)>,
+) -> Result<Greeting, GreetingError> {
+    let nonce = random();
+    let path = resume.map_or(PathId(0), |(_, path)| path);
+    let exporter = connection.exporter().clone();
+    let resumption = resume.map(|(session, _)| Resumption {
+        session: session.id(),
+        proof: session.shared.secret.resume_proof(&exporter),
+    });
+    let hello = Hello {
+        versions: (VERSION_MIN, VERSION),
+        features: features(inner),
+        node_id: inner.node_id.clone(),
+        peer_id: connection.peer_id().to_owned(),
+        incarnation: inner.incarnation,
+        nonce,
+        path,
+        max_message_bytes: inner.settings.max_message_bytes,
+        resume: resumption,
+    };
+    let hello_bytes = hello.encode();
+    connection.send(&hello_bytes).await?;
+    let reply_bytes = connection.receive().await?;
+    let HelloReply::Welcome {
+        version,
+        features: theirs,
+        node_id,
+        incarnation,
+        nonce: their_nonce,
+        session,
+        max_message_bytes,
+    } = HelloReply::decode(&reply_bytes)?
+    else {
+        let HelloReply::Refused { refusal, reason } = HelloReply::decode(&reply_bytes)? else {
+            unreachable!("there are two replies");
+        };
+        return Err(GreetingError::Refused { refusal, reason });
+    };
+    let mismatch = |what| Err(GreetingError::Mismatch { what });
+    if !(VERSION_MIN..=VERSION).contains(&version) {
+        return mismatch("a version we did not offer");
+    }
+    if node_id != connection.peer_id() {
+        return mismatch("another node id than the certificate's");
+    }
+    if hello.features.common(theirs) != theirs || !check_hmac(hello.features, theirs) {
+        return mismatch("features we did not offer");
+    }
+    let session_secret = match resume {
+        Some((known, _)) if known.id() != session => return mismatch("another session"),
+        Some((known, _)) if known.shared.peer_incarnation != incarnation => {
+            return mismatch("another incarnation");
+        }
+        Some((known, _)) => known.shared.secret.clone(),
+        None => SessionSecret::from_exporter(&exporter, inner.settings.cluster_key.as_ref()),
+    };
+    let path_root =
+        if resume.is_some() { session_secret.resumed(&exporter) } else { session_secret.clone() };
+    let hash = transcript(&hello_bytes, &reply_bytes);
+    Ok(Greeting {
+        path,
+        path_secret: path_root.path(path, &nonce, &their_nonce, &hash),
+        session,
+        session_secret,
+        features: theirs,
+        peer_incarnation: incarnation,
+        peer_max_message_bytes: max_message_bytes,
+    })
+}
+
+/// The acceptor's side, once it has decided: sends the welcome.
+pub(super) async fn welcome(
+    inner: &Inner,
+    connection: &mut dyn SecuredConnection,
+    hello: &Hello,
+    hello_bytes: &[u8],
+    resumed: Option<&Session>,
+) -> Result<Greeting, GreetingError> {
+    let nonce = random();
+    let exporter = connection.exporter().clone();
+    let version = hello
+        .common_version((VERSION_MIN, VERSION))
+        .ok_or(GreetingError::Mismatch { what: "no version in common" })?;
+    let session = resumed.map_or_else(|| SessionId(random()), Session::id);
+    let common = features(inner).common(hello.features);
+    let reply = HelloReply::Welcome {
+        version,
+        features: common,
+        node_id: inner.node_id.clone(),
+        incarnation: inner.incarnation,
+        nonce,
+        session,
+        max_message_bytes: inner.settings.max_message_bytes,
+    };
+    let reply_bytes = reply.encode();
+    connection.send(&reply_bytes).await?;
+    let fresh = || SessionSecret::from_exporter(&exporter, inner.settings.cluster_key.as_ref());
+    let session_secret = resumed.map_or_else(fresh, |session| session.shared.secret.clone());
+    let path_root =
+        if resumed.is_some() { session_secret.resumed(&exporter) } else { session_secret.clone() };
+    let hash = transcript(hello_bytes, &reply_bytes);
+    Ok(Greeting {
+        path: hello.path,
+        path_secret: path_root.path(hello.path, &hello.nonce, &nonce, &hash),
+        session,
+        session_secret,
+        features: common,
+        peer_incarnation: hello.incarnation,
+        peer_max_message_bytes: hello.max_message_bytes,
+    })
+}
+
+/// Why the acceptor will not have this hello, if so.
+pub(super) fn objection(inner: &Inner, hello: &Hello, peer: &str) -> Option<(Refusal, String)> {
+    let refuse = |refusal, reason: &str| Some((refusal, reason.to_owned()));
+    if hello.common_version((VERSION_MIN, VERSION)).is_none() {
+        let (low, high) = hello.versions;
+        let words = format!("we speak {VERSION_MIN}-{VERSION}, you speak {low}-{high}: upgrade");
+        return Some((Refusal::Version, words));
+    }
+    if hello.node_id != peer {
+        return refuse(Refusal::NotAPeer, "the hello names another node than the certificate");
+    }
+    if hello.peer_id != inner.node_id {
+        return refuse(Refusal::NotAPeer, "the hello is for another node");
+    }
+    if !super::lock(&inner.peers).allows(peer) {
+        return refuse(Refusal::NotAPeer, "you are not among this node's peers");
+    }
+    if !check_hmac(features(inner), hello.features) {
+        return refuse(Refusal::Version, "one end wants HMAC on every record and the other not");
+    }
+    None
+}

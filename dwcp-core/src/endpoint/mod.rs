@@ -1,0 +1,302 @@
+//! Endpoints: who a node is, whom it talks to, and the sessions it has.
+
+mod accept;
+mod builder;
+mod dial;
+mod greeting;
+mod paths;
+mod peers;
+mod registry;
+mod watch;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch as signal};
+
+pub use builder::{BuildError, EndpointBuilder, EndpointSettings};
+pub use dial::ConnectError;
+pub(crate) use paths::Offer;
+pub use peers::{Peer, Peers};
+
+use crate::crypto::{ChecksumSuite, Suite};
+use crate::driver::Clock;
+use crate::link::{Dialer, Listener, MemoryNetwork, PathProvider};
+use crate::mem::{Pool, PoolStats};
+use crate::session::{EventHub, Events, Session};
+use crate::wire::Compression;
+use registry::Registry;
+
+/// A node's end of all its sessions. Cloning gives another handle; when the last one is dropped, the
+/// endpoint shuts down.
+#[derive(Clone)]
+pub struct Endpoint {
+    handle: Arc<Handle>,
+}
+
+/// Ends the endpoint with its last handle: background tasks hold only the inner part.
+struct Handle {
+    inner: Arc<Inner>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.inner.shut_down();
+    }
+}
+
+/// What handles and background tasks share.
+struct Inner {
+    node_id: String,
+    incarnation: u64,
+    settings: EndpointSettings,
+    suite: Arc<dyn Suite>,
+    trusted_suite: Arc<dyn Suite>,
+    compression: Option<Arc<dyn Compression>>,
+    dialer: Option<Arc<dyn Dialer>>,
+    providers: Vec<Arc<dyn PathProvider>>,
+    local_addresses: Vec<String>,
+    peers: Mutex<Peers>,
+    registry: Mutex<Registry>,
+    /// Sessions peers began, not yet accepted by the application.
+    accepted: Mutex<VecDeque<Session>>,
+    /// Raised whenever the registry or `accepted` changes.
+    changed: Notify,
+    hub: EventHub,
+    pool: Pool,
+    clock: Clock,
+    is_draining: AtomicBool,
+    is_over: signal::Sender<bool>,
+    counters: Counters,
+}
+
+/// Totals of an endpoint.
+#[derive(Default)]
+struct Counters {
+    handshakes_ok: AtomicU64,
+    handshakes_failed: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// An endpoint at one moment.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct EndpointStats {
+    /// Message memory.
+    pub pool: PoolStats,
+    /// Live sessions.
+    pub sessions: usize,
+    /// Handshakes that gave a path.
+    pub handshakes_ok_total: u64,
+    /// Handshakes that failed: not DWCP, wrong certificates, no answer.
+    pub handshakes_failed_total: u64,
+    /// Hellos refused by this node: not a peer, unknown session, draining.
+    pub refused_total: u64,
+}
+
+/// What a drain left behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Sessions that were closed.
+    pub sessions: usize,
+    /// Messages that were not acked in time.
+    pub unacked_messages: u64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Plain tables: no panic leaves them half changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Endpoint {
+    /// Starts to describe the endpoint of node `node_id`.
+    pub fn builder(node_id: &str) -> EndpointBuilder {
+        EndpointBuilder::new(node_id)
+    }
+
+    /// Two endpoints, nodes `a` and `b`, joined in memory: for tests of what is built on sessions. Nothing is
+    /// encrypted. They obey tokio's paused time.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn pair() -> (Self, Self) {
+        let network = MemoryNetwork::default();
+        let end = |node: &str, peer: &str| {
+            Self::builder(node)
+                .dialer(Arc::new(network.dialer(node)))
+                .listener(Box::new(network.listener(node)))
+                .suite(Arc::new(ChecksumSuite))
+                .trusted_suite(Arc::new(ChecksumSuite))
+                .peers(Peers::only([Peer::new(peer, [format!("memory:{peer}")])]))
+                .build()
+                .expect("the description is complete")
+        };
+        (end("a", "b"), end("b", "a"))
+    }
+
+    /// Who we are.
+    pub fn node_id(&self) -> &str {
+        &self.inner().node_id
+    }
+
+    /// Tells this life of the process from others.
+    pub fn incarnation(&self) -> u64 {
+        self.inner().incarnation
+    }
+
+    /// The addresses it listens on.
+    pub fn local_addresses(&self) -> &[String] {
+        &self.inner().local_addresses
+    }
+
+    fn inner(&self) -> &Arc<Inner> {
+        &self.handle.inner
+    }
+
+    /// The session with `peer`: the standing one, or a new one.
+    ///
+    /// # Errors
+    /// [`ConnectError`] says what failed at which address, and what to do.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: a dial that was begun goes on, and serves the next call.
+    pub async fn connect(&self, peer: &str) -> Result<Session, ConnectError> {
+        dial::connect(self.inner(), peer).await
+    }
+
+    /// The next session that a peer begins; `None` once the endpoint is shut down.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: no session is lost.
+    pub async fn accept(&self) -> Option<Session> {
+        let inner = self.inner();
+        loop {
+            let changed = inner.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(session) = lock(&inner.accepted).pop_front() {
+                return Some(session);
+            }
+            if *inner.is_over.borrow() {
+                return None;
+            }
+            changed.await;
+        }
+    }
+
+    /// The sessions that have not ended.
+    pub fn sessions(&self) -> Vec<Session> {
+        lock(&self.inner().registry).sessions()
+    }
+
+    /// Whom this node talks to.
+    pub fn peers(&self) -> Peers {
+        lock(&self.inner().peers).clone()
+    }
+
+    /// Replaces the peers; sessions with nodes that are no longer among them are closed.
+    pub fn set_peers(&self, peers: Peers) {
+        let inner = self.inner();
+        for session in self.sessions() {
+            if !peers.allows(session.peer_id()) {
+                session.close(0, "no longer a peer");
+            }
+        }
+        *lock(&inner.peers) = peers;
+    }
+
+    /// Figures of this moment.
+    pub fn stats(&self) -> EndpointStats {
+        let inner = self.inner();
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        EndpointStats {
+            pool: inner.pool.stats(),
+            sessions: lock(&inner.registry).sessions().len(),
+            handshakes_ok_total: get(&inner.counters.handshakes_ok),
+            handshakes_failed_total: get(&inner.counters.handshakes_failed),
+            refused_total: get(&inner.counters.refused),
+        }
+    }
+
+    /// Everything that happens to sessions from now on.
+    pub fn subscribe(&self) -> Events {
+        self.inner().hub.subscribe()
+    }
+
+    /// Ends in good order: takes no new sessions, waits until what is committed is acked, at most
+    /// `deadline`, and closes every session.
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, the endpoint stays: it takes no new sessions.
+    pub async fn drain(&self, deadline: Duration) -> Drained {
+        let inner = self.inner();
+        inner.is_draining.store(true, Ordering::Relaxed);
+        let end = tokio::time::Instant::now() + deadline;
+        let sessions = self.sessions();
+        let mut drained = Drained { sessions: sessions.len(), unacked_messages: 0 };
+        for session in &sessions {
+            let left = end.saturating_duration_since(tokio::time::Instant::now());
+            drained.unacked_messages += session.drain(left).await;
+            session.close(0, "the node is going down");
+        }
+        for session in &sessions {
+            // A peer that is gone does not answer; its end is not worth more than the deadline.
+            if tokio::time::timeout_at(end, session.closed()).await.is_err() {
+                session.abort();
+            }
+        }
+        drained
+    }
+
+    /// Ends at once: what is un-acked is in doubt.
+    pub fn shut_down(&self) {
+        self.inner().shut_down();
+    }
+}
+
+impl Inner {
+    fn shut_down(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+        self.is_over.send_replace(true);
+        let sessions = lock(&self.registry).sessions();
+        sessions.iter().for_each(Session::abort);
+        lock(&self.accepted).clear();
+        self.changed.notify_waiters();
+    }
+
+    fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({})", self.node_id())
+    }
+}
+
+/// Bytes nobody can predict.
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the operating system has randomness");
+    bytes
+}
+
+/// The tasks of an endpoint end with it.
+fn spawn(inner: &Arc<Inner>, task: impl Future<Output = ()> + Send + 'static) {
+    let mut over = inner.is_over.subscribe();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = task => {}
+            _ = over.wait_for(|over| *over) => {}
+        }
+    });
+}
+
+/// Accepts what `listener` brings, as long as the endpoint lives.
+fn listen(inner: &Arc<Inner>, listener: Box<dyn Listener>) {
+    spawn(inner, accept::run(inner.clone(), listener));
+}

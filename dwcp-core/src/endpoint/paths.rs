@@ -1,0 +1,226 @@
+//! Links become paths: of a new session, of a resumed one, or by an offer on a standing one.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::greeting::Greeting;
+use super::watch::Watch;
+use super::{Inner, random};
+use crate::crypto::PathSecret;
+use crate::driver::{PathIo, PathSetup, SessionCore, TooWeak, drive};
+use crate::link::{Link, LinkFeatures, PathProvider, PendingLink};
+use crate::machine::{Event, Machine, PathAttributes, Role, Settings};
+use crate::session::{Session, SessionEvent, SessionShared, Totals};
+use crate::wire::{Features, PathId, PathKind};
+
+/// An offer that the peer has not answered.
+pub(crate) struct Offer {
+    path: PathId,
+    kind: PathKind,
+    nonce: [u8; 32],
+    pending: Box<dyn PendingLink>,
+}
+
+/// Offers kept at once; a peer that never answers costs no more.
+const OFFERS_MAX: usize = 8;
+
+/// Begins a session over its first link.
+pub(super) fn begin(
+    inner: &Arc<Inner>,
+    peer: &str,
+    role: Role,
+    link: Box<dyn Link>,
+    greeting: &Greeting,
+) -> Result<Session, TooWeak> {
+    let given = &inner.settings;
+    let mut settings = Settings::new(role, inner.pool.clone());
+    settings.time_to_live = given.time_to_live;
+    settings.window_bytes = given.window_bytes;
+    settings.max_message_bytes = given.max_message_bytes;
+    settings.peer_max_message_bytes = greeting.peer_max_message_bytes;
+    settings.heartbeat_interval = given.heartbeat_interval;
+    settings.timeout_multiplier = given.timeout_multiplier;
+    settings.switch_timeout = given.switch_timeout;
+    let machine = Machine::new(settings);
+    let core = Arc::new(SessionCore::new(machine, inner.pool.clone(), inner.clock, given.spin));
+    let session = Session {
+        shared: Arc::new(SessionShared {
+            id: greeting.session,
+            peer: peer.to_owned(),
+            peer_incarnation: greeting.peer_incarnation,
+            role,
+            core: core.clone(),
+            totals: Totals::new(),
+            secret: greeting.session_secret.clone(),
+            features: greeting.features,
+            offers: Default::default(),
+        }),
+    };
+    attach(inner, &session, link, greeting.path, &greeting.path_secret, true)?;
+    let observer = Arc::new(Watch::new(inner.clone(), session.clone()));
+    tokio::spawn(drive(core, observer));
+    inner.hub.publish(peer, session.id(), SessionEvent::Up { role });
+    Ok(session)
+}
+
+/// Adds a link to a session as `path`.
+pub(super) fn attach(
+    inner: &Inner,
+    session: &Session,
+    link: Box<dyn Link>,
+    path: PathId,
+    secret: &PathSecret,
+    is_proven: bool,
+) -> Result<(), TooWeak> {
+    let attributes = link.attributes().clone();
+    let is_trusted = attributes.features.has(LinkFeatures::TRUSTED_MEDIUM);
+    let suite = if is_trusted { &inner.trusted_suite } else { &inner.suite };
+    let compression = inner.compression.as_deref();
+    let setup = PathSetup {
+        id: path,
+        role: session.role(),
+        secret,
+        suite: suite.clone(),
+        compression: compression.filter(|_| session.shared.features.has(Features::ZSTD)),
+    };
+    let io = PathIo::new(link, &setup)?;
+    let regions = attributes.regions.iter().map(|one| (one.region, one.address, one.key));
+    let attributes = PathAttributes {
+        kind: attributes.kind,
+        features: attributes.features,
+        is_proven,
+        challenge: random(),
+        receives_posted: attributes.receives_posted,
+        regions: regions.collect(),
+        preference: preference(inner, attributes.kind),
+    };
+    let core = session.core();
+    core.with_state(|state| {
+        let now = core.clock.now();
+        state.paths.push(Arc::new(io));
+        state.paths_version += 1;
+        state.machine.handle_path_up(now, path, attributes);
+    });
+    core.wake.raise();
+    Ok(())
+}
+
+/// The order of the providers is the order of preference; what needs none comes last.
+fn preference(inner: &Inner, kind: PathKind) -> u8 {
+    let place = inner.providers.iter().position(|provider| provider.kind() == kind);
+    place.map_or(0, |place| (inner.providers.len() - place).min(255) as u8)
+}
+
+/// Offers the peer a path of every kind this node has besides.
+pub(super) fn offer_all(inner: &Inner, session: &Session) {
+    if !session.shared.features.has(Features::HYBRID) {
+        return;
+    }
+    for provider in &inner.providers {
+        let kind = provider.kind();
+        if session.core().lock().paths.iter().any(|path| path.attributes.kind == kind) {
+            continue;
+        }
+        match provider.prepare() {
+            Ok(pending) => offer(session, kind, pending),
+            Err(error) => tracing::warn!(kind = kind.name(), %error, "cannot prepare a path"),
+        }
+    }
+    session.core().wake.raise();
+}
+
+fn offer(session: &Session, kind: PathKind, pending: Box<dyn PendingLink>) {
+    let nonce = random();
+    let bootstrap = pending.bootstrap().to_vec();
+    let mut offers = super::lock(&session.shared.offers);
+    if offers.len() >= OFFERS_MAX {
+        offers.remove(0);
+    }
+    let path = session.core().with_state(|state| state.machine.offer_path(kind, nonce, bootstrap));
+    offers.push(Offer { path, kind, nonce, pending });
+}
+
+/// What both ends bind a path's keys to: its kind and both bootstraps.
+fn bootstrap_hash(kind: PathKind, offer: &[u8], answer: &[u8]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in [kind.name().as_bytes(), offer, answer] {
+        hash.update((part.len() as u32).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+/// Acts on the peer's offer, or on its answer to ours.
+pub(super) fn handle_bootstrap(inner: &Inner, session: &Session, event: Event) {
+    match event {
+        Event::PathOffered { path, kind, nonce, bootstrap } => {
+            let provider = inner.providers.iter().find(|provider| provider.kind() == kind);
+            let accepted = provider
+                .and_then(|provider| accept(&**provider, session, path, kind, &nonce, &bootstrap));
+            let core = session.core();
+            match accepted {
+                Some((link, secret, our_nonce, answer)) => {
+                    core.with_state(|state| state.machine.answer_path(path, our_nonce, answer));
+                    report(attach(inner, session, link, path, &secret, false));
+                }
+                None => {
+                    core.with_state(|state| state.machine.answer_path(path, [0; 32], Vec::new()));
+                }
+            }
+            core.wake.raise();
+        }
+        Event::PathAnswered { path, nonce, bootstrap } => {
+            let offer = {
+                let mut offers = super::lock(&session.shared.offers);
+                let Some(at) = offers.iter().position(|offer| offer.path == path) else { return };
+                offers.remove(at)
+            };
+            if bootstrap.is_empty() {
+                tracing::info!(peer = session.peer_id(), kind = offer.kind.name(), "path refused");
+                return;
+            }
+            let hash = bootstrap_hash(offer.kind, offer.pending.bootstrap(), &bootstrap);
+            let secret = session.shared.secret.path(path, &offer.nonce, &nonce, &hash);
+            match offer.pending.connect(&bootstrap) {
+                Ok(link) => report(attach(inner, session, link, path, &secret, false)),
+                Err(error) => tracing::warn!(kind = offer.kind.name(), %error, "cannot connect"),
+            }
+        }
+        _ => {}
+    }
+}
+
+type Accepted = (Box<dyn Link>, PathSecret, [u8; 32], Vec<u8>);
+
+fn accept(
+    provider: &dyn PathProvider,
+    session: &Session,
+    path: PathId,
+    kind: PathKind,
+    nonce: &[u8; 32],
+    bootstrap: &[u8],
+) -> Option<Accepted> {
+    let made = provider.prepare().and_then(|pending| {
+        let answer = pending.bootstrap().to_vec();
+        pending.connect(bootstrap).map(|link| (link, answer))
+    });
+    match made {
+        Ok((link, answer)) => {
+            let our_nonce = random();
+            let hash = bootstrap_hash(kind, bootstrap, &answer);
+            let secret = session.shared.secret.path(path, nonce, &our_nonce, &hash);
+            Some((link, secret, our_nonce, answer))
+        }
+        Err(error) => {
+            tracing::warn!(kind = kind.name(), %error, "cannot take the path offered");
+            None
+        }
+    }
+}
+
+fn report(attached: Result<(), TooWeak>) {
+    if let Err(error) = attached {
+        tracing::error!(%error, "the path was not used");
+    }
+}

@@ -1,0 +1,252 @@
+//! The public face of a session: handles, channels, statistics.
+
+mod channel;
+mod error;
+mod events;
+mod receiver;
+mod sender;
+mod spin;
+mod stats;
+
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
+
+pub use channel::{Channel, ChannelOptions};
+pub use error::{RecvError, Retry, Scope, SendError, SessionError, TryRecvError};
+pub(crate) use events::EventHub;
+pub use events::{EndpointEvent, Events, SessionEvent};
+pub use receiver::{Chunk, Receiver};
+pub use sender::{Claim, MessageCounts, Sender};
+pub(crate) use stats::Totals;
+pub use stats::{PathStats, SessionStats, SwitchRecord};
+
+use crate::crypto::SessionSecret;
+use crate::driver::{SessionCore, cut};
+use crate::endpoint::Offer;
+use crate::machine::{Closed, PathState, Role, SwitchError};
+use crate::wire::{Features, PathId, PathKind, SessionId, SwitchReason};
+
+/// A session with a peer. Cloning gives another handle of the same session.
+///
+/// It outlives its paths: while none is there, messages wait, up to the endpoint's `time_to_live`. Dropping
+/// the handles does not end it; [`close`](Self::close) does, or its endpoint's end.
+#[derive(Clone)]
+pub struct Session {
+    pub(crate) shared: Arc<SessionShared>,
+}
+
+/// What the handles of one session share.
+pub(crate) struct SessionShared {
+    pub(crate) id: SessionId,
+    pub(crate) peer: String,
+    pub(crate) peer_incarnation: u64,
+    pub(crate) role: Role,
+    pub(crate) core: Arc<SessionCore>,
+    pub(crate) totals: Totals,
+    pub(crate) secret: SessionSecret,
+    pub(crate) features: Features,
+    /// Paths we offered and the peer has not answered.
+    pub(crate) offers: Mutex<Vec<Offer>>,
+}
+
+impl Session {
+    /// The session's name, the same at both ends.
+    pub fn id(&self) -> SessionId {
+        self.shared.id
+    }
+
+    /// The peer's node id, as its certificate proves it.
+    pub fn peer_id(&self) -> &str {
+        &self.shared.peer
+    }
+
+    /// Which end this is.
+    pub fn role(&self) -> Role {
+        self.shared.role
+    }
+
+    /// Whether the session has ended.
+    pub fn is_over(&self) -> bool {
+        self.core().lock().closed.is_some()
+    }
+
+    pub(crate) fn core(&self) -> &Arc<SessionCore> {
+        &self.shared.core
+    }
+
+    /// Opens a channel: an ordered lane of messages in both directions. The peer gets it from
+    /// [`accept`](Self::accept) as soon as the first record arrives there.
+    ///
+    /// # Errors
+    /// [`SessionError::Over`] after the session's end; [`SessionError::TooManyChannels`].
+    ///
+    /// # Panics
+    /// If `label` is longer than [`MAX_LABEL_BYTES`](crate::wire::MAX_LABEL_BYTES).
+    pub fn open(&self, label: &str, options: ChannelOptions) -> Result<Channel, SessionError> {
+        use crate::machine::SendError as Refused;
+        let key = self.core().with_state(|state| {
+            let key = state.machine.open(options.priority, label).map_err(|error| match error {
+                Refused::Window => SessionError::TooManyChannels,
+                _ => SessionError::Over,
+            })?;
+            state.start_waiting(key);
+            state.machine.set_compression(key, options.compress);
+            Ok(key)
+        })?;
+        self.core().flush_active();
+        Ok(Channel::new(self.clone(), key, options.priority, label.to_owned()))
+    }
+
+    /// The next channel the peer opens. Several tasks may wait; each channel goes to one of them.
+    ///
+    /// # Errors
+    /// [`SessionError::Over`] once the session has ended.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: no channel is lost.
+    pub async fn accept(&self) -> Result<Channel, SessionError> {
+        let (key, priority, label) = poll_fn(|context| {
+            let mut state = self.core().lock();
+            if let Some(opened) = state.incoming.pop_front() {
+                return Poll::Ready(Ok(opened));
+            }
+            if state.closed.is_some() {
+                return Poll::Ready(Err(SessionError::Over));
+            }
+            state.accept_wakers.push(context.waker().clone());
+            Poll::Pending
+        })
+        .await?;
+        Ok(Channel::new(self.clone(), key, priority, label))
+    }
+
+    /// Figures of this moment.
+    pub fn stats(&self) -> SessionStats {
+        stats::collect(self)
+    }
+
+    /// Moves the session to its path of kind `to`. Ends with an event: `Switched` or `SwitchFailed`.
+    ///
+    /// # Errors
+    /// [`SwitchError`]; nothing has begun then.
+    pub fn switch(&self, to: PathKind, reason: SwitchReason) -> Result<(), SwitchError> {
+        let core = self.core();
+        let now = core.clock.now();
+        core.with_state(|state| {
+            let is_target = |path: &crate::machine::PathView| path.kind == to;
+            let active = state.machine.active_path();
+            let path = state
+                .machine
+                .paths()
+                .filter(is_target)
+                .filter(|path| Some(path.id) == active || path.state == PathState::Standby)
+                .map(|path| path.id)
+                .next()
+                .ok_or(SwitchError::NotReady)?;
+            state.machine.request_switch(now, path, reason)
+        })?;
+        core.wake.raise();
+        Ok(())
+    }
+
+    /// Moves every live path to its next key phase, from its next record on.
+    pub fn rekey(&self) {
+        self.core().rekey();
+    }
+
+    /// Drops the link under `path`, or under the active one, as a broken cable would. The session goes on:
+    /// this is how tests and demonstrations cause a failover. Returns whether there was such a path.
+    pub fn cut(&self, path: Option<PathId>) -> bool {
+        let core = self.core();
+        let path = path.map_or_else(|| core.active_path(), |id| core.path(id));
+        if let Some(path) = &path {
+            cut(core, path);
+        }
+        path.is_some()
+    }
+
+    /// Waits until everything committed on every channel is acked, at most `deadline`. Returns how many
+    /// messages are not.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe.
+    pub async fn drain(&self, deadline: Duration) -> u64 {
+        let core = self.core();
+        core.flush_active();
+        let all_acked = poll_fn(|context| {
+            let mut state = core.lock();
+            if state.machine.is_all_acked() || state.closed.is_some() {
+                return Poll::Ready(());
+            }
+            state.progress_wakers.push(context.waker().clone());
+            Poll::Pending
+        });
+        // What is left after the deadline is the answer, not an error.
+        let _ = tokio::time::timeout(deadline, all_acked).await;
+        core.lock().machine.unacked_messages()
+    }
+
+    /// The round trip of a probe over the active path.
+    ///
+    /// # Errors
+    /// [`SessionError::Over`]; [`SessionError::NoPath`] when no path answers within `deadline`.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe.
+    pub async fn ping(&self, deadline: Duration) -> Result<Duration, SessionError> {
+        let core = self.core();
+        let asked = core.clock.now();
+        core.with_state(|state| state.machine.ping_active(asked));
+        core.flush_active();
+        let answer = poll_fn(|context| {
+            let mut state = core.lock();
+            if state.closed.is_some() {
+                return Poll::Ready(Err(SessionError::Over));
+            }
+            if let Some(rtt) = state.machine.answered_since(asked) {
+                return Poll::Ready(Ok(rtt));
+            }
+            state.progress_wakers.push(context.waker().clone());
+            Poll::Pending
+        });
+        tokio::time::timeout(deadline, answer).await.unwrap_or(Err(SessionError::NoPath))
+    }
+
+    /// Ends the session in good order: nothing more is taken, and when everything is acked the peer is told
+    /// `code` (0 for a normal end) and `reason` (at most 256 bytes of it).
+    pub fn close(&self, code: u32, reason: &str) {
+        self.core().with_state(|state| state.machine.close(code, reason));
+        self.core().wake.raise();
+    }
+
+    /// Ends the session at once: what is un-acked is in doubt.
+    pub fn abort(&self) {
+        self.core().with_state(|state| state.machine.abort());
+        self.core().wake.raise();
+    }
+
+    /// Waits for the session's end and tells why.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe.
+    pub async fn closed(&self) -> Closed {
+        poll_fn(|context| {
+            let mut state = self.core().lock();
+            if let Some(why) = &state.closed {
+                return Poll::Ready(why.clone());
+            }
+            state.close_wakers.push(context.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Session({} with {})", self.shared.id, self.shared.peer)
+    }
+}

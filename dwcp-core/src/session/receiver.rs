@@ -1,0 +1,360 @@
+//! The receiving half of a channel.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+
+use super::channel::ChannelShared;
+use super::error::{RecvError, TryRecvError};
+use super::spin::Spin;
+use crate::machine::ChannelEnd;
+use crate::mem::{Message, Payload};
+use crate::wire::{DataFrame, DataKind};
+
+/// Receives the messages of a channel: each once, in the order they were sent.
+///
+/// Dropping the receiver drops what arrives; the peer is not told until the sender is gone, too.
+pub struct Receiver {
+    shared: Arc<ChannelShared>,
+    /// The batch being read, and where in it.
+    batch: Payload,
+    at: usize,
+    /// A long message whose fragments have not all come.
+    partial: Option<Partial>,
+    /// Messages given to the application and not yet counted.
+    uncounted: u64,
+    spin: Spin,
+}
+
+/// The beginning of a long message.
+struct Partial {
+    bytes: BytesMut,
+    total: u64,
+    /// Bytes of it seen, also those given away as chunks.
+    seen: u64,
+}
+
+/// A piece of a message.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    /// The piece's bytes; they share the memory they arrived in.
+    pub bytes: Message,
+    /// Whether the message ends with it.
+    pub is_last: bool,
+    /// Bytes of the whole message.
+    pub total_bytes: u64,
+}
+
+/// What the next frame gave.
+enum Step {
+    Message(Message),
+    /// More is needed.
+    Nothing,
+    End,
+}
+
+/// What the machine has for a channel.
+enum Taken {
+    Frame(DataFrame),
+    Nothing,
+    End,
+}
+
+/// A long message grows from this, as its fragments come: what a peer announces costs nothing.
+const PARTIAL_BYTES: u64 = 1 << 20;
+
+impl Receiver {
+    pub(super) fn new(shared: Arc<ChannelShared>) -> Self {
+        let spin = Spin::new(shared.core.spin);
+        Self { shared, batch: Payload::default(), at: 0, partial: None, uncounted: 0, spin }
+    }
+
+    /// The channel's id on the wire.
+    pub fn id(&self) -> u32 {
+        self.shared.key.id()
+    }
+
+    /// The next message if it has arrived; `None` when the peer has finished.
+    ///
+    /// # Errors
+    /// [`TryRecvError`].
+    pub fn try_recv(&mut self) -> Result<Option<Message>, TryRecvError> {
+        match self.next() {
+            Ok(Step::Message(message)) => Ok(Some(message)),
+            Ok(Step::End) => Ok(None),
+            Ok(Step::Nothing) => Err(TryRecvError::Empty),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The next message, whole; `None` when the peer has finished the channel.
+    ///
+    /// Before it waits, it polls the link for as long as the endpoint's `spin` says, if the peer has lately
+    /// answered within that time: a wake-up costs more.
+    ///
+    /// # Errors
+    /// [`RecvError`]; nothing more will come.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: no message is lost when the future is dropped.
+    pub async fn recv(&mut self) -> Result<Option<Message>, RecvError> {
+        poll_fn(|context| self.poll_recv(context)).await
+    }
+
+    /// As [`recv`](Self::recv), for code that polls.
+    pub fn poll_recv(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<Message>, RecvError>> {
+        self.poll_with(context, |receiver| {
+            Ok(match receiver.next()? {
+                Step::Message(message) => Poll::Ready(Some(message)),
+                Step::End => Poll::Ready(None),
+                Step::Nothing => Poll::Pending,
+            })
+        })
+    }
+
+    /// The next piece of a message as it arrives: long messages need not be held whole. Short ones are one
+    /// piece. `None` when the peer has finished.
+    ///
+    /// # Errors
+    /// [`RecvError`].
+    ///
+    /// # Cancel safety
+    /// Cancel-safe.
+    pub async fn recv_chunk(&mut self) -> Result<Option<Chunk>, RecvError> {
+        poll_fn(|context| self.poll_with(context, Self::next_chunk)).await
+    }
+
+    fn poll_with<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        mut step: impl FnMut(&mut Self) -> Result<Poll<T>, RecvError>,
+    ) -> Poll<Result<T, RecvError>> {
+        if let Poll::Ready(value) = step(self)? {
+            return Poll::Ready(Ok(value));
+        }
+        if self.spin.is_worthwhile() && self.spin.run(&self.shared.core, self.shared.key) {
+            // The runtime's other tasks get their turn now and then, although this one never waits.
+            if let Poll::Ready(value) = step(self)? {
+                std::task::ready!(Spin::poll_budget(context));
+                return Poll::Ready(Ok(value));
+            }
+        }
+        self.shared.core.lock().wait_recv(self.shared.key, context.waker());
+        // Something may have come before the waker was there.
+        match step(self)? {
+            Poll::Ready(value) => Poll::Ready(Ok(value)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// The next message, from the batch at hand or from the machine.
+    fn next(&mut self) -> Result<Step, RecvError> {
+        loop {
+            if let Some(message) = self.next_of_batch() {
+                return Ok(Step::Message(message));
+            }
+            let frame = match self.take_frame()? {
+                Taken::Frame(frame) => frame,
+                Taken::Nothing => return Ok(Step::Nothing),
+                Taken::End => return Ok(Step::End),
+            };
+            match self.take_in(frame) {
+                Step::Nothing => {}
+                step => return Ok(step),
+            }
+        }
+    }
+
+    fn next_of_batch(&mut self) -> Option<Message> {
+        let rest = self.batch.get(self.at..).filter(|rest| !rest.is_empty())?;
+        // The machine has checked nothing inside a batch; a length that leaves it ends it.
+        let (length, used) = read_length(rest)?;
+        let start = self.at + used;
+        self.at = start + length;
+        self.uncounted += 1;
+        let message = Message(self.batch.slice(start, length));
+        if self.at == self.batch.len() {
+            self.batch = Payload::default();
+            self.at = 0;
+        }
+        Some(message)
+    }
+
+    /// The next frame in order, and the credit it returns.
+    fn take_frame(&mut self) -> Result<Taken, RecvError> {
+        let core = &self.shared.core;
+        let key = self.shared.key;
+        if self.uncounted > 0 {
+            core.counters.messages_received.fetch_add(self.uncounted, Ordering::Relaxed);
+            self.uncounted = 0;
+        }
+        let mut state = core.lock();
+        let Some(frame) = state.machine.poll_message(key) else {
+            return match state.machine.end_of(key) {
+                ChannelEnd::Open => Ok(Taken::Nothing),
+                // The Fin was taken before.
+                ChannelEnd::Finished => Ok(Taken::End),
+                ChannelEnd::Reset { code } => Err(RecvError::Reset { code }),
+                ChannelEnd::SessionOver => {
+                    let why = state.closed.clone().unwrap_or(crate::machine::Closed::ByUs);
+                    Err(RecvError::SessionOver { why })
+                }
+            };
+        };
+        let path =
+            if state.machine.has_credit_to_tell() { state.active_path().cloned() } else { None };
+        drop(state);
+        if let Some(path) = path {
+            core.flush(&path);
+        }
+        core.counters.bytes_received.fetch_add(u64::from(frame.length), Ordering::Relaxed);
+        Ok(Taken::Frame(frame))
+    }
+
+    /// What a frame in order brings.
+    fn take_in(&mut self, frame: DataFrame) -> Step {
+        match frame.kind {
+            DataKind::Batch => {
+                self.batch = frame.payload;
+                self.at = 0;
+                Step::Nothing
+            }
+            DataKind::First { total } if total == u64::from(frame.length) => {
+                self.uncounted += 1;
+                Step::Message(Message(frame.payload))
+            }
+            DataKind::First { total } => {
+                let capacity = total.min(PARTIAL_BYTES) as usize;
+                let mut bytes = BytesMut::with_capacity(capacity);
+                bytes.extend_from_slice(&frame.payload);
+                self.partial = Some(Partial { bytes, total, seen: u64::from(frame.length) });
+                Step::Nothing
+            }
+            DataKind::Next => self.continue_message(&frame),
+            DataKind::Fin => Step::End,
+            DataKind::Open | DataKind::Control => Step::Nothing,
+        }
+    }
+
+    fn continue_message(&mut self, frame: &DataFrame) -> Step {
+        let Some(partial) = &mut self.partial else { return Step::Nothing };
+        partial.bytes.extend_from_slice(&frame.payload);
+        partial.seen += u64::from(frame.length);
+        if partial.seen < partial.total {
+            return Step::Nothing;
+        }
+        let whole = self.partial.take().expect("it is there").bytes.freeze();
+        self.uncounted += 1;
+        Step::Message(Message(Payload::Bytes(whole)))
+    }
+
+    fn next_chunk(&mut self) -> Result<Poll<Option<Chunk>>, RecvError> {
+        let whole = |bytes: Message| {
+            let total_bytes = bytes.len() as u64;
+            Poll::Ready(Some(Chunk { bytes, is_last: true, total_bytes }))
+        };
+        if let Some(message) = self.next_of_batch() {
+            return Ok(whole(message));
+        }
+        // What `recv` had begun to gather is the first piece.
+        if let Some(partial) = &mut self.partial
+            && !partial.bytes.is_empty()
+        {
+            let bytes: Bytes = std::mem::take(&mut partial.bytes).freeze();
+            let total_bytes = partial.total;
+            return Ok(Poll::Ready(Some(Chunk {
+                bytes: bytes.into(),
+                is_last: false,
+                total_bytes,
+            })));
+        }
+        loop {
+            let frame = match self.take_frame()? {
+                Taken::Frame(frame) => frame,
+                Taken::Nothing => return Ok(Poll::Pending),
+                Taken::End => return Ok(Poll::Ready(None)),
+            };
+            let total = match frame.kind {
+                DataKind::First { total } if total > u64::from(frame.length) => total,
+                DataKind::Next => self.partial.as_ref().map_or(0, |partial| partial.total),
+                _ => match self.take_in(frame) {
+                    Step::Message(message) => return Ok(whole(message)),
+                    Step::End => return Ok(Poll::Ready(None)),
+                    Step::Nothing => match self.next_of_batch() {
+                        Some(message) => return Ok(whole(message)),
+                        None => continue,
+                    },
+                },
+            };
+            return Ok(Poll::Ready(Some(self.piece(frame, total))));
+        }
+    }
+
+    fn piece(&mut self, frame: DataFrame, total_bytes: u64) -> Chunk {
+        let seen = self.partial.take().map_or(0, |partial| partial.seen) + u64::from(frame.length);
+        let is_last = seen >= total_bytes;
+        if is_last {
+            self.uncounted += 1;
+        } else {
+            self.partial = Some(Partial { bytes: BytesMut::new(), total: total_bytes, seen });
+        }
+        Chunk { bytes: Message(frame.payload), is_last, total_bytes }
+    }
+
+    /// Tells the peer that the application is done with `messages` messages, counted from the channel's
+    /// beginning.
+    pub fn confirm(&mut self, messages: u64) {
+        let core = &self.shared.core;
+        core.with_state(|state| state.machine.confirm(self.shared.key, messages));
+        core.flush_active();
+    }
+}
+
+/// Reads a LEB128 length of at most three bytes, and how many bytes it took. `None`: it leads out of `rest`.
+fn read_length(rest: &[u8]) -> Option<(usize, usize)> {
+    let mut length = 0;
+    for (at, &byte) in rest.iter().take(3).enumerate() {
+        length |= usize::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            let used = at + 1;
+            return (length <= rest.len() - used).then_some((length, used));
+        }
+    }
+    None
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.shared.core.with_state(|state| state.deafen(self.shared.key));
+        self.shared.core.wake.raise();
+    }
+}
+
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Receiver({:?})", self.shared.key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_that_lead_out_of_the_batch_are_refused() {
+        assert_eq!(read_length(&[2, 7, 7]), Some((2, 1)));
+        assert_eq!(read_length(&[3, 7, 7]), None);
+        assert_eq!(read_length(&[0x80]), None);
+        assert_eq!(read_length(&[0xff, 0xff, 0xff, 1]), None);
+        let mut long = vec![0x80, 1];
+        long.extend([0; 128]);
+        assert_eq!(read_length(&long), Some((128, 2)));
+    }
+}

@@ -1,0 +1,328 @@
+//! The sending half of a channel.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::time::Instant;
+
+use super::channel::ChannelShared;
+use super::error::SendError;
+use crate::driver::{CORK, CORK_BYTES};
+use crate::machine::{ChannelKey, SendError as Refused};
+use crate::mem::{Message, SlotMut};
+
+/// Sends messages on a channel, in order.
+///
+/// A message is *committed* when a call returns `Ok`: from then on the session delivers it exactly once, over
+/// whatever paths there are. It is *acked* when it lies in the peer's receive window and *confirmed* when
+/// the peer's application has said so.
+///
+/// A lone message leaves at once, in the caller's thread; under load messages gather and leave together.
+/// Dropping the sender finishes the channel's direction after everything committed.
+pub struct Sender {
+    shared: Arc<ChannelShared>,
+    /// Bytes committed since this sender last flushed.
+    corked_bytes: usize,
+}
+
+/// How far the messages of a channel have come, counted from its beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MessageCounts {
+    /// Taken over by the session.
+    pub committed: u64,
+    /// In the peer's receive window.
+    pub acked: u64,
+    /// Confirmed by the peer's application.
+    pub confirmed: u64,
+}
+
+impl Sender {
+    pub(super) fn new(shared: Arc<ChannelShared>) -> Self {
+        Self { shared, corked_bytes: 0 }
+    }
+
+    pub(super) fn key(&self) -> ChannelKey {
+        self.shared.key
+    }
+
+    /// The channel's id on the wire.
+    pub fn id(&self) -> u32 {
+        self.shared.key.id()
+    }
+
+    /// Commits a message if there is room now.
+    ///
+    /// # Errors
+    /// [`SendError`]: the message was not taken.
+    pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.commit(&message.into()).map_err(SendError::from)
+    }
+
+    /// Commits a message, waiting for room.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] or [`SendError::TooLong`].
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: when the future is dropped before it is ready, the message was not taken.
+    pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
+        let message = message.into();
+        poll_fn(|context| self.poll_send(context, &message)).await
+    }
+
+    /// As [`send`](Self::send), but waits no longer than `deadline`.
+    ///
+    /// # Errors
+    /// Also [`SendError::DeadlinePassed`]; the message was not taken then.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe.
+    pub async fn send_by(
+        &mut self,
+        message: impl Into<Message>,
+        deadline: Instant,
+    ) -> Result<(), SendError> {
+        let sent = tokio::time::timeout_at(deadline, self.send(message)).await;
+        sent.unwrap_or(Err(SendError::DeadlinePassed))
+    }
+
+    /// Room for a message of `bytes`, to be written in place and then committed. Messages over 8 KiB travel
+    /// from there without another copy.
+    ///
+    /// # Errors
+    /// [`SendError::Pool`] when memory is short, [`SendError::TooLong`] when no slot is as large (260 KiB):
+    /// send such a message from memory of your own.
+    pub fn try_claim(&mut self, bytes: usize) -> Result<Claim<'_>, SendError> {
+        const SLOT_BYTES_MAX: usize = crate::mem::CLASS_BYTES[crate::mem::CLASS_BYTES.len() - 1];
+        if bytes > SLOT_BYTES_MAX {
+            return Err(SendError::TooLong { limit_bytes: SLOT_BYTES_MAX as u64 });
+        }
+        let core = &self.shared.core;
+        if !core.lock().machine.is_writable(self.shared.key) {
+            return Err(SendError::Window);
+        }
+        let mut slot = core.pool.take(bytes).ok_or(SendError::Pool)?;
+        slot.set_len(bytes);
+        Ok(Claim { sender: self, slot })
+    }
+
+    /// As [`try_claim`](Self::try_claim), waiting for room.
+    ///
+    /// # Errors
+    /// As [`try_claim`](Self::try_claim), without `Window` and `Pool`.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe.
+    pub async fn claim(&mut self, bytes: usize) -> Result<Claim<'_>, SendError> {
+        loop {
+            match self.try_claim(bytes) {
+                // The borrow of the claim in a loop is too much for the checker: make it again.
+                Ok(claim) => drop(claim),
+                Err(SendError::Window | SendError::Pool) => {
+                    poll_fn(|context| self.poll_writable(context)).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            return self.try_claim(bytes);
+        }
+    }
+
+    fn poll_send(
+        &mut self,
+        context: &mut Context<'_>,
+        message: &Message,
+    ) -> Poll<Result<(), SendError>> {
+        match self.commit(message) {
+            Ok(()) => return Poll::Ready(Ok(())),
+            Err(Refused::Window | Refused::Pool) => {}
+            Err(error) => return Poll::Ready(Err(error.into())),
+        }
+        self.flush();
+        // Room may have come meanwhile; the waker must be there before the last look.
+        self.register(context);
+        match self.commit(message) {
+            Err(Refused::Window | Refused::Pool) => Poll::Pending,
+            other => Poll::Ready(other.map_err(SendError::from)),
+        }
+    }
+
+    fn poll_writable(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.flush();
+        self.register(context);
+        let is_writable = self.shared.core.lock().machine.is_writable(self.shared.key);
+        // Memory may be short although the window is open: then a later ack wakes us.
+        if is_writable && self.shared.core.pool.has_room() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    fn register(&self, context: &Context<'_>) {
+        let mut state = self.shared.core.lock();
+        state.wait_send(self.shared.key, context.waker());
+        if !self.shared.core.pool.has_room() {
+            state.waits_for_memory = true;
+            drop(state);
+            self.shared.core.wake.raise();
+        }
+    }
+
+    /// Commits a message and decides who sends it: this thread now, or the driver soon.
+    fn commit(&mut self, message: &Message) -> Result<(), Refused> {
+        let core = &self.shared.core;
+        let mut state = core.lock();
+        state.machine.send(self.shared.key, message)?;
+        self.corked_bytes += message.len() + 2;
+        let is_first = !state.is_flush_due;
+        let must_flush = self.corked_bytes >= CORK_BYTES
+            || (is_first
+                && (state.machine.is_quiet() || core.clock.now() >= state.flushed_at + CORK));
+        if must_flush {
+            let path = state.active_path().cloned();
+            drop(state);
+            self.corked_bytes = 0;
+            if let Some(path) = path {
+                core.flush(&path);
+            }
+        } else if is_first {
+            state.is_flush_due = true;
+            drop(state);
+            core.wake.raise();
+        }
+        Ok(())
+    }
+
+    /// Sends what has gathered, now, in this thread.
+    pub fn flush(&mut self) {
+        self.corked_bytes = 0;
+        self.shared.core.flush_active();
+    }
+
+    /// How far the channel's messages have come.
+    pub fn counts(&self) -> MessageCounts {
+        let state = self.shared.core.lock();
+        let (committed, acked, confirmed) = state.machine.message_counts(self.shared.key);
+        MessageCounts { committed, acked, confirmed }
+    }
+
+    /// Waits until everything committed so far is acked.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] when the channel or session ended before.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe.
+    pub async fn acked(&self) -> Result<(), SendError> {
+        let committed = self.counts().committed;
+        self.progress(|counts| counts.acked >= committed).await
+    }
+
+    /// Waits until the peer's application has confirmed `messages` messages, counted from the channel's
+    /// beginning.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] when the channel or session ended before.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe.
+    pub async fn confirmed(&self, messages: u64) -> Result<(), SendError> {
+        self.progress(|counts| counts.confirmed >= messages).await
+    }
+
+    async fn progress(
+        &self,
+        is_enough: impl Fn(MessageCounts) -> bool + Send,
+    ) -> Result<(), SendError> {
+        let shared = &self.shared;
+        shared.core.flush_active();
+        poll_fn(|context| {
+            let mut state = shared.core.lock();
+            let (committed, acked, confirmed) = state.machine.message_counts(shared.key);
+            if is_enough(MessageCounts { committed, acked, confirmed }) {
+                return Poll::Ready(Ok(()));
+            }
+            if state.closed.is_some() || state.machine.is_reset(shared.key) {
+                return Poll::Ready(Err(SendError::Closed));
+            }
+            state.progress_wakers.push(context.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Ends this direction in good order, after everything committed. The peer's
+    /// [`recv`](crate::Receiver::recv) then gives `None`.
+    pub fn finish(&mut self) {
+        self.shared.core.with_state(|state| state.machine.finish(self.shared.key));
+        self.flush();
+    }
+
+    /// Gives the channel up in both directions: what is un-acked may never arrive. The peer is told `code`.
+    pub fn reset(&mut self, code: u32) {
+        self.shared.core.with_state(|state| state.machine.reset(self.shared.key, code));
+        self.flush();
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sender({:?})", self.shared.key)
+    }
+}
+
+/// Memory for one message, claimed from the endpoint's pool. Dropping it aborts: nothing is sent.
+pub struct Claim<'a> {
+    sender: &'a mut Sender,
+    slot: SlotMut,
+}
+
+impl Claim<'_> {
+    /// Commits the message.
+    ///
+    /// # Errors
+    /// [`SendError`]: the window filled up meanwhile, or the channel closed. The content is lost with it;
+    /// to keep it, send a [`Message`] instead.
+    pub fn commit(self) -> Result<(), SendError> {
+        let Self { sender, slot } = self;
+        sender.commit(&slot.into()).map_err(SendError::from)
+    }
+
+    /// Shortens the message to `bytes`.
+    ///
+    /// # Panics
+    /// If it is not as long.
+    pub fn truncate(&mut self, bytes: usize) {
+        assert!(bytes <= self.slot.len(), "a claim can only be shortened");
+        self.slot.set_len(bytes);
+    }
+}
+
+impl Deref for Claim<'_> {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.slot
+    }
+}
+
+impl DerefMut for Claim<'_> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.slot
+    }
+}
+
+impl fmt::Debug for Claim<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Claim({} bytes)", self.slot.len())
+    }
+}
