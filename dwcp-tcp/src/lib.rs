@@ -7,10 +7,13 @@
 mod dialer;
 mod handshake;
 mod identity;
+#[cfg(any(test, feature = "keygen"))]
+pub mod keygen;
 mod link;
 mod listener;
 pub mod socket;
 pub mod suites;
+mod zstd;
 
 pub use dialer::TcpDialer;
 pub use handshake::{ALPN, EXPORTER_LABEL};
@@ -20,3 +23,4 @@ pub use identity::{
 pub use link::TcpLink;
 pub use listener::TcpListener;
 pub use socket::{Congestion, InForce, Keepalive, TcpOptions};
+pub use zstd::{Level, Zstd, ZstdOptions};
