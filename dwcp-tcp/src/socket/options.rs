@@ -36,10 +36,9 @@ pub struct Keepalive {
     pub probes: u32,
 }
 
-/// What is asked of sockets. Times are rounded down to what the kernel stores (seconds for keepalive,
+/// What is asked of sockets; write `TcpOptions { fast_open: true, ..TcpOptions::default() }`. Times are rounded down to what the kernel stores (seconds for keepalive,
 /// milliseconds for the user timeout).
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct TcpOptions {
     /// Congestion control. A name the system refuses is logged, and the system's own stays.
     pub congestion: Congestion,

@@ -30,7 +30,6 @@ const LEVELS: std::ops::RangeInclusive<i32> = -7..=19;
 
 /// What is asked of [`Zstd`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct ZstdOptions {
     /// How hard to compress.
     pub level: Level,

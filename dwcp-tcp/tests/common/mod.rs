@@ -1,8 +1,11 @@
 //! Certificates and connections for the tests.
 #![allow(dead_code)] // each test file uses its part
 
+pub(crate) mod rogue;
+
 use std::time::{Duration, SystemTime};
 
+use dwcp_core::crypto::SessionSecret;
 use dwcp_core::link::{
     DialError, Dialer, Link, LinkReceiver, LinkSender, Listener, Readiness, SecuredConnection,
 };
@@ -102,8 +105,10 @@ pub(crate) async fn meet(
     tokio::join!(dialer.dial(peer, &addresses), accept)
 }
 
-/// Two connected links with the hellos done.
-pub(crate) async fn links(options: TcpOptions) -> (Box<dyn Link>, Box<dyn Link>) {
+/// Two connected links with the hellos done, and each end's session secret.
+pub(crate) async fn links_and_secrets(
+    options: TcpOptions,
+) -> ((Box<dyn Link>, SessionSecret), (Box<dyn Link>, SessionSecret)) {
     let ca = Ca::new("ca");
     let dialer = TcpDialer::new(ca.identity("a"), options.clone());
     let listener = TcpListener::bind("127.0.0.1:0", options, ca.identity("b")).unwrap();
@@ -112,15 +117,23 @@ pub(crate) async fn links(options: TcpOptions) -> (Box<dyn Link>, Box<dyn Link>)
         let mut accepted = listener.accept().await.unwrap().secure().await.unwrap();
         accepted.receive().await.unwrap();
         accepted.send(b"reply").await.unwrap();
-        accepted.into_link().unwrap()
+        let secret = SessionSecret::from_exporter(accepted.exporter(), None);
+        (accepted.into_link().unwrap(), secret)
     };
     let dial = async {
         let mut dialled = dialer.dial("b", &addresses).await.unwrap();
         dialled.send(b"hello").await.unwrap();
         dialled.receive().await.unwrap();
-        dialled.into_link().unwrap()
+        let secret = SessionSecret::from_exporter(dialled.exporter(), None);
+        (dialled.into_link().unwrap(), secret)
     };
     tokio::join!(dial, accept)
+}
+
+/// Two connected links with the hellos done.
+pub(crate) async fn links(options: TcpOptions) -> (Box<dyn Link>, Box<dyn Link>) {
+    let ((dialled, _), (accepted, _)) = links_and_secrets(options).await;
+    (dialled, accepted)
 }
 
 /// Waits for a link half by poll(2), as the poll driver does.
