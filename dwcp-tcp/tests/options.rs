@@ -141,7 +141,8 @@ fn the_client_hello_rides_in_the_syn_once_a_cookie_is_known() {
     let args = ["sh", "-c", script, program.to_str().unwrap(), "--exact", name, "--nocapture"];
     let output = unshare(&args).output().unwrap();
     let words = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && words.contains("1 passed"), "{words}");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && words.contains("1 passed"), "{words}{errors}");
 }
 
 fn fast_open() {

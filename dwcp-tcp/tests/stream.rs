@@ -85,9 +85,7 @@ async fn hundreds_of_megabytes_of_records_arrive_as_they_were_sent() {
         send_records(&mut *sender, &mut sealer, RECORDS)
     });
     let receiving = thread::spawn(move || {
-        // The other library at the other end.
-        let mut opener =
-            PathOpener::new(suites::rust_crypto(true), &path(&theirs), direction, 0, true);
+        let mut opener = PathOpener::new(suites::aws_lc(true), &path(&theirs), direction, 0, true);
         check_records(&mut *receiver, &mut opener, RECORDS);
     });
     let sent = sending.join().unwrap();

@@ -10,6 +10,7 @@ mod sniff;
 mod tls;
 mod trouble;
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,7 +58,7 @@ impl Unsecured {
     ) -> Result<Box<dyn SecuredConnection>, DialError> {
         let limit = self.options.handshake_timeout;
         let Self { stream, address, options } = self;
-        let connection: rustls::Connection = match start(identity, &stream, &side) {
+        let connection: rustls::Connection = match start(identity, &side) {
             Ok(connection) => connection,
             Err(trouble) => return Err(trouble.into_dial_error(&address, &side, limit)),
         };
@@ -80,16 +81,13 @@ fn deadline(limit: Duration) -> Instant {
     now + limit.min(Duration::from_secs(86_400))
 }
 
-fn start(
-    identity: &Identity,
-    stream: &TcpStream,
-    side: &Side,
-) -> Result<rustls::Connection, Trouble> {
+fn start(identity: &Identity, side: &Side) -> Result<rustls::Connection, Trouble> {
     let material = identity.material();
     Ok(match side {
         Side::Dialer { expected } => {
-            // An address, so that no name is sent; the node id is what is checked.
-            let name = ServerName::IpAddress(stream.peer_addr().map_err(Trouble::Io)?.ip().into());
+            // Any address will do: none is sent, unlike a name, and the node id is what is checked. (The
+            // socket has none yet when fast open holds the SYN back for the first data.)
+            let name = ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into());
             ClientConnection::new(material.client(expected), name).map_err(Trouble::tls)?.into()
         }
         Side::Acceptor => {
