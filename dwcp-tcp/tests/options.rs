@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use common::{Ca, links, options};
-use dwcp_core::link::{Dialer, Link, LinkFeatures, Listener, PathKind};
+use dwcp_core::link::{DialError, Dialer, Link, LinkFeatures, Listener, PathKind};
 use dwcp_tcp::socket::FastOpen;
 use dwcp_tcp::{Congestion, Keepalive, TcpDialer, TcpLink, TcpListener, TcpOptions};
 
@@ -176,5 +176,9 @@ fn fast_open() {
             rest.iter().all(|(a, b)| a.ends_with("+fastopen") && b.ends_with("+fastopen")),
             "{providers:?}"
         );
+        // With a cookie the first sign of a dead listener is a failed write or read, not connect.
+        drop(listener);
+        let error = dialer.dial("b", &addresses).await.err().unwrap();
+        assert!(matches!(error, DialError::Unreachable { .. }), "{error}");
     });
 }

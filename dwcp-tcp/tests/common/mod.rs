@@ -27,6 +27,7 @@ pub(crate) struct Wanted {
     pub(crate) usages: Vec<ExtendedKeyUsagePurpose>,
 }
 
+#[derive(Clone)]
 pub(crate) struct Pems {
     pub(crate) cert: String,
     pub(crate) key: String,
@@ -83,9 +84,7 @@ impl Pems {
 
 /// Options whose handshakes do not outlast a test.
 pub(crate) fn options() -> TcpOptions {
-    let mut options = TcpOptions::default();
-    options.handshake_timeout = Duration::from_secs(20);
-    options
+    TcpOptions { handshake_timeout: Duration::from_secs(20), ..TcpOptions::default() }
 }
 
 pub(crate) fn listen(identity: &Identity) -> TcpListener {
