@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::io::{Read, Write};
 use std::net::{TcpListener as StdListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
@@ -14,7 +15,15 @@ use dwcp_tcp::{Congestion, Keepalive, TcpDialer, TcpLink, TcpListener, TcpOption
 fn pair() -> (TcpStream, TcpStream) {
     let listener = StdListener::bind("127.0.0.1:0").unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    (stream, listener.accept().unwrap().0)
+    let (mut near, mut far) = (stream, listener.accept().unwrap().0);
+    // Several samples of the round trip: one alone may fall into a pause of a busy machine.
+    for _ in 0..20 {
+        near.write_all(b"x").unwrap();
+        far.read_exact(&mut [0]).unwrap();
+        far.write_all(b"x").unwrap();
+        near.read_exact(&mut [0]).unwrap();
+    }
+    (near, far)
 }
 
 fn with_congestion(congestion: Congestion) -> TcpOptions {
