@@ -1,0 +1,126 @@
+//! Who this node is: certificate chain, private key, and the CA whose nodes it believes.
+//!
+//! A node's id is the SAN URI `dwcp://node/<nodeId>` of its certificate; DNS names and addresses in it do not
+//! matter to DWCP.
+
+mod certificate;
+mod error;
+mod material;
+mod verify;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+pub(crate) use certificate::{Description, Facts};
+pub use certificate::{MAX_NODE_ID_BYTES, NODE_URI_PREFIX, valid_node_id};
+pub use error::IdentityError;
+pub(crate) use material::Material;
+pub(crate) use verify::{NoNodeId, WrongNode, take_refused};
+
+/// Where an identity lies on disk, all in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityFiles {
+    /// The node's certificate, then intermediate ones if there are any.
+    pub cert: PathBuf,
+    /// Its private key (PKCS #8, SEC 1 or PKCS #1), readable by its owner alone.
+    pub key: PathBuf,
+    /// The certificates of the CAs whose nodes are believed. Two during a change of CA.
+    pub ca: PathBuf,
+}
+
+/// A node's identity. Cheap to clone; clones share it, and [`reload`](Self::reload) changes all of them.
+///
+/// Handshakes that begin after a reload use the new certificate, key and CA; live sessions go on.
+#[derive(Clone)]
+pub struct Identity(Arc<Inner>);
+
+struct Inner {
+    node_id: String,
+    files: Option<IdentityFiles>,
+    /// Held only to clone or replace the `Arc`.
+    current: Mutex<Arc<Material>>,
+}
+
+impl Identity {
+    /// Reads and checks the files: key and certificate belong together, the CA signed the certificate, it is
+    /// valid now, and nobody but the owner can read the key.
+    ///
+    /// # Errors
+    /// [`IdentityError`] names the file and the remedy.
+    pub fn load(files: IdentityFiles) -> Result<Self, IdentityError> {
+        let material = Material::load(&files)?;
+        Ok(Self::new(material, Some(files)))
+    }
+
+    /// The same from memory. Such an identity has nothing to [`reload`](Self::reload) from; see
+    /// [`replace`](Self::replace).
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), with `cert`, `key` and `ca` for the files' names.
+    pub fn from_pem(cert: &[u8], key: &[u8], ca: &[u8]) -> Result<Self, IdentityError> {
+        Ok(Self::new(Material::from_memory(cert, key, ca)?, None))
+    }
+
+    fn new(material: Material, files: Option<IdentityFiles>) -> Self {
+        let node_id = material.facts.node_id.clone();
+        Self(Arc::new(Inner { node_id, files, current: Mutex::new(Arc::new(material)) }))
+    }
+
+    /// Reads the files again. All or nothing: on an error the identity stays as it was.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and [`IdentityError::NodeChanged`] if the new certificate is another node's.
+    pub fn reload(&self) -> Result<(), IdentityError> {
+        match &self.0.files {
+            Some(files) => self.put(Material::load(files)?),
+            None => Err(IdentityError::NotFromFiles),
+        }
+    }
+
+    /// Replaces an identity that lives in memory.
+    ///
+    /// # Errors
+    /// As [`reload`](Self::reload).
+    pub fn replace(&self, cert: &[u8], key: &[u8], ca: &[u8]) -> Result<(), IdentityError> {
+        self.put(Material::from_memory(cert, key, ca)?)
+    }
+
+    fn put(&self, material: Material) -> Result<(), IdentityError> {
+        let found = &material.facts.node_id;
+        if *found != self.0.node_id {
+            return Err(IdentityError::NodeChanged {
+                expected: self.0.node_id.clone(),
+                found: found.clone(),
+            });
+        }
+        let material = Arc::new(material);
+        *self.0.current.lock().unwrap_or_else(PoisonError::into_inner) = material;
+        Ok(())
+    }
+
+    /// This node's id; the same for the identity's whole life.
+    pub fn node_id(&self) -> &str {
+        &self.0.node_id
+    }
+
+    /// When the present certificate ends.
+    pub fn not_after(&self) -> SystemTime {
+        self.material().facts.not_after
+    }
+
+    /// The files it was loaded from.
+    pub fn files(&self) -> Option<&IdentityFiles> {
+        self.0.files.as_ref()
+    }
+
+    pub(crate) fn material(&self) -> Arc<Material> {
+        self.0.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Identity({})", self.0.node_id)
+    }
+}

@@ -1,0 +1,101 @@
+//! Takes connections of peers.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+
+use dwcp_core::link::{BoxFuture, DialError, Incoming, Listener, SecuredConnection};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::handshake::{Side, Unsecured};
+use crate::identity::Identity;
+use crate::socket::{self, TcpOptions};
+
+/// Listens for peers over TCP and TLS 1.3.
+#[derive(Debug)]
+pub struct TcpListener {
+    listener: tokio::net::TcpListener,
+    local: SocketAddr,
+    identity: Identity,
+    options: Arc<TcpOptions>,
+}
+
+impl TcpListener {
+    /// Listens on `address`: `host:port`, `ip:port` or `[ip]:port`; `[::]:port` takes IPv4 too, port 0 is any
+    /// free port. A host name is resolved by a blocking call and its first address that can be bound is taken.
+    ///
+    /// # Errors
+    /// Those of the system, with the address in the words.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn bind(address: &str, options: TcpOptions, identity: Identity) -> io::Result<Self> {
+        let failed = |error: io::Error| {
+            io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+        };
+        let mut result = Err(io::ErrorKind::NotFound.into());
+        for candidate in address.to_socket_addrs().map_err(failed)? {
+            result = listen(candidate, &options);
+            if result.is_ok() {
+                break;
+            }
+        }
+        let listener = result.map_err(failed)?;
+        let local = listener.local_addr()?;
+        Ok(Self { listener, local, identity, options: Arc::new(options) })
+    }
+
+    /// The address it listens on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+}
+
+fn listen(address: SocketAddr, options: &TcpOptions) -> io::Result<tokio::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket::before_listen(&socket, options)?;
+    // What is set here, accepted connections inherit.
+    socket::connected(&socket, options)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+    tokio::net::TcpListener::from_std(socket.into())
+}
+
+impl Listener for TcpListener {
+    fn accept(&self) -> BoxFuture<'_, io::Result<Box<dyn Incoming>>> {
+        Box::pin(async {
+            let (stream, remote) = self.listener.accept().await?;
+            // A peer of an IPv4 network on a socket for both families is shown as it is.
+            let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+            let unsecured =
+                Unsecured { stream, address: remote.to_string(), options: self.options.clone() };
+            let identity = self.identity.clone();
+            Ok(Box::new(TcpIncoming { unsecured, identity }) as Box<dyn Incoming>)
+        })
+    }
+
+    fn local_address(&self) -> String {
+        self.local.to_string()
+    }
+}
+
+struct TcpIncoming {
+    unsecured: Unsecured,
+    identity: Identity,
+}
+
+impl Incoming for TcpIncoming {
+    fn remote_address(&self) -> &str {
+        &self.unsecured.address
+    }
+
+    fn secure(
+        self: Box<Self>,
+    ) -> BoxFuture<'static, Result<Box<dyn SecuredConnection>, DialError>> {
+        Box::pin(async move { self.unsecured.secure(&self.identity, Side::Acceptor).await })
+    }
+}

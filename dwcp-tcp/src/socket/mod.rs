@@ -1,0 +1,27 @@
+//! The socket itself: options asked for and read back, and what only the kernel knows of a connection.
+
+mod options;
+mod raw;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+pub use options::{Congestion, FastOpen, InForce, Keepalive, LAN_RTT, TcpOptions, read_back};
+pub(crate) use options::{before_connect, before_listen, choose_congestion, connected};
+pub use raw::KernelInfo;
+
+/// What the kernel measures of a connection (`TCP_INFO`).
+///
+/// # Errors
+/// Those of `getsockopt`.
+pub fn kernel_info(socket: BorrowedFd<'_>) -> io::Result<KernelInfo> {
+    raw::tcp_info(socket)
+}
+
+/// Bytes in the send buffer that were never sent (`SIOCOUTQNSD`).
+///
+/// # Errors
+/// Those of `ioctl`.
+pub fn unsent_bytes<S: AsFd>(socket: &S) -> io::Result<u32> {
+    raw::unsent_bytes(socket.as_fd())
+}

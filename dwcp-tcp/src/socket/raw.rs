@@ -1,0 +1,99 @@
+//! The four socket calls that no safe wrapper has. The only unsafe code of the crate.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use libc::c_int;
+
+/// From `linux/sockios.h`; libc has it for other targets only.
+const SIOCOUTQNSD: libc::Ioctl = 0x894b as libc::Ioctl;
+/// From `linux/tcp.h`: data went with the SYN and was accepted.
+const TCPI_OPT_SYN_DATA: u8 = 32;
+/// Bytes of `struct tcp_info` that we read; the kernel only ever appends fields.
+const TCP_INFO_BYTES: usize = 152;
+
+/// The part of `struct tcp_info` that DWCP uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelInfo {
+    /// Smoothed round-trip time, microseconds.
+    pub rtt_us: u32,
+    /// Smallest round-trip time seen, microseconds; `u32::MAX` before the first.
+    pub rtt_min_us: u32,
+    /// Segments sent again.
+    pub retransmits_total: u32,
+    /// Whether data travelled in the SYN (TCP Fast Open) and was taken.
+    pub is_fast_open: bool,
+}
+
+/// Reads `TCP_INFO`.
+pub(super) fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<KernelInfo> {
+    let mut bytes = [0; TCP_INFO_BYTES];
+    let length = get(socket, libc::TCP_INFO, &mut bytes)?;
+    if length < TCP_INFO_BYTES {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "TCP_INFO is too old a kernel's"));
+    }
+    let word = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
+    Ok(KernelInfo {
+        is_fast_open: bytes[5] & TCPI_OPT_SYN_DATA != 0,
+        rtt_us: word(68),
+        retransmits_total: word(100),
+        rtt_min_us: word(148),
+    })
+}
+
+/// Lets `connect` put the first data into the SYN when the server's cookie is known.
+pub(super) fn set_fast_open_connect(socket: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    set(socket, libc::TCP_FASTOPEN_CONNECT, c_int::from(on))
+}
+
+/// Reads that option back.
+pub(super) fn fast_open_connect(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(get_int(socket, libc::TCP_FASTOPEN_CONNECT)? != 0)
+}
+
+/// Accepts data in SYNs, at most `queue` connections of that kind waiting.
+pub(super) fn set_fast_open_queue(socket: BorrowedFd<'_>, queue: u32) -> io::Result<()> {
+    set(socket, libc::TCP_FASTOPEN, c_int::try_from(queue).unwrap_or(c_int::MAX))
+}
+
+/// Reads that option back.
+pub(super) fn fast_open_queue(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    Ok(get_int(socket, libc::TCP_FASTOPEN)? as u32)
+}
+
+/// Bytes taken by `send` and not yet put on the wire.
+pub(super) fn unsent_bytes(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut count: c_int = 0;
+    // SAFETY: the descriptor is open while borrowed; SIOCOUTQNSD writes one int to the address given.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCOUTQNSD, &raw mut count) };
+    if result == 0 { Ok(count as u32) } else { Err(io::Error::last_os_error()) }
+}
+
+fn set(socket: BorrowedFd<'_>, option: c_int, value: c_int) -> io::Result<()> {
+    let length = size_of::<c_int>() as libc::socklen_t;
+    // SAFETY: the descriptor is open while borrowed; the kernel reads `length` bytes of `value`, which lives
+    // through the call.
+    let result = unsafe {
+        let value = (&raw const value).cast();
+        libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, option, value, length)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn get_int(socket: BorrowedFd<'_>, option: c_int) -> io::Result<c_int> {
+    let mut bytes = [0; size_of::<c_int>()];
+    get(socket, option, &mut bytes)?;
+    Ok(c_int::from_ne_bytes(bytes))
+}
+
+fn get(socket: BorrowedFd<'_>, option: c_int, bytes: &mut [u8]) -> io::Result<usize> {
+    let mut length = bytes.len() as libc::socklen_t;
+    // SAFETY: the descriptor is open while borrowed; the kernel writes at most `length` bytes to `bytes` and
+    // the count to `length`, both of which live through the call.
+    let result = unsafe {
+        let value = bytes.as_mut_ptr().cast();
+        libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, option, value, &raw mut length)
+    };
+    if result == 0 { Ok(length as usize) } else { Err(io::Error::last_os_error()) }
+}
