@@ -73,7 +73,7 @@ words! {
 item! {
     mode;
     /// A condition and what it weighs, before its value is understood.
-    pub struct RawCriterion {
+    pub(crate) struct RawCriterion {
         /// What is measured.
         "metric" metric: Metric;
         /// How it is compared.
@@ -81,7 +81,7 @@ item! {
         /// With what: a duration (latency), a rate (throughput), a share (packetLoss), true or false (rdmaAvailable).
         "value" value: CriterionText;
         /// What the condition weighs among the others.
-        "weight" weight: f64 [0.0, 1000.0] = 1.0;
+        "weight" weight: f64 [0.001, 1000.0] = 1.0;
     }
 }
 
@@ -148,20 +148,11 @@ impl Criterion {
 
 /// The value of a criterion as it stands in the file; its metric says how to read it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct CriterionText(Node2);
-
-#[derive(Clone, Debug)]
-struct Node2(Node);
-
-impl PartialEq for Node2 {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.scalar() == other.0.scalar()
-    }
-}
+pub(crate) struct CriterionText(Node);
 
 impl Setting for CriterionText {
     fn read(node: &Node, _: &mut Reader<'_>) -> Option<Self> {
-        Some(Self(Node2(node.clone())))
+        Some(Self(node.clone()))
     }
     fn kind() -> String {
         "a duration, rate, share or bool, as the metric asks".into()
@@ -170,7 +161,7 @@ impl Setting for CriterionText {
 
 impl Serialize for CriterionText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0.0.words())
+        serializer.serialize_str(&self.0.words())
     }
 }
 
@@ -189,7 +180,7 @@ impl JsonSchema for CriterionText {
 impl Setting for Criterion {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let raw = RawCriterion::read(node, reader)?;
-        let text = &raw.value.0.0;
+        let text = &raw.value.0;
         let value = match raw.metric {
             Metric::Latency => Time::read(text, reader).map(CriterionValue::Latency),
             Metric::Throughput => Rate::read(text, reader).map(CriterionValue::Throughput),

@@ -195,6 +195,16 @@ impl Loaded {
         Self { config: None, diagnostics, source, places: Places::new(), file: name.to_owned() }
     }
 
+    /// The file as the caller named it.
+    pub fn file_name(&self) -> &str {
+        &self.file
+    }
+
+    /// The place of the key at `path`, or of the nearest above it that the file gives.
+    pub(crate) fn place_of(&self, path: &str) -> Place {
+        rules::place(&self.places, path)
+    }
+
     /// Whether there is no error; warnings and hints do not count.
     pub fn valid(&self) -> bool {
         self.config.is_some()

@@ -200,7 +200,7 @@ impl Builder<'_> {
             return Pending::Refused;
         };
         if seen.insert(text.clone()) {
-            return Pending::Key(Key { text, plain, at });
+            return Pending::Key(Key { text, at });
         }
         let first = entries.iter().find(|(key, _)| key.text == text);
         let line = first.map_or(at.line, |(key, _)| key.at.line);

@@ -26,16 +26,16 @@ macro_rules! section {
 }
 
 macro_rules! item {
-    ($mode:ident; $(#[doc = $doc:literal])* pub struct $name:ident { $(
+    ($mode:ident; $(#[doc = $doc:literal])* $vis:vis struct $name:ident { $(
         $(#[doc = $field_doc:literal])*
         $key:literal $field:ident: $type:ty $([$low:expr, $high:expr])? $(= $default:expr)?;
     )* }) => {
         $(#[doc = $doc])*
         #[derive(Clone, Debug, PartialEq, serde::Serialize)]
-        pub struct $name { $(
+        $vis struct $name { $(
             $(#[doc = $field_doc])*
             #[serde(rename = $key, skip_serializing_if = "crate::config::setting::Setting::is_unset")]
-            pub $field: $type,
+            $vis $field: $type,
         )* }
 
         impl $crate::config::setting::Setting for $name {

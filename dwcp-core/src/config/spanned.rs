@@ -4,13 +4,13 @@ use std::fmt::Write as _;
 
 /// Where something stands in the file: line and column from 1, in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub(crate) struct Place {
     /// Line, from 1.
-    pub line: u32,
+    pub(crate) line: u32,
     /// Column, from 1, in characters.
-    pub column: u32,
+    pub(crate) column: u32,
     /// Characters to underline; at least 1.
-    pub width: u32,
+    pub(crate) width: u32,
 }
 
 impl Place {
@@ -19,22 +19,21 @@ impl Place {
 }
 
 /// A key of a mapping.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Key {
     pub(crate) text: String,
-    pub(crate) plain: bool,
     pub(crate) at: Place,
 }
 
 /// A value and its place.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
     pub(crate) at: Place,
     pub(crate) tree: Tree,
 }
 
 /// A value.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Tree {
     /// Text, and whether it was written without quotes (then it may be a number, a bool or null).
     Scalar { text: String, plain: bool },
