@@ -150,10 +150,10 @@ fn build(
     };
     let mut reader = Reader::new(name, base, mode, diagnostics);
     let config = Config::read(root, &mut reader);
-    let places = std::mem::take(&mut reader.places);
+    let (places, has_whole_lists) = (std::mem::take(&mut reader.places), reader.has_whole_lists);
     // Rules look at what could be read, so that they are reported together with wrong values.
     let config = config.map(|mut config| {
-        rules::check(name, &config, &places, diagnostics);
+        rules::check(name, &config, &places, has_whole_lists, diagnostics);
         config.resolve();
         config
     });

@@ -36,6 +36,9 @@ mod suggest;
 mod units;
 mod words;
 
+#[cfg(test)]
+mod hostile_tests;
+
 pub use codes::{CodeInfo, codes};
 pub use diagnostic::{Colour, Diagnostic, Severity};
 pub use environment::{Environment, check_environment};

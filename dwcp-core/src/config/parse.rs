@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, Span};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
 use super::codes::{self, Code};
 use super::diagnostic::Diagnostic;
@@ -96,15 +96,29 @@ impl Builder<'_> {
                     }
                 }
                 Err(error) => {
-                    let at = place(Span::empty(*error.marker()));
-                    let message = format!("this is not YAML: {}", error.info());
-                    let help = hint_for_syntax(text, at);
-                    self.report(at, codes::SYNTAX, message, help);
+                    self.syntax_error(text, &error);
                     return None;
                 }
             }
         }
         self.root
+    }
+
+    fn syntax_error(&mut self, text: &str, error: &ScanError) {
+        let at = place(Span::empty(*error.marker()));
+        // The scanner has a limit of its own for brackets, which it may meet before we see any.
+        if error.info().contains("recursion limit") {
+            self.too_deep(at);
+            return;
+        }
+        let message = format!("this is not YAML: {}", error.info());
+        self.report(at, codes::SYNTAX, message, hint_for_syntax(text, at));
+    }
+
+    fn too_deep(&mut self, at: Place) {
+        let message = format!("lists and mappings are nested deeper than {MAX_DEPTH}");
+        let help = "no DWCP key lies deeper than 6; is a bracket missing?";
+        self.report(at, codes::TOO_DEEP, message, help);
     }
 
     fn event(&mut self, event: Event<'_>, span: Span) -> Next {
@@ -217,13 +231,7 @@ impl Builder<'_> {
     /// Starts a list or mapping.
     fn open(&mut self, at: Place, open: Open) -> Next {
         if self.stack.len() >= MAX_DEPTH {
-            let message = format!("lists and mappings are nested deeper than {MAX_DEPTH}");
-            self.report(
-                at,
-                codes::TOO_DEEP,
-                message,
-                "no DWCP key lies deeper than 6; is a bracket missing?",
-            );
+            self.too_deep(at);
             self.root = None;
             return Next::Stop;
         }

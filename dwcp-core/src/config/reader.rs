@@ -33,6 +33,8 @@ pub(crate) struct Reader<'a> {
     /// `auto` is accepted too, for messages.
     pub(crate) or_auto: bool,
     pub(crate) places: Places,
+    /// No list item was left out as wrong, so that rules may look items up by index and name.
+    pub(crate) has_whole_lists: bool,
     diagnostics: &'a mut Vec<Diagnostic>,
 }
 
@@ -46,7 +48,8 @@ impl<'a> Reader<'a> {
         diagnostics: &'a mut Vec<Diagnostic>,
     ) -> Self {
         let places = Places::new();
-        Self { file, base, mode, path: String::new(), or_auto: false, places, diagnostics }
+        let path = String::new();
+        Self { file, base, mode, path, or_auto: false, places, has_whole_lists: true, diagnostics }
     }
 
     /// Reports an error at `at`.
@@ -141,7 +144,10 @@ impl<'a> Reader<'a> {
         default: impl FnOnce() -> T,
     ) -> Option<T> {
         match self.present(entries, key) {
-            Some(value) => Some(value.unwrap_or_else(default)),
+            Some(value) => {
+                self.has_whole_lists &= !T::IS_LIST || value.is_some();
+                Some(value.unwrap_or_else(default))
+            }
             None => Some(default()),
         }
     }
@@ -217,7 +223,10 @@ impl<'a> Reader<'a> {
             let length = self.path.len();
             self.path.push_str(&format!("[{index}]"));
             self.places.insert(self.path.clone(), Given { key: item.at, value: item.at });
-            out.extend(read(self, item));
+            match read(self, item) {
+                Some(value) => out.push(value),
+                None => self.has_whole_lists = false,
+            }
             self.path.truncate(length);
         }
         out

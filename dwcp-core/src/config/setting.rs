@@ -14,6 +14,8 @@ use super::spanned::{Node, Scalar, Tree};
 pub(crate) trait Setting: Sized + Serialize + JsonSchema {
     /// Whether a key without a value is fine.
     const TAKES_NULL: bool = false;
+    /// Whether it is a list that rules look names up in.
+    const IS_LIST: bool = false;
     /// Reads it; `None` when something was wrong, which has been reported.
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self>;
     /// What is accepted, in a few words.
@@ -139,6 +141,7 @@ impl Setting for String {
 
 impl<T: Setting> Setting for Option<T> {
     const TAKES_NULL: bool = true;
+    const IS_LIST: bool = T::IS_LIST;
 
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         if node.is_null() { Some(None) } else { T::read(node, reader).map(Some) }
@@ -161,6 +164,8 @@ impl<T: Ranged> Ranged for Option<T> {
 }
 
 impl<T: Setting> Setting for Vec<T> {
+    const IS_LIST: bool = true;
+
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         match &node.tree {
             Tree::List(items) => Some(reader.items(items, |reader, item| T::read(item, reader))),

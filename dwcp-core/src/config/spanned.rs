@@ -87,6 +87,7 @@ impl Node {
             (Tree::List(_), _) => "a list".into(),
             (Tree::Map(_), _) => "a mapping".into(),
             (_, Some(Scalar::Null)) => "nothing".into(),
+            (_, Some(Scalar::Text(""))) => "an empty text".into(),
             (Tree::Scalar { text, .. }, Some(Scalar::Text(_))) => {
                 format!("the text `{}`", short(text))
             }

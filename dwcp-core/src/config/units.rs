@@ -135,6 +135,9 @@ const RATE_UNITS: Units = &[
     ("bps", 1),
 ];
 
+/// Units that are suggested for a bare number.
+const USUAL: [&str; 8] = ["us", "ms", "s", "KiB", "MiB", "GiB", "Mbps", "Gbps"];
+
 /// Why a text is no quantity.
 #[derive(Debug, PartialEq, Eq)]
 enum Wrong {
@@ -155,9 +158,12 @@ fn quantity(text: &str, units: Units) -> Result<u64, Wrong> {
         return Err(Wrong::Form);
     }
     let Some((_, scale)) = units.iter().find(|(name, _)| *name == unit) else {
+        // 10gbps, 10Gbit, 10Gb/s, 10G; 4mib, 4M.
+        let bare = unit.trim_end_matches("/s").trim_end_matches("it").trim_end_matches(['b', 'B']);
         let near = units.iter().find(|(name, _)| {
+            let prefix = name.trim_end_matches("bps").trim_end_matches('B');
             name.eq_ignore_ascii_case(unit)
-                || name.trim_end_matches(['B', 'p', 's', 'b']).eq_ignore_ascii_case(unit)
+                || (!bare.is_empty() && prefix.eq_ignore_ascii_case(bare))
         });
         return Err(Wrong::Unit(near.map(|(name, _)| *name)));
     };
@@ -190,7 +196,10 @@ fn read(node: &Node, reader: &mut Reader<'_>, units: Units, code: Code, kind: &s
     let text = match node.scalar() {
         Some(Scalar::Text(text)) => text,
         Some(Scalar::Unsigned(number)) => {
-            let help = format!("add the unit, such as {number}{}", units[units.len() / 2].0);
+            let usual: Vec<_> =
+                units.iter().rev().filter(|(name, _)| USUAL.contains(name)).collect();
+            let usual: Vec<_> = usual.iter().map(|(name, _)| format!("{number}{name}")).collect();
+            let help = format!("add the unit: {}", usual.join(", "));
             return reader.unexpected_help(node, code, kind, &help);
         }
         _ => return reader.unexpected(node, code, kind),

@@ -21,15 +21,19 @@ pub(crate) fn check(
     file: &str,
     config: &Config,
     places: &Places,
+    has_whole_lists: bool,
     diagnostics: &mut Vec<Diagnostic>,
 ) {
     let mut rules = Rules { file, config, places, diagnostics };
     twice::check(&mut rules);
     mode::check(&mut rules);
-    transport::check(&mut rules);
-    nodes::check(&mut rules);
-    ports::check(&mut rules);
     operation::check(&mut rules);
+    // With an item missing, "not among peers" would blame the wrong line.
+    if has_whole_lists {
+        transport::check(&mut rules);
+        nodes::check(&mut rules);
+        ports::check(&mut rules);
+    }
 }
 
 struct Rules<'a> {
