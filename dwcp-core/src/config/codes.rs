@@ -90,6 +90,8 @@ codes! {
         "The key is obeyed, but not with this value; the message says why.";
     RETRY_TRAP "DWCP-C031" "retryCount 7 never gives up"
         "On some RDMA devices 7 means to retry for ever: a path to a dead peer then never fails and no failover happens. Use 1 to 6.";
+    LIST_LENGTH "DWCP-C032" "list too long"
+        "A list may have 16384 items, more than any node can use.";
 
     // Keys that do not fit together.
     HUGEPAGES_TWICE "DWCP-C040" "hugepages said twice, differently"

@@ -120,7 +120,7 @@ impl Check<'_> {
                 .as_ref()
                 .map_or(devices.is_empty(), |device| !devices.iter().any(|d| d == device.as_str()));
             if is_missing {
-                let name = wanted.map_or("any".into(), |device| device.to_string());
+                let name = wanted.map_or_else(|| "any".into(), |device| device.to_string());
                 let message = format!("there is no RDMA device `{name}`");
                 let help = match devices.is_empty() {
                     true => {
@@ -218,7 +218,7 @@ impl Check<'_> {
     }
 }
 
-/// Why nobody can listen there now. All addresses of a family that the machine does not have are no error.
+/// Why nobody can listen there now.
 fn bind_error(address: &Address) -> Option<std::io::Error> {
     let resolved = match (address.host(), address.port()).to_socket_addrs() {
         Ok(addresses) => addresses,
@@ -231,9 +231,12 @@ fn bind_error(address: &Address) -> Option<std::io::Error> {
             Err(error) => problem = Some(error),
         }
     }
-    // Binding [::] takes IPv4 with it, where 0.0.0.0 may stand beside: not what the daemon does.
-    let is_ipv6 = address.ip().is_some_and(|ip| matches!(ip, IpAddr::V6(_)));
-    problem.filter(|error| !(is_ipv6 && error.raw_os_error() == Some(97)))
+    // A machine without IPv6 has neither [::] nor [::1], which are among the defaults.
+    let is_default = address
+        .ip()
+        .is_some_and(|ip| matches!(ip, IpAddr::V6(ip) if ip.is_unspecified() || ip.is_loopback()));
+    let has_no_ipv6 = |error: &std::io::Error| matches!(error.raw_os_error(), Some(97 | 99));
+    problem.filter(|error| !(is_default && has_no_ipv6(error)))
 }
 
 fn names_in(directory: &Path) -> Vec<String> {

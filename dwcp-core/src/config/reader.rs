@@ -38,6 +38,9 @@ pub(crate) struct Reader<'a> {
     diagnostics: &'a mut Vec<Diagnostic>,
 }
 
+/// The longest list that is read.
+const MAX_ITEMS: usize = 16_384;
+
 pub(crate) type Entries = [(Key, Node)];
 
 impl<'a> Reader<'a> {
@@ -198,15 +201,15 @@ impl<'a> Reader<'a> {
         &mut self,
         key: &str,
         value: Option<&T>,
-        low: T::Bound,
-        high: T::Bound,
+        low: &T::Bound,
+        high: &T::Bound,
     ) where
         T::Bound: PartialOrd + Display,
     {
         let Some(bounded) = value.and_then(Ranged::bounded) else { return };
         let path = join(&self.path, key);
         let Some(given) = self.places.get(&path).copied() else { return };
-        if bounded < low || bounded > high {
+        if bounded < *low || bounded > *high {
             let message = format!("`{path}` is {bounded}, outside its range");
             self.error(given.value, codes::RANGE, message, &format!("allowed: {low} to {high}"));
         }
@@ -219,7 +222,12 @@ impl<'a> Reader<'a> {
         mut read: impl FnMut(&mut Self, &Node) -> Option<T>,
     ) -> Vec<T> {
         let mut out = Vec::new();
-        for (index, item) in items.iter().enumerate() {
+        if let Some(extra) = items.get(MAX_ITEMS) {
+            let message =
+                format!("`{}` has {} items; at most {MAX_ITEMS} are read", self.path, items.len());
+            self.error(extra.at, codes::LIST_LENGTH, message, "is this the right file?");
+        }
+        for (index, item) in items.iter().take(MAX_ITEMS).enumerate() {
             let length = self.path.len();
             self.path.push_str(&format!("[{index}]"));
             self.places.insert(self.path.clone(), Given { key: item.at, value: item.at });

@@ -71,6 +71,11 @@ pub(crate) fn path_of_key(key: &str) -> Option<&'static str> {
 /// docs/config.md: every key, every code.
 pub fn markdown() -> String {
     let mut out = String::from(HEAD);
+    out.push_str("\n## At the top\n");
+    out.push_str(TABLE);
+    for doc in keys().iter().filter(|doc| !doc.path.contains('.') && !doc.is_section()) {
+        row(doc, &doc.path, &mut out);
+    }
     for doc in keys() {
         let level = if doc.path.contains('.') { "###" } else { "##" };
         if doc.is_section()
@@ -86,11 +91,6 @@ pub fn markdown() -> String {
                 children(&format!("{}[]", doc.path), &mut out);
             }
         }
-    }
-    out.push_str("\n## At the top\n");
-    out.push_str(TABLE);
-    for doc in keys().iter().filter(|doc| !doc.path.contains('.') && !doc.is_section()) {
-        row(doc, &doc.path, &mut out);
     }
     out.push_str("\n## Codes\n\n| code | title | what it means |\n|---|---|---|\n");
     for info in super::codes() {

@@ -27,7 +27,10 @@ impl Config {
             self.features.enable_compression.unwrap_or(self.protocol.compression.enabled);
         self.features.enable_compression = Some(self.protocol.compression.enabled);
         let asked = self.features.enable_byzantine.and_then(|flag| flag.get());
-        let is_on = asked.unwrap_or(self.byzantine.enabled.or(self.mode != Mode::Datacenter));
+        let is_on = match asked {
+            Some(asked) => asked,
+            None => self.byzantine.enabled.or(self.mode != Mode::Datacenter),
+        };
         self.byzantine.enabled = Auto::Is(is_on);
         self.features.enable_byzantine = Some(Auto::Is(is_on));
         if let Some(hugepages) = self.network.rdma.hugepages_enabled {

@@ -34,7 +34,7 @@ impl ObjectSchema {
         subschema: Schema,
         text: &str,
         range: Option<(Value, Value)>,
-        defaults: Vec<Value>,
+        defaults: &[Value],
     ) {
         let mut text = text.trim().to_owned();
         let mut object = match subschema.to_value() {
@@ -55,7 +55,7 @@ impl ObjectSchema {
         }
         if defaults.is_empty() {
             self.required.push(key.into());
-        } else if let Some(words) = default_words(&defaults) {
+        } else if let Some(words) = default_words(defaults) {
             text.push_str(&words);
         } else if is_scalar(&defaults[0]) {
             object.insert("default".into(), defaults[0].clone());

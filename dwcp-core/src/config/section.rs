@@ -52,7 +52,7 @@ macro_rules! item {
                 $(
                     let $field: Option<$type> =
                         $crate::config::section::read!(node, reader, entries, $key, [$($default)?]);
-                    $(reader.check_range::<$type>($key, $field.as_ref(), $low, $high);)?
+                    $(reader.check_range::<$type>($key, $field.as_ref(), &$low, &$high);)?
                 )*
                 Some(Self { $($field: $field?),* })
             }
@@ -88,7 +88,7 @@ macro_rules! item {
                     let defaults = $crate::config::section::defaults!($mode, $type, [$($default)?]);
                     let subschema = generator.subschema_for::<$type>();
                     let text = concat!($($field_doc, "\n"),*);
-                    schema.property($key, subschema, text, range, defaults);
+                    schema.property($key, subschema, text, range, &defaults);
                 )*
                 schema.finish()
             }

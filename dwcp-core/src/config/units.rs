@@ -182,13 +182,17 @@ fn quantity(text: &str, units: Units) -> Result<u64, Wrong> {
 
 /// The shortest exact way to write `value`.
 fn written(value: u64, units: Units) -> String {
-    let zero = units.iter().find(|(_, scale)| *scale == 1).or(units.last());
+    let zero = units
+        .iter()
+        .filter(|(name, scale)| *name == "s" || *scale == 1)
+        .map(|(name, _)| name)
+        .next();
     units
         .iter()
         .filter(|(_, scale)| value != 0 && value.is_multiple_of(*scale))
         .map(|(name, scale)| format!("{}{name}", value / scale))
         .min_by_key(String::len)
-        .unwrap_or_else(|| format!("0{}", zero.map_or("", |(name, _)| name)))
+        .unwrap_or_else(|| format!("0{}", zero.unwrap_or(&"")))
 }
 
 /// Reads a quantity or reports why it is none.

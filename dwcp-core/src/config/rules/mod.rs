@@ -13,6 +13,7 @@ use std::hash::Hash;
 use super::codes::Code;
 use super::diagnostic::{Diagnostic, Severity};
 use super::keys::Config;
+use super::parse::MAX_DIAGNOSTICS;
 use super::reader::Places;
 use super::spanned::Place;
 
@@ -65,6 +66,9 @@ impl Rules<'_> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
+        if self.diagnostics.len() > MAX_DIAGNOSTICS {
+            return;
+        }
         let at = self.place(path);
         let diagnostic =
             Diagnostic::new(self.file, at, code, message).help(help).severity(severity);
