@@ -127,8 +127,8 @@ section! {
     pub struct Rdma {
         /// Whether RDMA paths are made. Default: where the transports ask for them.
         "enabled" enabled: Auto<bool> = Auto::Auto;
-        /// Whether paths are made over `verbs` or libfabric `fabric` when both serve. `auto`: verbs first.
-        "provider" provider: Auto<RdmaProvider> = Auto::Auto;
+        /// The libfabric provider of the `fabric` transport, such as efa, efa-direct or tcp;ofi_rxm. `auto`: the best that is here.
+        "provider" provider: Auto<String> = Auto::Auto;
         /// The device's port.
         "devicePort" device_port: u8 [1, 254] = 1;
         /// The GID index. `auto`: the RoCE v2 one of the port's address.
@@ -157,16 +157,6 @@ section! {
         "rnrRetryCount" rnr_retry_count: u8 [0, 7] = 7;
         /// The pause before such a retry, as the InfiniBand specification numbers it.
         "minRnrTimer" min_rnr_timer: u8 [1, 31] = 12;
-    }
-}
-
-words! {
-    /// The library under RDMA paths.
-    pub enum RdmaProvider {
-        /// libibverbs.
-        Verbs "verbs",
-        /// libfabric.
-        Fabric "fabric",
     }
 }
 

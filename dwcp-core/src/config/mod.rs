@@ -48,8 +48,8 @@ pub use keys_adaptive::{
     Thresholds,
 };
 pub use keys_network::{
-    BindAddress, CongestionControl, Fallback, FallbackTransport, Network, QpType, Rdma,
-    RdmaProvider, RetryCount, Tcp, Transport, TransportEntry,
+    BindAddress, CongestionControl, Fallback, FallbackTransport, Network, QpType, Rdma, RetryCount,
+    Tcp, Transport, TransportEntry,
 };
 pub use keys_node::{
     Admin, AllowedTarget, Files, Forward, ForwardPriority, ForwardTarget, Keys, Peer, Session,
