@@ -1,1 +1,73 @@
-//! The configuration: one spanned tree that is validated and deserialised.
+//! The YAML configuration: one loader for the daemon, the command line, editors and documentation.
+//!
+//! [`load_file`] parses the text to a tree in which every key and value knows its place, builds the typed
+//! [`Config`] from it, checks rules between keys, and reports everything that is wrong at once. Each
+//! [`Diagnostic`] has a stable code ([`codes()`]), a place and a fix.
+//!
+//! ```
+//! let loaded = dwcp_core::config::load_str("node.yaml", "mode: hybird\n");
+//! assert!(!loaded.valid());
+//! assert_eq!(loaded.diagnostics[0].help.as_deref(), Some("did you mean `hybrid`?"));
+//! ```
+
+mod codes;
+mod diagnostic;
+mod environment;
+mod keys;
+mod keys_adaptive;
+mod keys_network;
+mod keys_node;
+mod keys_operation;
+mod keys_protocol;
+mod load;
+mod names;
+mod parse;
+mod reader;
+mod reference;
+mod refused;
+mod resolve;
+mod rules;
+mod sample;
+mod schema;
+mod section;
+mod setting;
+mod spanned;
+mod suggest;
+mod units;
+mod words;
+
+#[cfg(test)]
+mod hostile_tests;
+
+pub use codes::{CodeInfo, codes};
+pub use diagnostic::{Colour, Diagnostic, Severity};
+pub use environment::{Environment, check_environment};
+pub use keys::{Config, Mode, Peers};
+pub use keys_adaptive::{
+    Adaptive, AlwaysTrue, Criterion, CriterionValue, Detection, Metric, Operator, Switching,
+    Thresholds,
+};
+pub use keys_network::{
+    BindAddress, CongestionControl, Fallback, FallbackTransport, Network, QpType, Rdma, RetryCount,
+    Tcp, Transport, TransportEntry,
+};
+pub use keys_node::{
+    Admin, AllowedTarget, Files, Forward, ForwardPriority, ForwardTarget, Keys, Peer, Session,
+};
+pub use keys_operation::{
+    Cluster, CpuAffinity, FailureDetection, Features, HttpPath, Limits, LogFormat, LogLevel,
+    LogOutput, Logging, Memory, Monitoring, Performance,
+};
+pub use keys_protocol::{
+    Authentication, AuthenticationMethod, Byzantine, Compression, CompressionAlgorithm, Encryption,
+    EncryptionAlgorithm, EncryptionLibrary, Protocol, RateLimit, Reputation, Security, Tls,
+    TlsVersion,
+};
+pub use load::{Effective, Loaded, Source, load_bytes, load_file, load_str};
+pub use names::{Address, FilePath, NodeId, NodeSet, NotANodeId};
+pub use parse::{MAX_BYTES, MAX_DEPTH};
+pub use reference::{KeyDoc, keys, markdown};
+pub use sample::sample;
+pub use schema::schema;
+pub use setting::Auto;
+pub use units::{Rate, Share, Size, Time};

@@ -1,0 +1,189 @@
+//! What the loader has to say about a file, and how it is shown.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::codes::Code;
+use super::spanned::Place;
+
+/// How much a diagnostic matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The file is not valid; the daemon does not start with it.
+    Error,
+    /// Valid, and probably not what was meant.
+    Warning,
+    /// Worth knowing.
+    Hint,
+}
+
+impl Severity {
+    /// `error`, `warning` or `hint`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Hint => "hint",
+        }
+    }
+}
+
+/// One finding. Serialises as an element of `dwcp.config-validate/v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Diagnostic {
+    /// The file as the caller named it.
+    pub file: String,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column, from 1, in characters.
+    pub column: u32,
+    /// How much it matters.
+    pub severity: Severity,
+    /// Stable code, `DWCP-C…`; see [`codes`](super::codes()).
+    pub code: &'static str,
+    /// What is wrong, in one sentence.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+    /// Characters to underline.
+    #[serde(skip)]
+    pub width: u32,
+}
+
+/// Whether the text carries terminal colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colour {
+    /// Plain text.
+    Off,
+    /// ANSI escapes.
+    On,
+}
+
+/// Characters of a source line that are shown.
+const SHOWN_COLUMNS: usize = 100;
+
+impl Diagnostic {
+    pub(crate) fn new(file: &str, at: Place, code: Code, message: impl Into<String>) -> Self {
+        Self {
+            file: file.to_owned(),
+            line: at.line,
+            column: at.column,
+            severity: Severity::Error,
+            code: code.0,
+            message: message.into(),
+            help: None,
+            width: at.width.max(1),
+        }
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    pub(crate) fn severity(mut self, severity: Severity) -> Self {
+        self.severity = severity;
+        self
+    }
+
+    /// The diagnostic as text, with the line of `source` it is about and a caret under the place:
+    ///
+    /// ```text
+    /// error[DWCP-C012]: unknown key `modee`
+    ///  --> dwcp-v3.yaml:1:1
+    ///   |
+    /// 1 | modee: hybrid
+    ///   | ^^^^^
+    /// help: did you mean `mode`?
+    /// ```
+    pub fn render(&self, source: &str) -> String {
+        self.render_in(source, Colour::Off)
+    }
+
+    /// As [`render`](Self::render), with colours if asked for.
+    pub fn render_in(&self, source: &str, colour: Colour) -> String {
+        let paint = |code: &str, text: &str| match colour {
+            Colour::On => format!("\x1b[{code}m{text}\x1b[0m"),
+            Colour::Off => text.to_owned(),
+        };
+        let hue = match self.severity {
+            Severity::Error => "1;31",
+            Severity::Warning => "1;33",
+            Severity::Hint => "1;36",
+        };
+        let label = format!("{}[{}]", self.severity.name(), self.code);
+        let mut out = format!("{}: {}\n", paint(hue, &label), self.message);
+        let number = self.line.to_string();
+        let gutter = " ".repeat(number.len());
+        let _ = writeln!(out, "{gutter}--> {}:{}:{}", self.file, self.line, self.column);
+        if let Some((line, caret)) = self.snippet(source) {
+            let bar = paint("34", "|");
+            let _ = writeln!(out, "{gutter} {bar}");
+            let _ = writeln!(out, "{} {bar} {line}", paint("34", &number));
+            let _ = writeln!(out, "{gutter} {bar} {}", paint(hue, &caret).trim_end());
+        }
+        if let Some(help) = &self.help {
+            let _ = writeln!(out, "{}: {help}", paint("1;32", "help"));
+        }
+        out
+    }
+
+    /// The source line, cut to a window around the place, and the carets below it.
+    fn snippet(&self, source: &str) -> Option<(String, String)> {
+        let line = source.lines().nth(self.line.checked_sub(1)? as usize)?;
+        let line = line.strip_prefix('\u{feff}').unwrap_or(line);
+        let characters: Vec<char> = line.chars().collect();
+        let start = (self.column as usize).saturating_sub(1).min(characters.len());
+        let from = if start + 20 > SHOWN_COLUMNS { start.saturating_sub(30) } else { 0 };
+        let to = (from + SHOWN_COLUMNS).min(characters.len());
+        let mut shown = String::from(if from > 0 { "…" } else { "" });
+        // A tab or control character takes one column, so that the carets stand where they should.
+        shown.extend(characters[from..to].iter().map(|c| if c.is_control() { ' ' } else { *c }));
+        if to < characters.len() {
+            shown.push('…');
+        }
+        let indent = start - from + usize::from(from > 0);
+        let carets = (self.width as usize).min(to.saturating_sub(start)).max(1);
+        Some((shown, format!("{}{}", " ".repeat(indent), "^".repeat(carets))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::codes;
+
+    fn at(line: u32, column: u32, width: u32) -> Diagnostic {
+        let place = Place { line, column, width };
+        Diagnostic::new("f.yaml", place, codes::UNKNOWN_KEY, "unknown key `b`")
+            .help("did you mean `a`?")
+    }
+
+    #[test]
+    fn the_caret_stands_under_the_place() {
+        assert_eq!(
+            at(2, 3, 4).render("x: 1\n  bbbb: 2\n"),
+            "error[DWCP-C012]: unknown key `b`\n --> f.yaml:2:3\n  |\n2 |   bbbb: 2\n  |   ^^^^\nhelp: did you mean `a`?\n"
+        );
+    }
+
+    #[test]
+    fn long_lines_are_cut_around_the_place() {
+        let line = format!("{}TARGET{}", "x".repeat(500), "y".repeat(500));
+        let text = at(1, 501, 6).render(&line);
+        let lines: Vec<_> = text.lines().collect();
+        let caret = lines[4].find('^').unwrap();
+        let target: String = lines[3].chars().collect::<String>();
+        let index = target.chars().position(|c| c == 'T').unwrap();
+        assert_eq!(index, caret);
+        assert!(target.chars().count() < 120);
+    }
+
+    #[test]
+    fn a_place_outside_the_source_is_shown_without_a_line() {
+        assert!(!at(9, 9, 1).render("x").contains('^'));
+        assert!(at(1, 9, 1).render_in("x", Colour::On).contains("\x1b[1;31m"));
+    }
+}

@@ -1,0 +1,264 @@
+//! From a file to a checked configuration, with everything that is wrong with it.
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::codes;
+use super::diagnostic::{Colour, Diagnostic, Severity};
+use super::keys::{Config, Mode};
+use super::parse::{MAX_BYTES, MAX_DIAGNOSTICS, parse};
+use super::reader::{Places, Reader};
+use super::rules;
+use super::setting::Setting as _;
+use super::spanned::{Node, Place, Scalar, Tree};
+
+/// What came of a file.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration with everything filled in; `None` when there is an error.
+    pub config: Option<Config>,
+    /// All that was found, by place.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The text, for [`Diagnostic::render`]; empty when it could not be read.
+    pub source: String,
+    pub(crate) places: Places,
+    file: String,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// The file does not give it.
+    Default,
+    /// The file, at this line.
+    File {
+        /// The file, as the caller named it.
+        file: String,
+        /// The line, from 1.
+        line: u32,
+    },
+}
+
+/// One value of the effective configuration.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Effective {
+    /// Its dotted path, `peers[0].nodeId`.
+    pub path: String,
+    /// The value.
+    pub value: Value,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// Loads the file at `path`. Relative paths in it start at its directory. Only this file is read: what it
+/// names is looked at by [`check_environment`](super::check_environment).
+pub fn load_file(path: impl AsRef<Path>) -> Loaded {
+    let path = path.as_ref();
+    let name = path.display().to_string();
+    let bytes = match read_limited(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let message = format!("cannot read {name}: {error}");
+            let mut diagnostic = Diagnostic::new(&name, Place::START, codes::UNREADABLE, message);
+            if error.kind() == std::io::ErrorKind::NotFound {
+                diagnostic = diagnostic.help("`dwcp-ctl config init` writes a commented sample");
+            }
+            return Loaded::failed(&name, String::new(), vec![diagnostic]);
+        }
+    };
+    load_bytes(&name, &bytes, path.parent())
+}
+
+/// One byte more than is allowed, so that a longer file is noticed and not read whole.
+fn read_limited(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Loads `text`, calling it `name` in diagnostics. Relative paths in it stay relative.
+pub fn load_str(name: &str, text: &str) -> Loaded {
+    load(name, text, None)
+}
+
+/// Loads bytes that ought to be UTF-8; relative paths start at `base`.
+pub fn load_bytes(name: &str, bytes: &[u8], base: Option<&Path>) -> Loaded {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => load(name, text, base),
+        Err(error) => {
+            let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+            let line = good.matches('\n').count() as u32 + 1;
+            let column = good.rsplit('\n').next().unwrap_or("").chars().count() as u32 + 1;
+            let place = Place { line, column, width: 1 };
+            let message = format!("byte {} is not UTF-8", error.valid_up_to());
+            let diagnostic = Diagnostic::new(name, place, codes::NOT_UTF8, message)
+                .help("save the file as UTF-8 text");
+            let source = String::from_utf8_lossy(bytes).into_owned();
+            Loaded::failed(name, source, vec![diagnostic])
+        }
+    }
+}
+
+fn load(name: &str, text: &str, base: Option<&Path>) -> Loaded {
+    let mut diagnostics = Vec::new();
+    let root = parse(name, text, &mut diagnostics);
+    let (config, places) = match root {
+        Some(root) if !diagnostics.iter().any(is_fatal) => {
+            build(name, &root, base, &mut diagnostics)
+        }
+        Some(_) => (None, Places::new()),
+        None => {
+            if diagnostics.is_empty() {
+                diagnostics.push(empty(name, Place::START, "the file is empty"));
+            }
+            (None, Places::new())
+        }
+    };
+    finish(name, text, config, places, diagnostics)
+}
+
+/// Errors after which the tree means nothing.
+fn is_fatal(diagnostic: &Diagnostic) -> bool {
+    [codes::SYNTAX.0, codes::TOO_DEEP.0, codes::DOCUMENTS.0].contains(&diagnostic.code)
+}
+
+fn empty(name: &str, at: Place, message: impl Into<String>) -> Diagnostic {
+    Diagnostic::new(name, at, codes::NOT_A_MAPPING, message)
+        .help("begin with `mode: datacenter`, `internet` or `hybrid`; `dwcp-ctl config init` writes a sample")
+}
+
+fn build(
+    name: &str,
+    root: &Node,
+    base: Option<&Path>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> (Option<Config>, Places) {
+    if !matches!(root.tree, Tree::Map(_)) {
+        if !root.is_refused() {
+            let message = format!("a configuration is a mapping of keys; this is {}", root.words());
+            diagnostics.push(empty(name, root.at, message));
+        }
+        return (None, Places::new());
+    }
+    let mode = match root.get("mode").and_then(Node::scalar) {
+        Some(Scalar::Text(word)) => Mode::from_name(word).unwrap_or(Mode::Hybrid),
+        _ => Mode::Hybrid,
+    };
+    let mut reader = Reader::new(name, base, mode, diagnostics);
+    let config = Config::read(root, &mut reader);
+    let (places, has_whole_lists) = (std::mem::take(&mut reader.places), reader.has_whole_lists);
+    // Rules look at what could be read, so that they are reported together with wrong values.
+    let config = config.map(|mut config| {
+        rules::check(name, &config, &places, has_whole_lists, diagnostics);
+        config.resolve();
+        config
+    });
+    (config, places)
+}
+
+fn finish(
+    name: &str,
+    text: &str,
+    config: Option<Config>,
+    places: Places,
+    mut diagnostics: Vec<Diagnostic>,
+) -> Loaded {
+    let mut cut_at = None;
+    if diagnostics.len() > MAX_DIAGNOSTICS {
+        diagnostics.truncate(MAX_DIAGNOSTICS);
+        cut_at = diagnostics.last().map(|last| (last.line, last.column));
+    }
+    diagnostics.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
+    if let Some((line, column)) = cut_at {
+        let place = Place { line, column, width: 1 };
+        let message = format!("more than {MAX_DIAGNOSTICS} problems; the rest are not shown");
+        let diagnostic = Diagnostic::new(name, place, codes::TOO_MANY, message)
+            .help("mend the first ones and check again");
+        diagnostics.push(diagnostic);
+    }
+    let has_error = diagnostics.iter().any(|d| d.severity == Severity::Error);
+    Loaded {
+        config: config.filter(|_| !has_error),
+        diagnostics,
+        source: text.to_owned(),
+        places,
+        file: name.to_owned(),
+    }
+}
+
+impl Loaded {
+    fn failed(name: &str, source: String, diagnostics: Vec<Diagnostic>) -> Self {
+        Self { config: None, diagnostics, source, places: Places::new(), file: name.to_owned() }
+    }
+
+    /// The file as the caller named it.
+    pub fn file_name(&self) -> &str {
+        &self.file
+    }
+
+    /// The place of the key at `path`, or of the nearest above it that the file gives.
+    pub(crate) fn place_of(&self, path: &str) -> Place {
+        rules::place(&self.places, path)
+    }
+
+    /// Whether there is no error; warnings and hints do not count.
+    pub fn valid(&self) -> bool {
+        self.config.is_some()
+    }
+
+    /// All diagnostics as text, with source lines.
+    pub fn render(&self, colour: Colour) -> String {
+        let shown: Vec<_> =
+            self.diagnostics.iter().map(|d| d.render_in(&self.source, colour)).collect();
+        shown.join("\n")
+    }
+
+    /// The result of `config validate` as JSON, `dwcp.config-validate/v1`.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "schema": "dwcp.config-validate/v1",
+            "valid": self.valid(),
+            "diagnostics": self.diagnostics,
+        })
+    }
+
+    /// Where the value at `path` comes from.
+    pub fn source_of(&self, path: &str) -> Source {
+        match self.places.get(path) {
+            Some(given) => Source::File { file: self.file.clone(), line: given.key.line },
+            None => Source::Default,
+        }
+    }
+
+    /// Every value of the configuration and where it comes from; empty when there is an error.
+    pub fn effective(&self) -> Vec<Effective> {
+        let mut out = Vec::new();
+        if let Some(value) = self.config.as_ref().and_then(|c| serde_json::to_value(c).ok()) {
+            self.walk(String::new(), value, &mut out);
+        }
+        out
+    }
+
+    fn walk(&self, path: String, value: Value, out: &mut Vec<Effective>) {
+        match value {
+            Value::Object(map) if !map.is_empty() => {
+                for (key, value) in map {
+                    self.walk(super::reader::join(&path, &key), value, out);
+                }
+            }
+            Value::Array(items) if !items.is_empty() => {
+                for (index, value) in items.into_iter().enumerate() {
+                    self.walk(format!("{path}[{index}]"), value, out);
+                }
+            }
+            value => {
+                let source = self.source_of(&path);
+                out.push(Effective { path, value, source });
+            }
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! YAML text to the spanned tree. What the tree cannot express - anchors, tags, merge keys, several
+//! documents - is refused by name and place, and reading goes on behind it.
+
+use std::collections::HashSet;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+
+use super::codes::{self, Code};
+use super::diagnostic::Diagnostic;
+use super::spanned::{Key, Node, Place, Tree};
+
+/// The largest file that is read, bytes.
+pub const MAX_BYTES: usize = 1 << 20;
+/// The deepest nesting of lists and mappings.
+pub const MAX_DEPTH: usize = 64;
+/// Diagnostics that are kept; the rest are counted.
+pub(crate) const MAX_DIAGNOSTICS: usize = 100;
+
+/// Parses `text`. The tree is `None` for an empty file and when nothing usable was left; everything wrong
+/// is added to `diagnostics`.
+pub(crate) fn parse(file: &str, text: &str, diagnostics: &mut Vec<Diagnostic>) -> Option<Node> {
+    if text.len() > MAX_BYTES {
+        let message = format!("the file has {} bytes; at most {MAX_BYTES} are read", text.len());
+        diagnostics.push(Diagnostic::new(file, Place::START, codes::TOO_LARGE, message));
+        return None;
+    }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if let Some(diagnostic) = forbidden_character(file, text) {
+        diagnostics.push(diagnostic);
+        return None;
+    }
+    Builder { file, diagnostics, stack: Vec::new(), root: None, documents: 0 }.run(text)
+}
+
+/// The first character that YAML does not allow. The scanner would take NUL for the end of the file.
+fn forbidden_character(file: &str, text: &str) -> Option<Diagnostic> {
+    let is_allowed = |c: char| {
+        matches!(c, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{fffd}' | '\u{10000}'..)
+            && c != '\u{feff}'
+    };
+    let (offset, c) = text.char_indices().find(|(_, c)| !is_allowed(*c))?;
+    let before = &text[..offset];
+    let line = before.matches('\n').count() as u32 + 1;
+    let column = before.rsplit('\n').next().unwrap_or("").chars().count() as u32 + 1;
+    let message = format!("the character U+{:04X} is not allowed in YAML", u32::from(c));
+    let help = "delete it, or write it as an escape in double quotes";
+    let place = Place { line, column, width: 1 };
+    Some(Diagnostic::new(file, place, codes::CHARACTER, message).help(help))
+}
+
+/// A list or mapping whose end has not come yet.
+enum Open {
+    List {
+        at: Place,
+        items: Vec<Node>,
+    },
+    Map {
+        at: Place,
+        entries: Vec<(Key, Node)>,
+        seen: HashSet<String>,
+        key: Option<Pending>,
+    },
+    /// The content of a refused complex key; its nodes go nowhere.
+    Nowhere,
+}
+
+/// A key whose value has not come yet.
+enum Pending {
+    Key(Key),
+    /// The value is dropped: the key was refused.
+    Refused,
+}
+
+struct Builder<'a> {
+    file: &'a str,
+    diagnostics: &'a mut Vec<Diagnostic>,
+    stack: Vec<Open>,
+    root: Option<Node>,
+    documents: usize,
+}
+
+/// Whether parsing goes on.
+enum Next {
+    Event,
+    Stop,
+}
+
+impl Builder<'_> {
+    fn run(mut self, text: &str) -> Option<Node> {
+        let mut parser = Parser::new_from_str(text);
+        while let Some(event) = parser.next_event() {
+            match event {
+                Ok((event, span)) => {
+                    if matches!(self.event(event, span), Next::Stop) {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    self.syntax_error(text, &error);
+                    return None;
+                }
+            }
+        }
+        self.root
+    }
+
+    fn syntax_error(&mut self, text: &str, error: &ScanError) {
+        let at = place(Span::empty(*error.marker()));
+        // The scanner has a limit of its own for brackets, which it may meet before we see any.
+        if error.info().contains("recursion limit") {
+            self.too_deep(at);
+            return;
+        }
+        let message = format!("this is not YAML: {}", error.info());
+        self.report(at, codes::SYNTAX, message, hint_for_syntax(text, at));
+    }
+
+    fn too_deep(&mut self, at: Place) {
+        let message = format!("lists and mappings are nested deeper than {MAX_DEPTH}");
+        let help = "no DWCP key lies deeper than 6; is a bracket missing?";
+        self.report(at, codes::TOO_DEEP, message, help);
+    }
+
+    fn event(&mut self, event: Event<'_>, span: Span) -> Next {
+        let at = place(span);
+        match event {
+            Event::DocumentStart(_) => {
+                self.documents += 1;
+                if self.documents > 1 {
+                    let help = "keep one document; delete the `---` and what follows";
+                    self.report(at, codes::DOCUMENTS, "the file holds several documents", help);
+                    return Next::Stop;
+                }
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                self.refuse_marks(at, anchor, tag.is_some());
+                self.scalar(text.into_owned(), style, at);
+            }
+            Event::Alias(_) => {
+                let help = "write the value out in both places";
+                self.report(at, codes::ANCHOR, "aliases (`*name`) are not read", help);
+                if self.is_key_next() {
+                    self.set_key(Pending::Refused);
+                } else {
+                    self.add(Node { at, tree: Tree::Refused });
+                }
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.refuse_marks(at, anchor, tag.is_some());
+                return self.open(at, Open::List { at, items: Vec::new() });
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.refuse_marks(at, anchor, tag.is_some());
+                let seen = HashSet::new();
+                return self.open(at, Open::Map { at, entries: Vec::new(), seen, key: None });
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.close(),
+            _ => {}
+        }
+        Next::Event
+    }
+
+    fn report(
+        &mut self,
+        at: Place,
+        code: Code,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        if self.diagnostics.len() < MAX_DIAGNOSTICS {
+            self.diagnostics.push(Diagnostic::new(self.file, at, code, message).help(help));
+        }
+    }
+
+    fn refuse_marks(&mut self, at: Place, anchor: usize, is_tagged: bool) {
+        if anchor > 0 {
+            let help = "write the value out in both places";
+            self.report(at, codes::ANCHOR, "anchors (`&name`) are not read", help);
+        }
+        if is_tagged {
+            let help = "delete the tag; quotes make a text of a number";
+            self.report(at, codes::TAG, "tags (`!name`, `!!str`) are not read", help);
+        }
+    }
+
+    /// Whether the next node is a key of the innermost mapping.
+    fn is_key_next(&self) -> bool {
+        matches!(self.stack.last(), Some(Open::Map { key: None, .. }))
+    }
+
+    fn set_key(&mut self, pending: Pending) {
+        if let Some(Open::Map { key, .. }) = self.stack.last_mut() {
+            *key = Some(pending);
+        }
+    }
+
+    fn scalar(&mut self, text: String, style: ScalarStyle, at: Place) {
+        let plain = style == ScalarStyle::Plain;
+        if !self.is_key_next() {
+            return self.add(Node { at, tree: Tree::Scalar { text, plain } });
+        }
+        let pending = self.key(text, plain, at);
+        self.set_key(pending);
+    }
+
+    /// Checks a key: merge keys and duplicates are refused.
+    fn key(&mut self, text: String, plain: bool, at: Place) -> Pending {
+        if plain && text == "<<" {
+            let help = "write the merged keys out";
+            self.report(at, codes::MERGE_KEY, "merge keys (`<<`) are not read", help);
+            return Pending::Refused;
+        }
+        let Some(Open::Map { entries, seen, .. }) = self.stack.last_mut() else {
+            return Pending::Refused;
+        };
+        if seen.insert(text.clone()) {
+            return Pending::Key(Key { text, at });
+        }
+        let first = entries.iter().find(|(key, _)| key.text == text);
+        let line = first.map_or(at.line, |(key, _)| key.at.line);
+        let message = format!("the key `{}` is given twice", super::spanned::short(&text));
+        self.report(
+            at,
+            codes::DUPLICATE_KEY,
+            message,
+            format!("the first is on line {line}; keep one"),
+        );
+        Pending::Refused
+    }
+
+    /// Starts a list or mapping.
+    fn open(&mut self, at: Place, open: Open) -> Next {
+        if self.stack.len() >= MAX_DEPTH {
+            self.too_deep(at);
+            self.root = None;
+            return Next::Stop;
+        }
+        if self.is_key_next() {
+            let help = "a key is a plain word";
+            self.report(at, codes::COMPLEX_KEY, "a list or mapping cannot be a key", help);
+            self.set_key(Pending::Refused);
+            self.stack.push(Open::Nowhere);
+        } else if matches!(self.stack.last(), Some(Open::Nowhere)) {
+            self.stack.push(Open::Nowhere);
+        } else {
+            self.stack.push(open);
+        }
+        Next::Event
+    }
+
+    fn close(&mut self) {
+        match self.stack.pop() {
+            Some(Open::List { at, items }) => self.add(Node { at, tree: Tree::List(items) }),
+            Some(Open::Map { at, entries, .. }) => self.add(Node { at, tree: Tree::Map(entries) }),
+            Some(Open::Nowhere) | None => {}
+        }
+    }
+
+    /// Puts a finished node where it belongs.
+    fn add(&mut self, node: Node) {
+        match self.stack.last_mut() {
+            Some(Open::List { items, .. }) => items.push(node),
+            Some(Open::Map { entries, key, .. }) => {
+                if let Some(Pending::Key(key)) = key.take() {
+                    entries.push((key, node));
+                }
+            }
+            Some(Open::Nowhere) => {}
+            None => self.root = Some(node),
+        }
+    }
+}
+
+fn place(span: Span) -> Place {
+    let width = if span.start.line() == span.end.line() {
+        span.end.col().saturating_sub(span.start.col())
+    } else {
+        1
+    };
+    Place {
+        line: (span.start.line() as u32).max(1),
+        column: span.start.col() as u32 + 1,
+        width: (width as u32).max(1),
+    }
+}
+
+/// What most likely went wrong on the line of a syntax error.
+fn hint_for_syntax(text: &str, at: Place) -> &'static str {
+    let line = text.lines().nth(at.line as usize - 1).unwrap_or("");
+    let above = text.lines().nth((at.line as usize).saturating_sub(2)).unwrap_or("");
+    let is_indented_by_tab =
+        |line: &str| line.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t');
+    if is_indented_by_tab(line) || is_indented_by_tab(above) {
+        "indent with spaces, not tabs"
+    } else if line.matches(": ").count() > 1 {
+        "put a value that contains `: ` in quotes"
+    } else {
+        "look at the indentation, quotes and brackets here and on the line above"
+    }
+}

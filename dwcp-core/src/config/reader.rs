@@ -1,0 +1,255 @@
+//! Walks the spanned tree while the typed configuration is built, and keeps what it finds wrong.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::Path;
+
+use super::codes::{self, Code};
+use super::diagnostic::{Diagnostic, Severity};
+use super::keys::Mode;
+use super::parse::MAX_DIAGNOSTICS;
+use super::refused;
+use super::setting::{Ranged, Setting};
+use super::spanned::{Key, Node, Place, Tree, short};
+use super::suggest::nearest;
+
+/// Where a key was given: the key's place and its value's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Given {
+    pub(crate) key: Place,
+    pub(crate) value: Place,
+}
+
+/// Places of every key that the file gives, by dotted path (`peers[0].nodeId`).
+pub(crate) type Places = BTreeMap<String, Given>;
+
+pub(crate) struct Reader<'a> {
+    file: &'a str,
+    /// Relative paths start here.
+    pub(crate) base: Option<&'a Path>,
+    /// Defaults depend on it.
+    pub(crate) mode: Mode,
+    path: String,
+    /// `auto` is accepted too, for messages.
+    pub(crate) or_auto: bool,
+    pub(crate) places: Places,
+    /// No list item was left out as wrong, so that rules may look items up by index and name.
+    pub(crate) has_whole_lists: bool,
+    diagnostics: &'a mut Vec<Diagnostic>,
+}
+
+/// The longest list that is read.
+const MAX_ITEMS: usize = 16_384;
+
+pub(crate) type Entries = [(Key, Node)];
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(
+        file: &'a str,
+        base: Option<&'a Path>,
+        mode: Mode,
+        diagnostics: &'a mut Vec<Diagnostic>,
+    ) -> Self {
+        let places = Places::new();
+        let path = String::new();
+        Self { file, base, mode, path, or_auto: false, places, has_whole_lists: true, diagnostics }
+    }
+
+    /// Reports an error at `at`.
+    pub(crate) fn error(&mut self, at: Place, code: Code, message: impl Into<String>, help: &str) {
+        let mut diagnostic = Diagnostic::new(self.file, at, code, message);
+        if !help.is_empty() {
+            diagnostic = diagnostic.help(help);
+        }
+        self.push(diagnostic);
+    }
+
+    pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
+        // One more than is shown, so that the loader knows that some were left out.
+        if diagnostic.severity != Severity::Error || self.diagnostics.len() <= MAX_DIAGNOSTICS {
+            self.diagnostics.push(diagnostic);
+        }
+    }
+
+    /// Reports that `node` should have been something else; silent about nodes refused before.
+    pub(crate) fn unexpected<T>(&mut self, node: &Node, code: Code, wanted: &str) -> Option<T> {
+        self.unexpected_help(node, code, wanted, "")
+    }
+
+    /// As [`unexpected`](Self::unexpected) with a help line.
+    pub(crate) fn unexpected_help<T>(
+        &mut self,
+        node: &Node,
+        code: Code,
+        wanted: &str,
+        help: &str,
+    ) -> Option<T> {
+        if !node.is_refused() {
+            let auto = if self.or_auto { ", or auto" } else { "" };
+            let message = format!("`{}` wants {wanted}{auto}; this is {}", self.path, node.words());
+            self.error(node.at, code, message, help);
+        }
+        None
+    }
+
+    /// The dotted path of what is being read.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The entries of a section; an empty value is an empty section.
+    pub(crate) fn entries<'n>(&mut self, node: &'n Node) -> Option<&'n Entries> {
+        match &node.tree {
+            Tree::Map(entries) => Some(entries),
+            _ if node.is_null() => Some(&[]),
+            _ => self.unexpected(node, codes::TYPE, "a mapping of keys"),
+        }
+    }
+
+    /// Refuses keys that are not among `known`.
+    pub(crate) fn check_keys(&mut self, entries: &Entries, known: &[&str]) {
+        for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
+            if self.diagnostics.len() > MAX_DIAGNOSTICS {
+                return;
+            }
+            let path = join(&self.path, &key.text);
+            if let Some(reason) = refused::reason(&path) {
+                let message =
+                    format!("`{}` is not supported by DWCP 3: {}", short(&path), reason.why);
+                self.error(key.at, codes::UNSUPPORTED_KEY, message, reason.instead);
+                continue;
+            }
+            let place =
+                if self.path.is_empty() { String::new() } else { format!(" in `{}`", self.path) };
+            let message = format!("unknown key `{}`{place}", short(&key.text));
+            let help = self.suggestion(&key.text, known);
+            self.error(key.at, codes::UNKNOWN_KEY, message, &help);
+        }
+    }
+
+    fn suggestion(&self, key: &str, known: &[&str]) -> String {
+        let here = if self.path.is_empty() { "at the top" } else { "here" };
+        if let Some(near) = nearest(key, known.iter().copied()) {
+            return format!("did you mean `{near}`?");
+        }
+        if let Some(path) = super::reference::path_of_key(key) {
+            return format!("`{key}` belongs at `{path}`");
+        }
+        format!("known {here}: {}", known.join(", "))
+    }
+
+    /// Reads `key` of a section, or its default when absent. A wrong value is reported and gives the default,
+    /// so that reading goes on.
+    pub(crate) fn field<T: Setting>(
+        &mut self,
+        entries: &Entries,
+        key: &str,
+        default: impl FnOnce() -> T,
+    ) -> Option<T> {
+        match self.present(entries, key) {
+            Some(value) => {
+                self.has_whole_lists &= !T::IS_LIST || value.is_some();
+                Some(value.unwrap_or_else(default))
+            }
+            None => Some(default()),
+        }
+    }
+
+    /// Reads `key` of a list item, which has no default.
+    pub(crate) fn required<T: Setting>(
+        &mut self,
+        owner: &Node,
+        entries: &Entries,
+        key: &str,
+    ) -> Option<T> {
+        if let Some(value) = self.present(entries, key) {
+            return value;
+        }
+        let place =
+            if self.path.is_empty() { "the file".into() } else { format!("`{}`", self.path) };
+        let width = if self.path.is_empty() { 1 } else { owner.at.width };
+        let at = Place { width, ..owner.at };
+        self.error(
+            at,
+            codes::MISSING_KEY,
+            format!("{place} has no `{key}`"),
+            &T::help_for_missing(key),
+        );
+        None
+    }
+
+    /// `None`: not given. `Some(None)`: given, wrong and reported.
+    fn present<T: Setting>(&mut self, entries: &Entries, key: &str) -> Option<Option<T>> {
+        let (name, node) = entries.iter().find(|(name, _)| name.text == key)?;
+        Some(self.within(key, |reader| {
+            let at = if node.is_null() { name.at } else { node.at };
+            let given = Given { key: name.at, value: at };
+            reader.places.insert(reader.path.clone(), given);
+            if node.is_null() && !T::TAKES_NULL {
+                let message = format!("`{}` has no value", reader.path);
+                let help = format!("give it {}, or delete the line for the default", T::kind());
+                reader.error(at, codes::TYPE, message, &help);
+                return None;
+            }
+            reader.or_auto = false;
+            T::read(node, reader)
+        }))
+    }
+
+    /// Reports `value` when it lies outside `low..=high`.
+    pub(crate) fn check_range<T: Ranged>(
+        &mut self,
+        key: &str,
+        value: Option<&T>,
+        low: &T::Bound,
+        high: &T::Bound,
+    ) where
+        T::Bound: PartialOrd + Display,
+    {
+        let Some(bounded) = value.and_then(Ranged::bounded) else { return };
+        let path = join(&self.path, key);
+        let Some(given) = self.places.get(&path).copied() else { return };
+        if bounded < *low || bounded > *high {
+            let message = format!("`{path}` is {bounded}, outside its range");
+            self.error(given.value, codes::RANGE, message, &format!("allowed: {low} to {high}"));
+        }
+    }
+
+    /// Reads the items of a list; `read` is called with the item's path set.
+    pub(crate) fn items<T>(
+        &mut self,
+        items: &[Node],
+        mut read: impl FnMut(&mut Self, &Node) -> Option<T>,
+    ) -> Vec<T> {
+        let mut out = Vec::new();
+        if let Some(extra) = items.get(MAX_ITEMS) {
+            let message =
+                format!("`{}` has {} items; at most {MAX_ITEMS} are read", self.path, items.len());
+            self.error(extra.at, codes::LIST_LENGTH, message, "is this the right file?");
+        }
+        for (index, item) in items.iter().take(MAX_ITEMS).enumerate() {
+            let length = self.path.len();
+            self.path.push_str(&format!("[{index}]"));
+            self.places.insert(self.path.clone(), Given { key: item.at, value: item.at });
+            match read(self, item) {
+                Some(value) => out.push(value),
+                None => self.has_whole_lists = false,
+            }
+            self.path.truncate(length);
+        }
+        out
+    }
+
+    fn within<R>(&mut self, key: &str, run: impl FnOnce(&mut Self) -> R) -> R {
+        let length = self.path.len();
+        self.path = join(&self.path, key);
+        let result = run(self);
+        self.path.truncate(length);
+        result
+    }
+}
+
+/// `a.b`, or `b` at the top.
+pub(crate) fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}

@@ -1,0 +1,134 @@
+//! Rules between keys: what says the same thing twice, differently; what cannot work together.
+
+mod mode;
+mod nodes;
+mod operation;
+mod ports;
+mod transport;
+mod twice;
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use super::codes::Code;
+use super::diagnostic::{Diagnostic, Severity};
+use super::keys::Config;
+use super::parse::MAX_DIAGNOSTICS;
+use super::reader::Places;
+use super::spanned::Place;
+
+/// Adds what the rules find. `config` is as the file gives it, before anything is derived.
+pub(crate) fn check(
+    file: &str,
+    config: &Config,
+    places: &Places,
+    has_whole_lists: bool,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    let mut rules = Rules { file, config, places, diagnostics };
+    twice::check(&mut rules);
+    mode::check(&mut rules);
+    operation::check(&mut rules);
+    // With an item missing, "not among peers" would blame the wrong line.
+    if has_whole_lists {
+        transport::check(&mut rules);
+        nodes::check(&mut rules);
+        ports::check(&mut rules);
+    }
+}
+
+struct Rules<'a> {
+    file: &'a str,
+    config: &'a Config,
+    places: &'a Places,
+    diagnostics: &'a mut Vec<Diagnostic>,
+}
+
+impl Rules<'_> {
+    /// Whether the file gives the key.
+    fn gives(&self, path: &str) -> bool {
+        self.places.contains_key(path)
+    }
+
+    fn place(&self, path: &str) -> Place {
+        place(self.places, path)
+    }
+
+    fn line(&self, path: &str) -> u32 {
+        self.place(path).line
+    }
+
+    fn report(
+        &mut self,
+        severity: Severity,
+        path: &str,
+        code: Code,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        if self.diagnostics.len() > MAX_DIAGNOSTICS {
+            return;
+        }
+        let at = self.place(path);
+        let diagnostic =
+            Diagnostic::new(self.file, at, code, message).help(help).severity(severity);
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn error(
+        &mut self,
+        path: &str,
+        code: Code,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.report(Severity::Error, path, code, message, help);
+    }
+
+    fn warning(
+        &mut self,
+        path: &str,
+        code: Code,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.report(Severity::Warning, path, code, message, help);
+    }
+
+    fn hint(
+        &mut self,
+        path: &str,
+        code: Code,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.report(Severity::Hint, path, code, message, help);
+    }
+}
+
+/// Indices of items that equal an earlier one, with the earlier one's index.
+fn duplicates<T: Eq + Hash>(items: impl IntoIterator<Item = T>) -> Vec<(usize, usize)> {
+    let mut first = HashMap::new();
+    let mut out = Vec::new();
+    for (index, item) in items.into_iter().enumerate() {
+        let earlier = *first.entry(item).or_insert(index);
+        if earlier != index {
+            out.push((index, earlier));
+        }
+    }
+    out
+}
+
+/// The place of the value at `path`, or of the nearest key above it that the file gives.
+pub(crate) fn place(places: &Places, path: &str) -> Place {
+    let mut path = path;
+    loop {
+        if let Some(given) = places.get(path) {
+            return given.value;
+        }
+        match path.rfind(['.', '[']) {
+            Some(end) => path = &path[..end],
+            None => return Place::START,
+        }
+    }
+}

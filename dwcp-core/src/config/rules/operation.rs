@@ -1,0 +1,36 @@
+//! Limits that do not fit together.
+
+use super::Rules;
+use crate::config::codes;
+
+pub(super) fn check(rules: &mut Rules<'_>) {
+    let config = rules.config;
+    let (window, budget) = (config.session.window, config.memory.budget);
+    if window > budget {
+        let path = if rules.gives("memory.budget") { "memory.budget" } else { "session.window" };
+        let message =
+            format!("a session's window of {window} does not fit in memory.budget, {budget}");
+        let help = format!("`memory.budget: {window}` or more, or a smaller session.window");
+        rules.error(path, codes::BUDGET, message, help);
+    }
+    if budget > config.memory.pool_size {
+        let path = if rules.gives("memory.budget") { "memory.budget" } else { "memory.poolSize" };
+        let pool = config.memory.pool_size;
+        let message = format!("memory.budget {budget} is more than memory.poolSize, {pool}");
+        let help = format!("`memory.poolSize: {budget}` or more");
+        rules.error(path, codes::BUDGET, message, help);
+    }
+    let detection = &config.cluster.failure_detection;
+    let silence = detection.heartbeat_interval.get().saturating_mul(detection.timeout_multiplier);
+    if silence > config.session.time_to_live.get() {
+        let path = "cluster.failureDetection.heartbeatInterval";
+        let path = if rules.gives(path) { path } else { "session.timeToLive" };
+        let message = format!(
+            "a lost peer is noticed after {}, when its session has expired after {}",
+            crate::config::Time::new(silence),
+            config.session.time_to_live
+        );
+        let help = "shorten the heartbeat, or lengthen session.timeToLive";
+        rules.warning(path, codes::SLOW_DETECTION, message, help);
+    }
+}

@@ -1,0 +1,258 @@
+//! What every value of the configuration can do: be read from the tree, describe itself, be left out.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
+
+use super::codes;
+use super::reader::Reader;
+use super::reference::KeyDoc;
+use super::spanned::{Node, Scalar, Tree};
+
+/// A type that a key's value may have.
+pub(crate) trait Setting: Sized + Serialize + JsonSchema {
+    /// Whether a key without a value is fine.
+    const TAKES_NULL: bool = false;
+    /// Whether it is a list that rules look names up in.
+    const IS_LIST: bool = false;
+    /// Reads it; `None` when something was wrong, which has been reported.
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self>;
+    /// What is accepted, in a few words.
+    fn kind() -> String;
+    /// Whether it is left out when printed.
+    fn is_unset(&self) -> bool {
+        false
+    }
+    /// Adds the keys below `path`.
+    fn describe(path: &str, out: &mut Vec<KeyDoc>) {
+        let _ = (path, out);
+    }
+    /// The fix when a key of this type is missing.
+    fn help_for_missing(key: &str) -> String {
+        format!("add `{key}:` with {}", Self::kind())
+    }
+}
+
+/// A type of which a key may allow a range only.
+pub(crate) trait Ranged {
+    /// What the range is about.
+    type Bound;
+    /// The value, unless it is `auto` or absent.
+    fn bounded(&self) -> Option<Self::Bound>;
+}
+
+impl Setting for bool {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        match node.scalar() {
+            Some(Scalar::Bool(value)) => Some(value),
+            Some(Scalar::Text(text)) => {
+                let help = match text.to_ascii_lowercase().as_str() {
+                    "yes" | "on" | "y" | "true" | "enabled" => "write true",
+                    "no" | "off" | "n" | "false" | "disabled" => "write false",
+                    _ => "",
+                };
+                reader.unexpected_help(node, codes::TYPE, "true or false", help)
+            }
+            _ => reader.unexpected(node, codes::TYPE, "true or false"),
+        }
+    }
+
+    fn kind() -> String {
+        "true or false".into()
+    }
+}
+
+macro_rules! integers {
+    ($($type:ty),*) => {$(
+        impl Setting for $type {
+            fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+                match node.scalar() {
+                    Some(Scalar::Unsigned(value)) => match Self::try_from(value) {
+                        Ok(value) => Some(value),
+                        Err(_) => {
+                            let message = format!("`{}` is {value}, outside its range", reader.path());
+                            let help = format!("allowed: at most {}", Self::MAX);
+                            reader.error(node.at, codes::RANGE, message, &help);
+                            None
+                        }
+                    },
+                    Some(Scalar::Text(text)) if text.parse::<u64>().is_ok() => {
+                        reader.unexpected_help(node, codes::TYPE, "a whole number", "delete the quotes")
+                    }
+                    _ => reader.unexpected(node, codes::TYPE, "a whole number"),
+                }
+            }
+
+            fn kind() -> String {
+                "a whole number".into()
+            }
+        }
+
+        impl Ranged for $type {
+            type Bound = Self;
+            fn bounded(&self) -> Option<Self> {
+                Some(*self)
+            }
+        }
+    )*};
+}
+integers!(u8, u16, u32, u64);
+
+impl Setting for f64 {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        match node.scalar() {
+            Some(Scalar::Unsigned(value)) => Some(value as Self),
+            Some(Scalar::Float(value)) if value.is_finite() => Some(value),
+            _ => reader.unexpected(node, codes::TYPE, "a number"),
+        }
+    }
+
+    fn kind() -> String {
+        "a number".into()
+    }
+}
+
+impl Ranged for f64 {
+    type Bound = Self;
+    fn bounded(&self) -> Option<Self> {
+        Some(*self)
+    }
+}
+
+impl Setting for String {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        match node.scalar() {
+            Some(Scalar::Text(text)) if !text.is_empty() && !text.contains(char::is_control) => {
+                Some(text.to_owned())
+            }
+            Some(Scalar::Text(_)) => {
+                reader.unexpected(node, codes::TYPE, "a text of one line that is not empty")
+            }
+            Some(_) => reader.unexpected_help(node, codes::TYPE, "a text", "put it in quotes"),
+            None => reader.unexpected(node, codes::TYPE, "a text"),
+        }
+    }
+
+    fn kind() -> String {
+        "a text".into()
+    }
+}
+
+impl<T: Setting> Setting for Option<T> {
+    const TAKES_NULL: bool = true;
+    const IS_LIST: bool = T::IS_LIST;
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        if node.is_null() { Some(None) } else { T::read(node, reader).map(Some) }
+    }
+
+    fn kind() -> String {
+        T::kind()
+    }
+
+    fn is_unset(&self) -> bool {
+        self.is_none()
+    }
+}
+
+impl<T: Ranged> Ranged for Option<T> {
+    type Bound = T::Bound;
+    fn bounded(&self) -> Option<T::Bound> {
+        self.as_ref().and_then(T::bounded)
+    }
+}
+
+impl<T: Setting> Setting for Vec<T> {
+    const IS_LIST: bool = true;
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        match &node.tree {
+            Tree::List(items) => Some(reader.items(items, |reader, item| T::read(item, reader))),
+            _ => reader.unexpected(node, codes::TYPE, &Self::kind()),
+        }
+    }
+
+    fn kind() -> String {
+        format!("a list, each item {}", T::kind())
+    }
+
+    fn describe(path: &str, out: &mut Vec<KeyDoc>) {
+        T::describe(&format!("{path}[]"), out);
+    }
+}
+
+/// A value that DWCP may choose by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Auto<T> {
+    /// `auto`.
+    #[default]
+    Auto,
+    /// This value.
+    Is(T),
+}
+
+impl<T: Clone> Auto<T> {
+    /// The value, unless it is `auto`.
+    pub fn get(&self) -> Option<T> {
+        match self {
+            Self::Auto => None,
+            Self::Is(value) => Some(value.clone()),
+        }
+    }
+
+    /// The value, or `choice` for `auto`.
+    pub fn or(&self, choice: T) -> T {
+        self.get().unwrap_or(choice)
+    }
+}
+
+impl<T: Setting> Setting for Auto<T> {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        if node.scalar() == Some(Scalar::Text("auto")) {
+            return Some(Self::Auto);
+        }
+        reader.or_auto = true;
+        let value = T::read(node, reader).map(Self::Is);
+        reader.or_auto = false;
+        value
+    }
+
+    fn kind() -> String {
+        format!("{}, or auto", T::kind())
+    }
+}
+
+impl<T: Ranged> Ranged for Auto<T> {
+    type Bound = T::Bound;
+    fn bounded(&self) -> Option<T::Bound> {
+        match self {
+            Self::Auto => None,
+            Self::Is(value) => value.bounded(),
+        }
+    }
+}
+
+impl<T: Serialize> Serialize for Auto<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str("auto"),
+            Self::Is(value) => value.serialize(serializer),
+        }
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Auto<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("Auto{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let value = generator.subschema_for::<T>();
+        json_schema!({ "anyOf": [{ "const": "auto" }, value] })
+    }
+}
