@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::settings::{BATCH_MESSAGE_BYTES_MAX, frame_cost};
+use super::settings::{BATCH_MESSAGE_BYTES_MAX, FRAGMENT_BYTES_MIN, frame_cost};
 use super::{SendError, Time};
 use crate::mem::{Payload, Pool, SlotMut};
 use crate::wire::{Ack, DataKind, FRAME_BYTES, MAX_FRAME_BYTES, PathId};
@@ -94,7 +94,7 @@ impl SendSide {
             return self.send_small(payload, pool);
         }
         self.close_batch();
-        if !self.has_credit(frame_cost(payload.len().min(FRAME_BYTES) as u64)) {
+        if !self.has_credit(frame_cost(payload.len().min(FRAGMENT_BYTES_MIN) as u64)) {
             return Err(self.refuse());
         }
         self.messages += 1;
@@ -173,11 +173,13 @@ impl SendSide {
                 Payload::Slot(_) => MAX_FRAME_BYTES,
                 Payload::Bytes(_) => FRAME_BYTES,
             };
-            let bytes = (large.payload.len() - large.offset).min(piece);
-            let cost = frame_cost(bytes as u64);
-            if self.committed + cost > self.limit {
+            let rest = large.payload.len() - large.offset;
+            let credit = self.limit.saturating_sub(self.committed);
+            if credit < frame_cost(rest.min(FRAGMENT_BYTES_MIN) as u64) {
                 return;
             }
+            let bytes = rest.min(piece).min(usize::try_from(credit).unwrap_or(usize::MAX));
+            let cost = frame_cost(bytes as u64);
             let total = large.payload.len();
             let kind = match large.offset {
                 0 => DataKind::First { total: total as u64 },
@@ -210,16 +212,13 @@ impl SendSide {
 
     /// Whether a frame waits to be sent.
     pub(super) fn has_queued(&mut self) -> bool {
-        if self.batch.is_some() {
-            return true;
-        }
         while let Some(sent) = self.frames.get(self.cursor) {
             if matches!(sent.state, SentState::Queued { .. }) {
                 return true;
             }
             self.cursor += 1;
         }
-        false
+        self.batch.is_some()
     }
 
     /// The next frame to send, by number.
@@ -311,11 +310,6 @@ impl SendSide {
     /// Committed messages, and how many of them are known to have arrived.
     pub(super) fn messages(&self) -> (u64, u64) {
         (self.messages, self.messages_acked)
-    }
-
-    /// Committed credit cost that is not acked is at most the window; for assertions and status.
-    pub(super) fn committed(&self) -> (u64, u64) {
-        (self.committed, self.limit)
     }
 
     /// Whether a message of this size would be taken now.
