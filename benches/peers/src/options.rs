@@ -92,6 +92,7 @@ impl Options {
             duration: Duration::from_secs(2),
             size,
             congestion: None,
+            cores: None,
         };
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
@@ -183,8 +184,8 @@ mod tests {
             (server.role, server.what, server.size),
             (Role::Server, What::Throughput, 1 << 20)
         );
+        assert_eq!((client.own_core(), server.own_core()), (Some(0), Some(1)));
         assert_eq!((server.peers, server.congestion), (vec![Peer::Std], client.congestion));
-        assert_eq!((client.cores, server.own_core()), (Some([0, 1]), Some(1)));
     }
 
     #[test]
