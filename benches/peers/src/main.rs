@@ -107,11 +107,7 @@ fn serve(peer: Peer, options: &Options) -> Result<(), Failure> {
     let mut line = String::new();
     input.read_line(&mut line)?;
     let identity = Identity::from_line(&line)?;
-    std::thread::spawn(move || {
-        let _ = input.read(&mut [0]);
-        // The client is gone: nobody reads what this process could still say.
-        std::process::exit(1);
-    });
+    std::thread::spawn(move || end_with_the_client(input));
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     println!("{}", listener.local_addr()?.port());
     let (stream, _) = listener.accept()?;
@@ -122,6 +118,13 @@ fn serve(peer: Peer, options: &Options) -> Result<(), Failure> {
             asynchronous::server(stream, (peer == Peer::TokioRustls).then_some(&identity), options)
         }
     }
+}
+
+/// Reads until the input closes: then nobody reads what this process could still say.
+#[expect(clippy::disallowed_methods, reason = "the main thread may be blocked in a read for ever")]
+fn end_with_the_client(mut input: impl Read) {
+    let _ = input.read(&mut [0]);
+    std::process::exit(1);
 }
 
 /// Sets what was asked for and returns the congestion control that is in force.

@@ -71,13 +71,19 @@ pub(crate) fn unsafe_without_safety(file: &File) -> Vec<String> {
     let code = code_only(&file.text);
     let lines: Vec<&str> = file.text.lines().collect();
     let mut findings = Vec::new();
+    // The functions of an unsafe trait have the trait's contract.
+    let mut trait_end = 0;
     for at in words(&code, "unsafe") {
         let rest = code[at + "unsafe".len()..].trim_start();
         let line = line_of(&code, at);
         let above = &lines[line.saturating_sub(SAFETY_LINES_ABOVE + 1)..line];
+        if rest.starts_with("impl") {
+            trait_end = body_end(&code, at).unwrap_or(at);
+        }
         let (mark, fix) = match rest {
             // A type, such as a function pointer's, does nothing.
             _ if rest.starts_with("fn(") || rest.starts_with("extern") => continue,
+            _ if rest.starts_with("fn") && at < trait_end => continue,
             _ if rest.starts_with("fn") || rest.starts_with("trait") => {
                 ("# Safety", "document what the caller must keep under `# Safety`")
             }
@@ -205,6 +211,9 @@ mod tests {
             reasons("/// # Safety\n/// Call once.\nunsafe fn f() {}\nlet f: unsafe fn() = g;"),
             0
         );
+        let of_trait = "// SAFETY: as the trait wants.\nunsafe impl A for B {\n unsafe fn a() {} }";
+        assert_eq!(reasons(of_trait), 0);
+        assert_eq!(reasons(&format!("{of_trait}{}unsafe fn b() {{}}", "\n".repeat(20))), 1);
         assert_eq!(reasons(&format!("// SAFETY: far\n{}unsafe {{ f() }}", "\n".repeat(20))), 1);
     }
 
