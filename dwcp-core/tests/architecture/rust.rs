@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn unsafe_without_a_reason_is_found() {
-        let reasons = |text| unsafe_without_safety(&File::new("a.rs", text)).len();
+        let reasons = |text: &str| unsafe_without_safety(&File::new("a.rs", text)).len();
         assert_eq!(reasons("unsafe { f() }"), 1);
         assert_eq!(reasons("unsafe impl Send for A {}"), 1);
         assert_eq!(reasons("/// Does.\npub unsafe fn f() {}"), 1);
