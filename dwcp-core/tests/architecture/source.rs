@@ -96,7 +96,9 @@ pub(crate) fn words<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = us
     let bytes = text.as_bytes();
     text.match_indices(word).map(|(at, _)| at).filter(move |&at| {
         let end = at + word.len();
-        !(at > 0 && is_word(bytes[at - 1])) && !bytes.get(end).is_some_and(|&byte| is_word(byte))
+        let joins =
+            |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(|&byte| is_word(byte));
+        !joins(at.checked_sub(1)) && !joins(Some(end))
     })
 }
 
