@@ -1,0 +1,25 @@
+# `make help` says what each target does, takes and needs.
+SHELL := bash
+.DEFAULT_GOAL := help
+.PHONY: help check test lint demo bench fmt
+
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+check: ## fast answer while you work: lints and the unit room; under 4 minutes, no root
+	@.ci/lint fmt clippy && .ci/test unit
+
+test: ## every test room; says first what it costs and needs; ROOMS="unit sim" chooses
+	@.ci/test $(ROOMS)
+
+lint: ## format, shell, clippy, features, documentation
+	@.ci/lint
+
+demo: ## two nodes move real data and survive cuts; cold 8 minutes, warm 90 seconds
+	@.ci/demo
+
+bench: ## micro-benchmarks of the hot path
+	@cargo bench --locked --workspace
+
+fmt: ## formats all code
+	@cargo fmt --all

@@ -1,0 +1,6 @@
+//! Benchmarks of DWCP, and the tools that count, compare and demonstrate.
+
+#![deny(unsafe_code)] // `counting_allocator` alone relaxes it; .ci/unsafe-rooms.txt lists the rooms
+
+pub mod counting_allocator;
+pub mod demo;
