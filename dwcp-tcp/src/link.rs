@@ -84,8 +84,8 @@ impl LinkSender for TcpSender {
         }
     }
 
-    fn readiness(&self) -> Readiness<'_> {
-        Readiness::Fd(self.socket.as_fd())
+    fn readiness(&self) -> Readiness {
+        Readiness::Fd(self.socket.clone())
     }
 
     fn rtt_us(&self) -> Option<u32> {
@@ -125,7 +125,7 @@ impl LinkReceiver for TcpReceiver {
         }
     }
 
-    fn readiness(&self) -> Readiness<'_> {
-        Readiness::Fd(self.socket.as_fd())
+    fn readiness(&self) -> Readiness {
+        Readiness::Fd(self.socket.clone())
     }
 }
