@@ -4,6 +4,7 @@ use super::*;
 use crate::wire::{DataKind, MAX_CHANNELS, MAX_LABEL_BYTES};
 use receive_side::ReceiveSide;
 use send_side::SendSide;
+use settings::CONTROL_FRAMES_MAX;
 
 pub(super) struct Channel {
     pub(super) id: u32,
@@ -45,7 +46,7 @@ pub(super) struct Channels {
     /// Channels with an ack, credit or confirmation to tell.
     due: Vec<u32>,
     /// Closed channels of which the peer re-sent something.
-    pub(super) closed_acks: Vec<u32>,
+    closed_acks: Vec<u32>,
     /// Window beyond the minimum that is not given to a channel.
     spare_window: u64,
 }
@@ -69,12 +70,14 @@ impl Channels {
     }
 
     fn insert(&mut self, id: u32, priority: Priority) -> u32 {
+        let frames_max = if id == 0 { CONTROL_FRAMES_MAX } else { MAX_FRAMES_AHEAD as usize };
+        let is_opened_by_peer = id != 0 && !self.role.owns(id);
         let channel = Box::new(Channel {
             id,
             priority,
             may_compress: true,
-            send: SendSide::new(CHANNEL_WINDOW_MIN),
-            receive: ReceiveSide::new(),
+            send: SendSide::new(CHANNEL_WINDOW_MIN, frames_max),
+            receive: ReceiveSide::new(is_opened_by_peer),
             confirmed: 0,
             confirms: 0,
             reset: None,
@@ -110,6 +113,10 @@ impl Channels {
 
     pub(super) fn at_mut(&mut self, index: u32) -> Option<&mut Channel> {
         self.slots.get_mut(index as usize)?.as_deref_mut()
+    }
+
+    pub(super) fn control(&self) -> &SendSide {
+        &self.at(0).expect("the control channel is always there").send
     }
 
     pub(super) fn control_mut(&mut self) -> &mut SendSide {
@@ -228,6 +235,7 @@ impl Channels {
     ) -> bool {
         let mut spare = self.spare_window;
         let mut is_full = false;
+        let mut through = Vec::new();
         // Taken out while the channels are changed, and put back: no allocation.
         let mut due = std::mem::take(&mut self.due);
         due.retain(|&index| {
@@ -239,9 +247,12 @@ impl Channels {
                 channel.receive.unacked_bytes = 0;
             }
             if !is_full && std::mem::take(&mut channel.credit_due) && id != 0 {
-                if let Some(limit) = channel.receive.grant(now, round_trip_ns, &mut spare) {
-                    is_full |= !tell(&Frame::Credit { channel: id, limit });
-                    channel.credit_due = is_full;
+                if let Some(limit) = channel.receive.grant(now, round_trip_ns, &mut spare)
+                    && !tell(&Frame::Credit { channel: id, limit })
+                {
+                    is_full = true;
+                    channel.credit_due = true;
+                    channel.receive.forget_grant();
                 }
             }
             if !is_full && std::mem::take(&mut channel.confirm_due) {
@@ -249,12 +260,34 @@ impl Channels {
                 channel.confirm_due = is_full;
             }
             channel.is_due = channel.ack_due || channel.credit_due || channel.confirm_due;
+            if channel.is_released && !channel.ack_due {
+                through.push(index);
+            }
             channel.is_due
         });
         debug_assert!(self.due.is_empty());
         self.due = due;
         self.spare_window = spare;
+        through.into_iter().for_each(|index| self.reap(index));
         !is_full
+    }
+
+    /// A frame came of a channel that is over: the peer has to know.
+    pub(super) fn note_closed(&mut self, id: u32) {
+        if !self.closed_acks.contains(&id) && self.closed_acks.len() < MAX_CHANNELS {
+            self.closed_acks.push(id);
+        }
+    }
+
+    /// Gives the channels of [`note_closed`](Self::note_closed) to `tell` until it refuses.
+    pub(super) fn tell_closed(&mut self, mut tell: impl FnMut(u32) -> bool) -> bool {
+        while let Some(&id) = self.closed_acks.last() {
+            if !tell(id) {
+                return false;
+            }
+            self.closed_acks.pop();
+        }
+        true
     }
 
     pub(super) fn has_due(&self) -> bool {
@@ -346,6 +379,7 @@ impl Machine {
         self.drop_channel(channel.index, code);
         self.push_control(&Control::Reset { channel: channel.id, code });
         self.channels.reap(channel.index);
+        self.after_landing();
     }
 
     /// The application holds the channel no more; unread frames are dropped. Our direction is finished; if

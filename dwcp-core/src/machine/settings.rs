@@ -100,6 +100,8 @@ pub(crate) const CONTROL_FRAMES_MAX: usize = 256;
 pub const TRANSMIT_BYTES: usize = 256 << 10;
 /// Records that only frames other than data may use, of the receives the peer has posted.
 pub(crate) const RECORD_RESERVE: u64 = 8;
+/// Of those, records that only news of receives posted may use.
+pub(crate) const STATE_RESERVE: u64 = 1;
 /// An ack waits at most this long for company.
 pub(crate) const ACK_DELAY: Duration = Duration::from_millis(2);
 /// An ack goes at once when this many bytes wait for it.
