@@ -94,6 +94,8 @@ pub(super) struct World {
     pub(super) trace: Trace,
     pub(super) records: u64,
     phase: Phase,
+    /// Checks in a row that found both ends at rest.
+    calm_checks: u32,
     is_settled: bool,
 }
 
@@ -101,6 +103,8 @@ pub(super) struct World {
 const RECOVERY: Duration = Duration::from_secs(40);
 /// Events in one run, at most; beyond it the run does not end.
 const STEPS_MAX: u64 = 3_000_000;
+/// At rest, the last credit may be on its way for so long, if its path is not dead.
+const CALM: Duration = Duration::from_millis(150);
 const CHECK_EVERY: Duration = Duration::from_millis(20);
 
 impl World {
@@ -119,6 +123,7 @@ impl World {
             trace,
             records: 0,
             phase: Phase::Chaos,
+            calm_checks: 0,
             is_settled: false,
             scenario,
         };
@@ -296,7 +301,10 @@ impl World {
             Phase::Chaos => {}
             _ if overs == [true, true] => return self.is_settled = true,
             Phase::Recovery { until } => {
-                if overs == [false, false] && self.is_at_rest() {
+                let is_at_rest = overs == [false, false] && self.is_at_rest();
+                self.calm_checks = if is_at_rest { self.calm_checks + 1 } else { 0 };
+                let dead_for = self.scenario.heartbeat * (self.scenario.timeout_multiplier + 3);
+                if CHECK_EVERY * self.calm_checks > dead_for + CALM {
                     self.check_rest();
                     self.phase = Phase::Closing { until: self.now + RECOVERY };
                     for side in (0..2).filter(|&side| self.scenario.closers[side]) {
