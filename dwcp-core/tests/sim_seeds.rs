@@ -57,3 +57,36 @@ fn run_all(start: u64, count: u64) {
 fn seeds_keep_every_rule() {
     run_all(setting("DWCP_SIM_START", 1), setting("DWCP_SIM_SEEDS", QUICK_SEEDS));
 }
+
+mod exhaustive {
+    use dwcp_core::sim::{Script, exhaust};
+
+    fn all(script: Script, runs_min: u64) {
+        match exhaust(script) {
+            Ok(runs) => assert!(runs >= runs_min, "{script:?} made {runs} runs only"),
+            Err(failure) => panic!("{script:?}\n{failure}"),
+        }
+    }
+
+    #[test]
+    fn a_switch_at_every_record_boundary() {
+        all(Script::Switch, 60);
+    }
+
+    #[test]
+    fn a_death_at_every_record_boundary() {
+        for notices in [[true, true], [true, false], [false, true], [false, false]] {
+            all(Script::Death { notices }, 30);
+        }
+        for toward in [[true, true], [true, false], [false, true]] {
+            all(Script::Hole { toward }, 30);
+        }
+    }
+
+    #[test]
+    fn both_ends_switch_at_every_pair_of_boundaries() {
+        all(Script::BothSwitch, 200);
+        all(Script::BothClose, 200);
+        all(Script::SwitchAndDeath, 200);
+    }
+}

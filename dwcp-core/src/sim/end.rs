@@ -67,7 +67,8 @@ struct Target {
 
 impl End {
     pub(super) fn new(side: Side, scenario: &Scenario) -> Self {
-        let pool = pool_of_thread(side);
+        // A pool of its own: what is registered with links must not depend on the runs before.
+        let pool = Pool::new(1 << 30);
         let role = if side == 0 { Role::Dialer } else { Role::Acceptor };
         let settings = Settings {
             time_to_live: scenario.time_to_live,
@@ -126,12 +127,6 @@ impl End {
     }
 }
 
-/// Pools are reused by the runs of a thread: real memory is slow to get.
-fn pool_of_thread(side: Side) -> Pool {
-    thread_local!(static POOLS: [Pool; 2] = [Pool::new(1 << 30), Pool::new(1 << 30)]);
-    POOLS.with(|pools| pools[side].clone())
-}
-
 /// The regions of a pool as a link registers them. Those made later are not known to it.
 fn regions(pool: &Pool, path: PathId) -> Vec<(RegionId, u64, u64)> {
     let slots = CLASS_BYTES.iter().filter_map(|&bytes| pool.take(bytes));
@@ -184,6 +179,9 @@ impl World {
             targets: receives.into_iter().collect(),
         });
         self.trace.note(self.now, || format!("[{side}] path {path} is up"));
+        for record in std::mem::take(&mut self.links[link].ways[side].early) {
+            self.arrive(side, link, record);
+        }
     }
 
     pub(super) fn notice(&mut self, side: Side, link: usize) {
@@ -200,8 +198,7 @@ impl World {
         }
         let Some(path) = self.ends[side].at_link(link) else {
             // The link keeps it until this side has its end up.
-            let at = now + Duration::from_micros(20);
-            return self.at(at, Happening::Arrive { side, link, record });
+            return self.links[link].ways[side].early.push(record);
         };
         if path.is_down {
             return;
@@ -356,9 +353,6 @@ impl World {
 
     pub(super) fn fenced(&mut self, side: Side, link: usize, is_good: bool) {
         let end = &mut self.ends[side];
-        if !is_good {
-            end.leak(link);
-        }
         let Some(path) = end.at_link(link) else { return };
         path.is_fenced = true;
         let id = path.path;
@@ -366,6 +360,9 @@ impl World {
             if let Some(request) = target.request {
                 self.oracle.pull_over(side, request.channel, request.seq);
             }
+        }
+        if !is_good {
+            end.leak(link);
         }
         if let Some(machine) = &mut end.machine {
             machine.handle_path_fenced(id);

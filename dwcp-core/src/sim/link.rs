@@ -87,6 +87,8 @@ pub(super) struct Way {
     /// What is still on its way is lost too.
     pub(super) is_dead: bool,
     pub(super) corrupts_next: bool,
+    /// Came before the side it leads to had its end up.
+    pub(super) early: Vec<Vec<u8>>,
 }
 
 /// A driver stops offering records to a link that has this much to do.
