@@ -47,7 +47,11 @@ fn run_all(start: u64, count: u64) {
     std::thread::scope(|scope| (0..threads).for_each(|_| _ = scope.spawn(work)));
     let failures = failures.into_inner().expect("no panic holds it");
     for failure in &failures {
-        println!("{failure}\n");
+        if count == 1 {
+            println!("{failure:#}");
+        } else {
+            println!("{failure}\n");
+        }
     }
     assert!(failures.is_empty(), "{} seeds failed", failures.len());
     println!("{} messages delivered", messages.into_inner());

@@ -4,7 +4,7 @@ use super::*;
 use crate::wire::{DataKind, MAX_CHANNELS, MAX_LABEL_BYTES};
 use receive_side::ReceiveSide;
 use send_side::SendSide;
-use settings::CONTROL_FRAMES_MAX;
+use settings::{CLOSED_REMEMBERED, CONTROL_FRAMES_MAX};
 
 pub(super) struct Channel {
     pub(super) id: u32,
@@ -47,6 +47,8 @@ pub(super) struct Channels {
     due: Vec<u32>,
     /// Closed channels of which the peer re-sent something.
     closed_acks: Vec<u32>,
+    /// The last channels to be forgotten: their last ack may be lost with a path.
+    recently_closed: VecDeque<u32>,
     /// Window beyond the minimum that is not given to a channel.
     spare_window: u64,
 }
@@ -63,6 +65,7 @@ impl Channels {
             sendable: Default::default(),
             due: Vec::new(),
             closed_acks: Vec::new(),
+            recently_closed: VecDeque::new(),
             spare_window: window_bytes,
         };
         channels.insert(0, Priority::Interactive);
@@ -217,6 +220,9 @@ impl Channels {
 
     /// Everything that is state is told again: a lost path may have carried it.
     pub(super) fn refresh(&mut self) {
+        self.closed_acks.extend(&self.recently_closed);
+        self.closed_acks.sort_unstable();
+        self.closed_acks.dedup();
         for index in 0..self.slots.len() as u32 {
             self.mark_due(index, |channel| {
                 (channel.ack_due, channel.credit_due) = (true, true);
@@ -321,6 +327,10 @@ impl Channels {
             let (id, extra) = (channel.id, channel.receive.extra_window());
             self.spare_window += extra;
             self.by_id.remove(&id);
+            if self.recently_closed.len() == CLOSED_REMEMBERED {
+                self.recently_closed.pop_front();
+            }
+            self.recently_closed.push_back(id);
             self.slots[index as usize] = None;
             self.free.push(index);
         }

@@ -96,6 +96,8 @@ pub const MAX_FRAMES_AHEAD: u64 = 16_384;
 pub const BATCH_MESSAGE_BYTES_MAX: usize = 8 << 10;
 /// Frames of channel 0 in flight at once.
 pub(crate) const CONTROL_FRAMES_MAX: usize = 256;
+/// Closed channels whose last ack is told again when a path is lost.
+pub(crate) const CLOSED_REMEMBERED: usize = 1_024;
 /// Bytes one call of `poll_transmit` gathers.
 pub const TRANSMIT_BYTES: usize = 256 << 10;
 /// Records that only frames other than data may use, of the receives the peer has posted.

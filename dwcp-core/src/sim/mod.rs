@@ -43,13 +43,19 @@ pub struct Failure {
     pub run: String,
     /// Which rule.
     pub what: String,
-    /// What happened last.
+    /// What happened, from the start.
     pub trace: Vec<String>,
 }
 
+/// Lines of the trace that a failure shows.
+const TRACE_LINES: usize = 40;
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.trace.iter().try_for_each(|line| writeln!(f, "    {line}"))?;
+        // The alternate form tells everything.
+        let shown = if f.alternate() { self.trace.len() } else { TRACE_LINES };
+        let hidden = self.trace.len().saturating_sub(shown);
+        self.trace[hidden..].iter().try_for_each(|line| writeln!(f, "    {line}"))?;
         write!(f, "{}: {}", self.run, self.what)
     }
 }
@@ -91,7 +97,7 @@ fn attempt(
         let words = words.or_else(|| panic.downcast_ref::<&str>().copied());
         Err(format!("panic: {}", words.unwrap_or("without words")))
     });
-    *trace = world.trace.lines();
+    *trace = world.trace.take();
     let outcome = Outcome { messages: world.oracle.messages, records: world.records };
     result.map(|()| (outcome, [world.ends[0].records, world.ends[1].records]))
 }
