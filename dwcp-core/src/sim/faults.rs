@@ -273,6 +273,10 @@ impl World {
         self.ends[side].is_gone = true;
         self.ends[side].machine = None;
         self.outage_until = Time(0);
+        if side == 0 && self.random.chance(50) {
+            // The new process dials before the session has expired.
+            self.after(1, 500_000, Happening::SessionLost { side: 1 });
+        }
         for link in 0..self.links.len() {
             self.links[link].ways.iter_mut().for_each(|way| (way.is_hole, way.is_dead) = (true, true));
             if self.random.chance(50) {

@@ -34,6 +34,8 @@ pub(super) enum Happening {
     Timer { side: Side },
     /// The application or a link may go on.
     Wake { side: Side },
+    /// The side learns that its peer knows the session no more.
+    SessionLost { side: Side },
     /// The dialer tries to connect anew.
     Connect,
     Open { plan: usize },
@@ -196,6 +198,9 @@ impl World {
             Happening::Post { side, link } => self.post(side, link),
             Happening::Timer { side } => self.timer(side),
             Happening::Wake { .. } => {}
+            Happening::SessionLost { side } => {
+                self.ends[side].machine.iter_mut().for_each(|machine| machine.handle_session_lost());
+            }
             Happening::Connect => self.reconnect(),
             Happening::Open { plan } => self.open(plan),
             Happening::Chance(fault) => {
@@ -300,6 +305,10 @@ impl World {
         match self.phase {
             Phase::Chaos => {}
             _ if overs == [true, true] => return self.is_settled = true,
+            // An end that never had a path: in truth there would be no session yet.
+            _ if self.ends[1].paths.is_empty() && overs == [true, false] => {
+                self.at(self.now, Happening::SessionLost { side: 1 });
+            }
             Phase::Recovery { until } => {
                 let is_at_rest = overs == [false, false] && self.is_at_rest();
                 self.calm_checks = if is_at_rest { self.calm_checks + 1 } else { 0 };
@@ -432,6 +441,7 @@ impl Happening {
             | Self::Fenced { side, .. }
             | Self::Post { side, .. }
             | Self::Timer { side }
+            | Self::SessionLost { side }
             | Self::Wake { side } => Some(side),
             Self::Late { .. } | Self::Chance(_) | Self::ChaosEnds | Self::Check => None,
             Self::Connect => Some(0),
