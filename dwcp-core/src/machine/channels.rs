@@ -252,14 +252,14 @@ impl Channels {
                 channel.ack_due = is_full;
                 channel.receive.unacked_bytes = 0;
             }
-            if !is_full && std::mem::take(&mut channel.credit_due) && id != 0 {
-                if let Some(limit) = channel.receive.grant(now, round_trip_ns, &mut spare)
-                    && !tell(&Frame::Credit { channel: id, limit })
-                {
-                    is_full = true;
-                    channel.credit_due = true;
-                    channel.receive.forget_grant();
-                }
+            if !is_full
+                && std::mem::take(&mut channel.credit_due)
+                && id != 0
+                && let Some(limit) = channel.receive.grant(now, round_trip_ns, &mut spare)
+                && !tell(&Frame::Credit { channel: id, limit })
+            {
+                (is_full, channel.credit_due) = (true, true);
+                channel.receive.forget_grant();
             }
             if !is_full && std::mem::take(&mut channel.confirm_due) {
                 is_full |= !tell(&Frame::Confirm { channel: id, messages: channel.confirms });
@@ -400,9 +400,9 @@ impl Machine {
         let is_read = room.receive.is_finished || room.is_over;
         while self.poll_message(channel).is_some() {}
         if is_read {
-            self.finish(channel)
+            self.finish(channel);
         } else {
-            self.reset(channel, 0)
+            self.reset(channel, 0);
         }
         self.channels.reap(channel.index);
     }

@@ -189,7 +189,8 @@ impl ReceiveSide {
         if !self.wants_grant() {
             return None;
         }
-        let is_fast = now.since(self.granted_at).as_nanos() as u64 <= 2 * round_trip_ns.max(1_000_000);
+        let is_fast =
+            now.since(self.granted_at).as_nanos() as u64 <= 2 * round_trip_ns.max(1_000_000);
         // Nothing consumed: the peer may not even know the channel, and would miss what it is told.
         if is_fast && self.consumed > 0 {
             let more = self.window.min(*spare);

@@ -16,7 +16,7 @@ pub enum Role {
 impl Role {
     /// Whether a channel or path of this id is this end's to open.
     pub(crate) fn owns(self, id: u32) -> bool {
-        (id % 2 == 0) == (self == Self::Dialer)
+        id.is_multiple_of(2) == (self == Self::Dialer)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::send_side::SentState;
 use super::path::Path;
+use super::send_side::SentState;
 use super::settings::{RECORD_RESERVE, STATE_RESERVE, TRANSMIT_BYTES};
 use super::{Machine, PathState, Time};
 use crate::link::LinkFeatures;

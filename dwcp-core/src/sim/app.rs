@@ -144,7 +144,8 @@ impl AppChannel {
         let id = self.key.id();
         let pattern = desk.oracle.next_pattern(id, side);
         // Every other large message lies in registered memory.
-        let slot = (self.sent % 2 == 0 && bytes > 0).then(|| desk.pool.take(bytes)).flatten();
+        let slot =
+            (self.sent.is_multiple_of(2) && bytes > 0).then(|| desk.pool.take(bytes)).flatten();
         let message = match slot {
             Some(mut slot) => {
                 slot.set_len(bytes);

@@ -264,7 +264,7 @@ impl World {
     pub(super) fn pull_end(&mut self, side: Side, link: usize, token: u64) {
         let Some(path) = self.ends[side].at_link(link) else { return };
         // A work request of a dead path is flushed, or tells that it was done after all.
-        if path.is_released || (path.is_down && token % 4 != 0) {
+        if path.is_released || (path.is_down && !token.is_multiple_of(4)) {
             return;
         }
         let Some(at) = path.targets.iter().position(|target| target.token == token) else { return };
@@ -298,9 +298,8 @@ impl World {
         if let Payload::Slot(slice) = &payload {
             // One reference is the table's, one is ours: without another, the peer has let go of it.
             let is_held = slice.slot().references() > 2;
-            self.oracle.check(is_held, || {
-                format!("{request:?} reads memory that the peer has handed on")
-            });
+            self.oracle
+                .check(is_held, || format!("{request:?} reads memory that the peer has handed on"));
         }
         Some(payload)
     }
@@ -338,7 +337,9 @@ impl World {
         if self.ends[side].is_gone {
             return;
         }
-        let Some(path) = self.ends[side].at_link(link).filter(|path| !path.is_fenced) else { return };
+        let Some(path) = self.ends[side].at_link(link).filter(|path| !path.is_fenced) else {
+            return;
+        };
         match path.targets.iter_mut().find(|target| target.token == token) {
             Some(target) => target.slot.all_mut()[0] ^= 0xff,
             None if path.is_released => {
@@ -428,7 +429,8 @@ impl World {
                 end.encoder.put_data(&data.frame, None);
             }
             let (body, trailer) = end.encoder.finish();
-            let mut bytes = Vec::with_capacity(path.sealer.sealed_bytes(body.len() + trailer.len()));
+            let mut bytes =
+                Vec::with_capacity(path.sealer.sealed_bytes(body.len() + trailer.len()));
             path.sealer.seal(record.epoch, body, trailer, &mut bytes).expect("the key is fresh");
             end.records += 1;
             self.oracle.sealed(id.0, side, &bytes);

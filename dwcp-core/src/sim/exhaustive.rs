@@ -40,8 +40,8 @@ pub fn exhaust(script: Script) -> Result<u64, Failure> {
     };
     let at = |side: Side, records: u64, fault: Fault| Trigger { side, records, fault };
     let (switch, close) = (|side| Fault::Switch { side }, |side| Fault::CloseActive { side });
-    for side in 0..2 {
-        for boundary in 1..=records[side] {
+    for (side, &last) in records.iter().enumerate() {
+        for boundary in 1..=last {
             let one = |fault| vec![at(side, boundary, fault)];
             match script {
                 // Either end may speak at either end's boundaries.

@@ -18,9 +18,7 @@ impl World {
         }
         for round in 0.. {
             let mut any = false;
-            while let Some(event) =
-                self.ends[side].machine.as_mut().and_then(Machine::poll_event)
-            {
+            while let Some(event) = self.ends[side].machine.as_mut().and_then(Machine::poll_event) {
                 any = true;
                 self.trace.note(self.now, || format!("[{side}] {event:?}"));
                 self.heed(side, event);
@@ -106,7 +104,9 @@ impl World {
     fn watch(&mut self, side: Side) {
         let now = self.now;
         let end = &mut self.ends[side];
-        let Some(machine) = end.machine.as_ref().filter(|machine| !machine.is_over()) else { return };
+        let Some(machine) = end.machine.as_ref().filter(|machine| !machine.is_over()) else {
+            return;
+        };
         match machine.active_path() {
             Some(_) => end.alone_since = None,
             None => _ = end.alone_since.get_or_insert(now),
@@ -202,7 +202,9 @@ impl World {
         let nonce = self.random.bytes();
         let path = link.map(|link| self.links[link].path);
         let end = &mut self.ends[side];
-        let Some(machine) = end.machine.as_mut().filter(|machine| !machine.is_over()) else { return };
+        let Some(machine) = end.machine.as_mut().filter(|machine| !machine.is_over()) else {
+            return;
+        };
         match fault {
             Fault::Switch { .. } => {
                 let standby = machine.paths().find(|path| path.state == PathState::Standby);
@@ -247,7 +249,11 @@ impl World {
         let side = self.random.side();
         let active = self.ends[side].active();
         let link = self.links.iter().position(|link| Some(link.path) == active);
-        if self.random.chance(70) || self.scenario.is_scripted { link } else { self.pick_path(side) }
+        if self.random.chance(70) || self.scenario.is_scripted {
+            link
+        } else {
+            self.pick_path(side)
+        }
     }
 
     fn kill(&mut self, notices: [bool; 2]) {
@@ -257,12 +263,12 @@ impl World {
     }
 
     fn cut(&mut self, link: usize, notices: [bool; 2]) {
-        for side in 0..2 {
+        for (side, is_told) in notices.into_iter().enumerate() {
             let way = &mut self.links[link].ways[side];
             way.is_hole = true;
             // Sometimes what was on its way still arrives.
             way.is_dead |= self.random.chance(50);
-            if notices[side] {
+            if is_told {
                 self.after(0, 3_000, Happening::Notice { side, link });
             }
         }
@@ -278,7 +284,10 @@ impl World {
             self.after(1, 500_000, Happening::SessionLost { side: 1 });
         }
         for link in 0..self.links.len() {
-            self.links[link].ways.iter_mut().for_each(|way| (way.is_hole, way.is_dead) = (true, true));
+            self.links[link]
+                .ways
+                .iter_mut()
+                .for_each(|way| (way.is_hole, way.is_dead) = (true, true));
             if self.random.chance(50) {
                 let side = 1 - side;
                 self.after(1, 5_000, Happening::Notice { side, link });

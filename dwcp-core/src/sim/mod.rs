@@ -71,10 +71,7 @@ pub fn run(seed: u64) -> Result<Outcome, Failure> {
 }
 
 /// Runs a scenario; again with a trace if it fails. Also returns the records that each end sent.
-fn judge(
-    run: &str,
-    scenario: impl Fn() -> Scenario,
-) -> Result<(Outcome, [u64; 2]), Failure> {
+fn judge(run: &str, scenario: impl Fn() -> Scenario) -> Result<(Outcome, [u64; 2]), Failure> {
     let mut trace = Vec::new();
     if let Ok(done) = attempt(scenario(), false, &mut trace) {
         return Ok(done);

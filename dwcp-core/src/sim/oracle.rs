@@ -190,7 +190,8 @@ impl Oracle {
     /// Whether everything that was committed and not given up is with the other application.
     pub(super) fn undelivered(&self) -> Option<(u32, Side, u64, usize)> {
         let missing = |flow: &Flow| !flow.is_reset && flow.delivered < flow.lengths.len() as u64;
-        let (key, flow) = self.flows.iter().filter(|(_, flow)| missing(flow)).min_by_key(|x| x.0)?;
+        let (key, flow) =
+            self.flows.iter().filter(|(_, flow)| missing(flow)).min_by_key(|x| x.0)?;
         Some((key.0, key.1, flow.delivered, flow.lengths.len()))
     }
 

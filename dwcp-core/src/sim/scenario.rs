@@ -70,23 +70,53 @@ pub(super) enum Reader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     /// A live link breaks; the sides that notice are told.
-    Kill { notices: [bool; 2] },
+    Kill {
+        notices: [bool; 2],
+    },
     /// A live link swallows everything in these directions (by destination).
-    Hole { toward: [bool; 2] },
-    Stall { toward: Side, time: Duration },
-    Corrupt { toward: Side },
-    Freeze { side: Side, time: Duration },
-    Switch { side: Side },
-    Rekey { side: Side },
-    ClosePath { side: Side },
+    Hole {
+        toward: [bool; 2],
+    },
+    Stall {
+        toward: Side,
+        time: Duration,
+    },
+    Corrupt {
+        toward: Side,
+    },
+    Freeze {
+        side: Side,
+        time: Duration,
+    },
+    Switch {
+        side: Side,
+    },
+    Rekey {
+        side: Side,
+    },
+    ClosePath {
+        side: Side,
+    },
     /// As `ClosePath`, of the path in use.
-    CloseActive { side: Side },
-    Offer { side: Side },
-    Reset { side: Side },
-    WatchAcks { side: Side },
+    CloseActive {
+        side: Side,
+    },
+    Offer {
+        side: Side,
+    },
+    Reset {
+        side: Side,
+    },
+    WatchAcks {
+        side: Side,
+    },
     /// No link can be made for a time, and all there are break.
-    Outage { time: Duration },
-    Restart { side: Side },
+    Outage {
+        time: Duration,
+    },
+    Restart {
+        side: Side,
+    },
 }
 
 /// A scripted fault.

@@ -18,27 +18,60 @@ use crate::wire::PathId;
 /// Something that will happen.
 pub(super) enum Happening {
     /// The link stands at this side.
-    PathUp { side: Side, link: usize },
+    PathUp {
+        side: Side,
+        link: usize,
+    },
     /// A record arrives.
-    Arrive { side: Side, link: usize, record: Vec<u8> },
+    Arrive {
+        side: Side,
+        link: usize,
+        record: Vec<u8>,
+    },
     /// The side learns that its link is gone.
-    Notice { side: Side, link: usize },
+    Notice {
+        side: Side,
+        link: usize,
+    },
     /// A pull ends; good or not.
-    PullEnd { side: Side, link: usize, token: u64 },
+    PullEnd {
+        side: Side,
+        link: usize,
+        token: u64,
+    },
     /// Something lands late in memory that a dead path knew.
-    Late { side: Side, link: usize, token: u64 },
+    Late {
+        side: Side,
+        link: usize,
+        token: u64,
+    },
     /// The fence of a dead path is complete.
-    Fenced { side: Side, link: usize, is_good: bool },
+    Fenced {
+        side: Side,
+        link: usize,
+        is_good: bool,
+    },
     /// Receives are posted again.
-    Post { side: Side, link: usize },
-    Timer { side: Side },
+    Post {
+        side: Side,
+        link: usize,
+    },
+    Timer {
+        side: Side,
+    },
     /// The application or a link may go on.
-    Wake { side: Side },
+    Wake {
+        side: Side,
+    },
     /// The side learns that its peer knows the session no more.
-    SessionLost { side: Side },
+    SessionLost {
+        side: Side,
+    },
     /// The dialer tries to connect anew.
     Connect,
-    Open { plan: usize },
+    Open {
+        plan: usize,
+    },
     Chance(Fault),
     ChaosEnds,
     Check,
@@ -199,7 +232,10 @@ impl World {
             Happening::Timer { side } => self.timer(side),
             Happening::Wake { .. } => {}
             Happening::SessionLost { side } => {
-                self.ends[side].machine.iter_mut().for_each(|machine| machine.handle_session_lost());
+                self.ends[side]
+                    .machine
+                    .iter_mut()
+                    .for_each(|machine| machine.handle_session_lost());
             }
             Happening::Connect => self.reconnect(),
             Happening::Open { plan } => self.open(plan),
@@ -287,8 +323,11 @@ impl World {
             let machine = self.ends[0].machine.as_mut().expect("looked at above");
             return machine.handle_session_lost();
         }
-        let spec =
-            if self.scenario.is_scripted { LinkSpec::plain(60) } else { LinkSpec::draw(&mut self.random) };
+        let spec = if self.scenario.is_scripted {
+            LinkSpec::plain(60)
+        } else {
+            LinkSpec::draw(&mut self.random)
+        };
         self.connect(spec);
     }
 
