@@ -137,8 +137,13 @@ impl PathSealer {
         Ok(())
     }
 
-    /// Moves to the next key phase now. The old phase's secret is erased.
+    /// Moves to the next key phase now. The old phase's secret is erased. A phase under which nothing was
+    /// sealed stays: the opener follows one phase at a time, by its records. On unordered links leave a round
+    /// trip between two calls, for the same reason.
     pub fn rekey(&mut self) {
+        if self.usage.records == 0 {
+            return;
+        }
         self.secret = self.secret.next();
         (self.seal, self.iv) = start(&*self.suite, &self.secret);
         self.usage = Usage { phase: self.usage.phase + 1, ..Usage::default() };
@@ -153,4 +158,23 @@ impl PathSealer {
 fn start(suite: &dyn Suite, secret: &LaneSecret) -> (Box<dyn Seal>, [u8; 12]) {
     let keys = secret.keys();
     (suite.sealer(&keys), keys.iv)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ChecksumSuite, Secret, SessionSecret};
+    use super::*;
+    use crate::wire::PathId;
+
+    #[test]
+    fn an_unused_phase_has_no_successor() {
+        let session = SessionSecret::from_exporter(&Secret::new([1; 32]), None);
+        let path = session.path(PathId(0), &[0; 32], &[0; 32], &[0; 32]);
+        let mut sealer = PathSealer::new(Arc::new(ChecksumSuite), &path, Direction::ToAcceptor, 0);
+        (0..3).for_each(|_| sealer.rekey());
+        assert_eq!(sealer.usage().phase, 0);
+        sealer.seal(0, b"x", b"", &mut Vec::new()).expect("the key is fresh");
+        (0..3).for_each(|_| sealer.rekey());
+        assert_eq!(sealer.usage().phase, 1);
+    }
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::wire::{DataKind, MAX_CHANNELS, MAX_LABEL_BYTES};
 use receive_side::ReceiveSide;
 use send_side::SendSide;
+use settings::{CLOSED_REMEMBERED, CONTROL_FRAMES_MAX};
 
 pub(super) struct Channel {
     pub(super) id: u32,
@@ -22,7 +23,7 @@ pub(super) struct Channel {
     /// The application has seen it open.
     pub(super) is_announced: bool,
     /// The application holds it no more.
-    is_released: bool,
+    pub(super) is_released: bool,
     is_scheduled: bool,
     ack_due: bool,
     credit_due: bool,
@@ -45,7 +46,9 @@ pub(super) struct Channels {
     /// Channels with an ack, credit or confirmation to tell.
     due: Vec<u32>,
     /// Closed channels of which the peer re-sent something.
-    pub(super) closed_acks: Vec<u32>,
+    closed_acks: Vec<u32>,
+    /// The last channels to be forgotten: their last ack may be lost with a path.
+    recently_closed: VecDeque<u32>,
     /// Window beyond the minimum that is not given to a channel.
     spare_window: u64,
     /// Messages committed on channels that are no more.
@@ -64,6 +67,7 @@ impl Channels {
             sendable: Default::default(),
             due: Vec::new(),
             closed_acks: Vec::new(),
+            recently_closed: VecDeque::new(),
             spare_window: window_bytes,
             messages_over: 0,
         };
@@ -72,12 +76,14 @@ impl Channels {
     }
 
     fn insert(&mut self, id: u32, priority: Priority) -> u32 {
+        let frames_max = if id == 0 { CONTROL_FRAMES_MAX } else { MAX_FRAMES_AHEAD as usize };
+        let is_opened_by_peer = id != 0 && !self.role.owns(id);
         let channel = Box::new(Channel {
             id,
             priority,
             may_compress: true,
-            send: SendSide::new(CHANNEL_WINDOW_MIN),
-            receive: ReceiveSide::new(),
+            send: SendSide::new(CHANNEL_WINDOW_MIN, frames_max),
+            receive: ReceiveSide::new(is_opened_by_peer),
             confirmed: 0,
             confirms: 0,
             reset: None,
@@ -113,6 +119,10 @@ impl Channels {
 
     pub(super) fn at_mut(&mut self, index: u32) -> Option<&mut Channel> {
         self.slots.get_mut(index as usize)?.as_deref_mut()
+    }
+
+    pub(super) fn control(&self) -> &SendSide {
+        &self.at(0).expect("the control channel is always there").send
     }
 
     pub(super) fn control_mut(&mut self) -> &mut SendSide {
@@ -213,6 +223,9 @@ impl Channels {
 
     /// Everything that is state is told again: a lost path may have carried it.
     pub(super) fn refresh(&mut self) {
+        self.closed_acks.extend(&self.recently_closed);
+        self.closed_acks.sort_unstable();
+        self.closed_acks.dedup();
         for index in 0..self.slots.len() as u32 {
             self.mark_due(index, |channel| {
                 (channel.ack_due, channel.credit_due) = (true, true);
@@ -231,6 +244,7 @@ impl Channels {
     ) -> bool {
         let mut spare = self.spare_window;
         let mut is_full = false;
+        let mut through = Vec::new();
         // Taken out while the channels are changed, and put back: no allocation.
         let mut due = std::mem::take(&mut self.due);
         due.retain(|&index| {
@@ -245,21 +259,44 @@ impl Channels {
                 && std::mem::take(&mut channel.credit_due)
                 && id != 0
                 && let Some(limit) = channel.receive.grant(now, round_trip_ns, &mut spare)
+                && !tell(&Frame::Credit { channel: id, limit })
             {
-                is_full |= !tell(&Frame::Credit { channel: id, limit });
-                channel.credit_due = is_full;
+                (is_full, channel.credit_due) = (true, true);
+                channel.receive.forget_grant();
             }
             if !is_full && std::mem::take(&mut channel.confirm_due) {
                 is_full |= !tell(&Frame::Confirm { channel: id, messages: channel.confirms });
                 channel.confirm_due = is_full;
             }
             channel.is_due = channel.ack_due || channel.credit_due || channel.confirm_due;
+            if channel.is_released && !channel.ack_due {
+                through.push(index);
+            }
             channel.is_due
         });
         debug_assert!(self.due.is_empty());
         self.due = due;
         self.spare_window = spare;
+        through.into_iter().for_each(|index| self.reap(index));
         !is_full
+    }
+
+    /// A frame came of a channel that is over: the peer has to know.
+    pub(super) fn note_closed(&mut self, id: u32) {
+        if !self.closed_acks.contains(&id) && self.closed_acks.len() < MAX_CHANNELS {
+            self.closed_acks.push(id);
+        }
+    }
+
+    /// Gives the channels of [`note_closed`](Self::note_closed) to `tell` until it refuses.
+    pub(super) fn tell_closed(&mut self, mut tell: impl FnMut(u32) -> bool) -> bool {
+        while let Some(&id) = self.closed_acks.last() {
+            if !tell(id) {
+                return false;
+            }
+            self.closed_acks.pop();
+        }
+        true
     }
 
     pub(super) fn has_due(&self) -> bool {
@@ -294,6 +331,10 @@ impl Channels {
             self.messages_over += self.at(index).map_or(0, |channel| channel.send.messages().0);
             self.spare_window += extra;
             self.by_id.remove(&id);
+            if self.recently_closed.len() == CLOSED_REMEMBERED {
+                self.recently_closed.pop_front();
+            }
+            self.recently_closed.push_back(id);
             self.slots[index as usize] = None;
             self.free.push(index);
         }
@@ -352,21 +393,22 @@ impl Machine {
         self.drop_channel(channel.index, code);
         self.push_control(&Control::Reset { channel: channel.id, code });
         self.channels.reap(channel.index);
+        self.after_landing();
     }
 
-    /// The application holds the channel no more; unread frames are dropped. Our direction is finished; if
-    /// the peer still sends, the channel is reset.
+    /// The application holds the channel no more. Our direction is finished in good order; what the peer still
+    /// sends is dropped, and acked, until it has finished, too. [`reset`](Self::reset) is the quick way.
     pub fn release(&mut self, channel: ChannelKey) {
         let Some(room) = self.channels.get_mut(channel) else { return };
         room.is_released = true;
-        let is_read = room.receive.is_finished || room.is_over;
-        while self.poll_message(channel).is_some() {}
-        if is_read {
-            self.finish(channel);
-        } else {
-            self.reset(channel, 0);
-        }
+        self.finish(channel);
+        self.drop_unread(channel);
         self.channels.reap(channel.index);
+    }
+
+    /// Takes what has arrived on a channel that nobody reads.
+    pub(super) fn drop_unread(&mut self, channel: ChannelKey) {
+        while self.poll_message(channel).is_some() {}
     }
 
     /// Whether frames of our direction of the channel may be compressed; they may at first. Lengths of

@@ -17,8 +17,9 @@ impl Machine {
                 Some(since + self.settings.switch_timeout)
             }
         };
-        // Acks need a path to go out on.
-        let acks = self.ack_at.filter(|_| self.active.is_some() && self.channels.has_due());
+        // Acks need a path to go out on; once they are due, room on it and not time is what they wait for.
+        let may_ack = self.active.is_some() && self.channels.has_due();
+        let acks = self.ack_at.filter(|&at| may_ack && at > self.woken);
         let paths = self.paths.iter().filter(|path| path.is_live());
         let paths = paths.map(|path| self.path_timeout(path)).min();
         [session, switch, acks, paths].into_iter().flatten().min()
@@ -53,6 +54,7 @@ impl Machine {
             self.end(Closed::Expired);
             return;
         }
+        self.woken = now;
         self.check_heartbeats(now);
         self.check_switch(now);
         self.suspect_silent(now);

@@ -82,6 +82,8 @@ pub struct Machine {
     lost_at: Option<Time>,
     /// Acks wait until then.
     ack_at: Option<Time>,
+    /// When `handle_timeout` was last called: what was due then is up to `poll_transmit`.
+    woken: Time,
     /// Data waits until the peer has told what it has.
     holds_for_resume: bool,
     /// Some path was active once.
@@ -171,6 +173,7 @@ impl Machine {
             next_path,
             lost_at: None,
             ack_at: None,
+            woken: Time::default(),
             holds_for_resume: false,
             was_active: false,
             wants_all_acked: false,
@@ -278,7 +281,7 @@ impl Machine {
         self.is_over = true;
         for channel in self.channels.iter_mut() {
             let (sent, acked) = channel.send.messages();
-            if sent > acked && channel.id != 0 {
+            if sent > acked && channel.id != 0 && channel.reset.is_none() {
                 let (from, count) = (acked + 1, sent - acked);
                 self.events.push_back(Event::InDoubt { channel: channel.id, from, count });
             }
@@ -328,7 +331,8 @@ impl Machine {
             let (sent, acked) = channel.send.messages();
             sent - acked
         };
-        self.channels.iter().filter(|channel| channel.id != 0).map(unacked).sum()
+        let is_kept = |channel: &&Channel| channel.id != 0 && channel.reset.is_none();
+        self.channels.iter().filter(is_kept).map(unacked).sum()
     }
 
     /// The path data goes to.

@@ -1,8 +1,9 @@
 //! One path of a session, as the machine sees it.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::settings::{FAILOVER_MIN, FAILOVER_RTTS};
+use super::settings::{FAILOVER_MIN, FAILOVER_RTTS, MAX_FRAMES_AHEAD};
 use super::{PathCause, Time};
 use crate::link::LinkFeatures;
 use crate::mem::{Payload, RegionId};
@@ -48,8 +49,8 @@ pub(super) struct Path {
     pub(super) state: PathState,
     /// Epoch under which we last sent data here.
     pub(super) epoch: u32,
-    /// Encoded frames that belong to this path and no other.
-    pub(super) outbox: Vec<u8>,
+    /// Frames that belong to this path and no other.
+    pub(super) outbox: VecDeque<Frame>,
     pub(super) created: Time,
     pub(super) heard: Time,
     pub(super) sent: Time,
@@ -73,7 +74,6 @@ pub(super) struct Path {
     /// Receives we have granted in all.
     records_granted: u64,
     records_told: u64,
-    pub(super) challenge_answered: bool,
 }
 
 impl Path {
@@ -83,7 +83,7 @@ impl Path {
             id,
             state,
             epoch: 0,
-            outbox: Vec::new(),
+            outbox: VecDeque::new(),
             created: now,
             heard: now,
             sent: now,
@@ -100,7 +100,6 @@ impl Path {
             records_limit: 0,
             records_granted: attributes.receives_posted,
             records_told: attributes.receives_posted,
-            challenge_answered: attributes.is_proven,
             attributes,
         };
         if path.has(LinkFeatures::MESSAGE_BOUNDARIES) {
@@ -130,10 +129,14 @@ impl Path {
     /// Queues a frame that must go out here.
     pub(super) fn push(&mut self, frame: &Frame) {
         // Only answers to the peer grow it beyond a few frames; a peer that asks faster than it reads gets
-        // no more answers.
-        const OUTBOX_BYTES_MAX: usize = 1_024;
-        if self.outbox.len() < OUTBOX_BYTES_MAX {
-            frame.encode(&mut self.outbox);
+        // no more answers. An honest one has fewer pulls going on than frames ahead.
+        let frames_max = match frame {
+            Frame::Pong { .. } | Frame::PathResponse { .. } => 64,
+            Frame::PullDone { .. } => MAX_FRAMES_AHEAD as usize,
+            _ => usize::MAX,
+        };
+        if self.outbox.len() < frames_max {
+            self.outbox.push_back(frame.clone());
         }
     }
 
@@ -153,6 +156,10 @@ impl Path {
             smooth(&mut self.rtt, now.since(asked));
             self.answered = Some((now, asked));
             self.missed = 0;
+            // The path itself answers: it is slow, not dead.
+            if self.suspected.take_if(|suspected| asked >= *suspected).is_some() {
+                self.progress = now;
+            }
         }
     }
 
@@ -170,7 +177,7 @@ impl Path {
         self.rtt.or(self.ack_rtt).unwrap_or(Duration::from_millis(1))
     }
 
-    /// Whether a record with data may go, and one without.
+    /// Whether a record may go that leaves at least `reserve` of the receives the peer has posted.
     pub(super) fn record_room(&self, reserve: u64) -> bool {
         !self.has(LinkFeatures::MESSAGE_BOUNDARIES)
             || self.records_sent + reserve < self.records_limit
@@ -182,7 +189,9 @@ impl Path {
         let worth_telling = (self.attributes.receives_posted / 4).max(1);
         if self.records_granted >= self.records_told + worth_telling {
             self.records_told = self.records_granted;
-            self.push(&Frame::PathCredit { records: self.records_granted });
+            // It goes first, and only the newest: the last record of all may be needed for it.
+            self.outbox.retain(|frame| !matches!(frame, Frame::PathCredit { .. }));
+            self.outbox.push_front(Frame::PathCredit { records: self.records_granted });
         }
     }
 

@@ -70,11 +70,11 @@ impl Machine {
                 self.note_answer(now, id);
             }
             Frame::PathChallenge { token } => path.push(&Frame::PathResponse { token }),
-            Frame::PathResponse { token } if token == path.attributes.challenge => {
-                path.challenge_answered = true;
-                self.note_validated(now, id);
+            Frame::PathResponse { token } => {
+                if token == path.attributes.challenge && path.state == PathState::Validating {
+                    self.note_validated(now, id);
+                }
             }
-            Frame::PathResponse { .. } => {}
             Frame::PathCredit { records } => path.records_limit = path.records_limit.max(records),
             // The peer's sleep concerns only how soon it sees what we send; a ping is its Wake.
             Frame::Asleep | Frame::Wake => {}
@@ -85,28 +85,28 @@ impl Machine {
     fn handle_data(&mut self, now: Time, path: PathId, frame: DataFrame) -> Result<(), Violation> {
         let id = frame.channel;
         let Some(index) = self.channels.receive_into(id)? else {
-            if self.channels.closed_acks.len() < crate::wire::MAX_CHANNELS {
-                self.channels.closed_acks.push(id);
-            }
+            self.channels.note_closed(id);
             self.ack_at = Some(now);
             return Ok(());
         };
         let limit = self.settings.max_message_bytes;
         let channel = self.channels.at_mut(index).expect("found or made");
         if channel.is_over {
-            self.channels.closed_acks.push(id);
+            self.channels.note_closed(id);
             self.ack_at = Some(now);
             return Ok(());
         }
         if let Some(source) = frame.pull {
             let (seq, length) = (frame.seq, frame.length);
+            let is_here = channel.receive.has(seq);
             let is_new = channel.receive.arrive_unpulled(frame)?;
             let request = PullRequest { path, channel: id, seq, source, length };
             if is_new {
                 self.pulls.push(request);
                 self.events.push_back(Event::Pull(request));
             } else {
-                self.finish_pull(request, true);
+                // A pull of it by another path may never end: then it has to come in a record.
+                self.finish_pull(request, is_here);
             }
             return Ok(());
         }
@@ -132,7 +132,11 @@ impl Machine {
         let channel = self.channels.at_mut(index).expect("data went in");
         if arrival.is_readable && channel.receive.has_ready() {
             let key = ChannelKey { index, id: channel.id };
-            self.events.push_back(Event::Readable(key));
+            if channel.is_released {
+                self.drop_unread(key);
+            } else {
+                self.events.push_back(Event::Readable(key));
+            }
         }
         self.channels.note_ack(index);
         let due = if is_pressing { now } else { now + ACK_DELAY };
@@ -173,14 +177,14 @@ impl Machine {
                 }
             })
             .ok_or(Violation::AckOfUnsent { channel: ack.channel })?;
-        if let Some(sent_at) = acked.newest
-            && let Some(active) = self.active
-            && let Some(path) = self.path_mut(active)
+        if let Some((sent_at, path)) = acked.newest
+            && let Some(path) = self.path_mut(path)
         {
             path.sample_ack(now.since(sent_at));
         }
+        self.channels.schedule(index);
         self.channels.reap(index);
-        self.after_landing(now);
+        self.after_landing();
         Ok(())
     }
 
@@ -252,7 +256,8 @@ impl Machine {
                 self.pull_sources.retain(|open| open.path != path);
             }
             Control::Close { code, reason } => {
-                self.closing = Some(Closed::ByPeer { code, reason });
+                self.closing.get_or_insert(Closed::ByPeer { code, reason });
+                self.farewell = None; // nobody waits for ours any more
             }
         }
         Ok(())
@@ -277,6 +282,7 @@ impl Machine {
             self.release(key);
         }
         self.channels.reap(index);
+        self.after_landing();
         Ok(())
     }
 
@@ -299,6 +305,7 @@ impl Machine {
                 path.in_flight -= 1;
             }
             self.channels.schedule(index);
+            self.after_landing();
         }
     }
 

@@ -12,6 +12,7 @@ use crate::wire::{Ack, DataFrame, DataKind, MAX_RANGES, Ranges};
 pub(super) struct ReceiveSide {
     /// Everything below is in order.
     next_seq: u64,
+    is_opened_by_peer: bool,
     /// Frames that arrived before their turn.
     early: BTreeMap<u64, DataFrame>,
     /// Frames that are being pulled: they count as missing.
@@ -44,9 +45,10 @@ pub(super) struct Arrival {
 }
 
 impl ReceiveSide {
-    pub(super) fn new() -> Self {
+    /// `is_opened_by_peer`: the first frame must say what the channel is for.
+    pub(super) fn new(is_opened_by_peer: bool) -> Self {
         let window = CHANNEL_WINDOW_MIN;
-        Self { next_seq: 1, granted: window, window, ..Self::default() }
+        Self { next_seq: 1, granted: window, window, is_opened_by_peer, ..Self::default() }
     }
 
     pub(super) fn has(&self, seq: u64) -> bool {
@@ -147,11 +149,11 @@ impl ReceiveSide {
                 continues
             }
             DataKind::Batch | DataKind::Fin => self.message_left == 0,
-            DataKind::Open => self.next_seq == 1,
+            DataKind::Open => self.is_opened_by_peer && self.next_seq == 1,
             DataKind::Control => channel == 0,
         };
-        let is_opening = matches!(frame.kind, DataKind::Open | DataKind::Control);
-        if !is_in_place || (self.next_seq == 1 && !is_opening) {
+        let lacks_open = self.is_opened_by_peer && self.next_seq == 1;
+        if !is_in_place || (lacks_open && frame.kind != DataKind::Open) {
             return Err(Violation::FrameOutOfPlace { channel });
         }
         self.next_seq += 1;
@@ -187,7 +189,10 @@ impl ReceiveSide {
         if !self.wants_grant() {
             return None;
         }
-        if now.since(self.granted_at).as_nanos() as u64 <= 2 * round_trip_ns.max(1_000_000) {
+        let is_fast =
+            now.since(self.granted_at).as_nanos() as u64 <= 2 * round_trip_ns.max(1_000_000);
+        // Nothing consumed: the peer may not even know the channel, and would miss what it is told.
+        if is_fast && self.consumed > 0 {
             let more = self.window.min(*spare);
             self.window += more;
             *spare -= more;

@@ -2,10 +2,14 @@
 
 use std::collections::VecDeque;
 
-use super::settings::{BATCH_MESSAGE_BYTES_MAX, FRAGMENT_BYTES_MIN, frame_cost};
+use super::settings::{BATCH_MESSAGE_BYTES_MAX, CHANNEL_WINDOW_MIN, frame_cost};
 use super::{SendError, Time};
 use crate::mem::{Payload, Pool, SlotMut};
 use crate::wire::{Ack, DataKind, FRAME_BYTES, MAX_FRAME_BYTES, PathId};
+
+/// A large message is cut where credit ends, but not into pieces smaller than this, bytes. At rest at least
+/// half of the smallest window is free, which takes one.
+const PIECE_BYTES_MIN: usize = CHANNEL_WINDOW_MIN as usize / 4;
 
 /// Committed frames of one channel, in order, from the first un-acked one.
 #[derive(Default)]
@@ -15,8 +19,10 @@ pub(super) struct SendSide {
     first_seq: u64,
     /// One past the highest seq that was ever put on its way.
     sent_end: u64,
-    /// No frame before this index of `frames` waits to be sent.
+    /// The first frame in `frames` that waits to be sent, or their number.
     cursor: usize,
+    /// Frames beyond so many un-acked ones wait: what the receiver keeps ahead of a missing one is limited.
+    frames_max: usize,
     batch: Option<Batch>,
     large: Option<Large>,
     /// Credit cost of everything committed, absolute.
@@ -70,15 +76,15 @@ struct Large {
 /// What acks did to a channel.
 #[derive(Default)]
 pub(super) struct Acked {
-    /// Sending time of the newest frame acked for the first time.
-    pub(super) newest: Option<Time>,
+    /// Sending time and path of the newest frame acked for the first time.
+    pub(super) newest: Option<(Time, PathId)>,
     /// Frames acked for the first time.
     pub(super) frames: u32,
 }
 
 impl SendSide {
-    pub(super) fn new(limit: u64) -> Self {
-        Self { first_seq: 1, sent_end: 1, limit, ..Self::default() }
+    pub(super) fn new(limit: u64, frames_max: usize) -> Self {
+        Self { first_seq: 1, sent_end: 1, limit, frames_max, ..Self::default() }
     }
 
     /// Commits one message; see [`Machine::send`](super::Machine::send).
@@ -94,7 +100,7 @@ impl SendSide {
             return self.send_small(payload, pool);
         }
         self.close_batch();
-        if !self.has_credit(frame_cost(payload.len().min(FRAGMENT_BYTES_MIN) as u64)) {
+        if !self.has_credit(frame_cost(payload.len().min(PIECE_BYTES_MIN) as u64)) {
             return Err(self.refuse());
         }
         self.messages += 1;
@@ -173,13 +179,13 @@ impl SendSide {
                 Payload::Slot(_) => MAX_FRAME_BYTES,
                 Payload::Bytes(_) => FRAME_BYTES,
             };
-            let rest = large.payload.len() - large.offset;
-            let credit = self.limit.saturating_sub(self.committed);
-            if credit < frame_cost(rest.min(FRAGMENT_BYTES_MIN) as u64) {
+            let left = large.payload.len() - large.offset;
+            let credit = usize::try_from(self.limit - self.committed).unwrap_or(usize::MAX);
+            let bytes = left.min(piece).min(credit);
+            let cost = frame_cost(bytes as u64);
+            if bytes < left.min(PIECE_BYTES_MIN) || cost > credit as u64 {
                 return;
             }
-            let bytes = rest.min(piece).min(usize::try_from(credit).unwrap_or(usize::MAX));
-            let cost = frame_cost(bytes as u64);
             let total = large.payload.len();
             let kind = match large.offset {
                 0 => DataKind::First { total: total as u64 },
@@ -211,14 +217,17 @@ impl SendSide {
     }
 
     /// Whether a frame waits to be sent.
-    pub(super) fn has_queued(&mut self) -> bool {
-        while let Some(sent) = self.frames.get(self.cursor) {
-            if matches!(sent.state, SentState::Queued { .. }) {
-                return true;
-            }
+    pub(super) fn has_queued(&self) -> bool {
+        let count = self.frames.len() + usize::from(self.batch.is_some());
+        self.cursor < count.min(self.frames_max)
+    }
+
+    /// Moves the cursor over frames that are on their way or acked.
+    fn advance(&mut self) {
+        let is_queued = |sent: &Sent| matches!(sent.state, SentState::Queued { .. });
+        while self.frames.get(self.cursor).is_some_and(|sent| !is_queued(sent)) {
             self.cursor += 1;
         }
-        self.batch.is_some()
     }
 
     /// The next frame to send, by number.
@@ -242,6 +251,7 @@ impl SendSide {
     pub(super) fn mark_sent(&mut self, seq: u64, state: SentState) {
         self.get(seq).expect("the frame is kept").state = state;
         self.sent_end = self.sent_end.max(seq + 1);
+        self.advance();
     }
 
     /// Puts frame `seq` back in the queue.
@@ -284,7 +294,9 @@ impl SendSide {
                 let state = std::mem::replace(&mut sent.state, SentState::Acked);
                 match state {
                     SentState::Acked => continue,
-                    SentState::InFlight { at, .. } => acked.newest = acked.newest.max(Some(at)),
+                    SentState::InFlight { at, path, .. } => {
+                        acked.newest = acked.newest.max(Some((at, path)));
+                    }
                     // Acked by way of a path that died before: no sample of a round trip.
                     SentState::Queued { .. } => {}
                 }
@@ -300,6 +312,7 @@ impl SendSide {
             self.first_seq += 1;
             self.cursor = self.cursor.saturating_sub(1);
         }
+        self.advance();
         Some(acked)
     }
 
@@ -315,11 +328,6 @@ impl SendSide {
     /// Whether a message of this size would be taken now.
     pub(super) fn is_writable(&self) -> bool {
         self.large.is_none() && self.committed < self.limit
-    }
-
-    /// Frames on their way or waiting.
-    pub(super) fn frames(&self) -> usize {
-        self.frames.len()
     }
 
     /// Forgets everything un-acked.

@@ -94,16 +94,16 @@ pub const FRAME_COST_MIN: u64 = 1 << 10;
 pub const MAX_FRAMES_AHEAD: u64 = 16_384;
 /// Messages up to this size are gathered in batches; larger ones are sent from where they lie, bytes.
 pub const BATCH_MESSAGE_BYTES_MAX: usize = 8 << 10;
-/// The least fragment of a long message worth cutting, bytes; the last one may be shorter. A receiver that has
-/// consumed everything leaves its peer at least half the smallest window, so this is always granted in the end.
-pub(crate) const FRAGMENT_BYTES_MIN: usize = 16 << 10;
-const _: () = assert!(FRAGMENT_BYTES_MIN as u64 <= CHANNEL_WINDOW_MIN / 2);
 /// Frames of channel 0 in flight at once.
 pub(crate) const CONTROL_FRAMES_MAX: usize = 256;
+/// Closed channels whose last ack is told again when a path is lost.
+pub(crate) const CLOSED_REMEMBERED: usize = 1_024;
 /// Bytes one call of `poll_transmit` gathers.
 pub const TRANSMIT_BYTES: usize = 256 << 10;
 /// Records that only frames other than data may use, of the receives the peer has posted.
 pub(crate) const RECORD_RESERVE: u64 = 8;
+/// Of those, records that only news of receives posted may use.
+pub(crate) const STATE_RESERVE: u64 = 1;
 /// An ack waits at most this long for company.
 pub(crate) const ACK_DELAY: Duration = Duration::from_millis(2);
 /// An ack goes at once when this many bytes wait for it.

@@ -28,8 +28,8 @@ impl Machine {
     /// If the id was used before.
     pub fn handle_path_up(&mut self, now: Time, path: PathId, attributes: PathAttributes) {
         assert!(self.paths.iter().all(|other| other.id != path), "path {path} is new");
-        if !self.settings.role.owns(path.0) && !self.path_ids_seen.contains(u64::from(path.0)) {
-            self.path_ids_seen.insert(u64::from(path.0));
+        if !self.settings.role.owns(path.0) && !self.path_ids_seen.contains(u64::from(path.0 / 2)) {
+            self.path_ids_seen.insert(u64::from(path.0 / 2));
         }
         self.next_path = if self.settings.role.owns(path.0) {
             self.next_path.max(path.0 + 2)
@@ -49,7 +49,7 @@ impl Machine {
     /// The peer names a path of its own.
     pub(super) fn note_peer_path(&mut self, path: PathId) -> Result<(), Violation> {
         let seen = &mut self.path_ids_seen;
-        let id = u64::from(path.0);
+        let id = u64::from(path.0 / 2); // ids of one parity: dense when halved
         let is_peers = !self.settings.role.owns(path.0);
         if !is_peers || seen.contains(id) || seen.ranges() > crate::wire::MAX_CHANNELS {
             return Err(Violation::ForeignPath { path });
@@ -60,7 +60,7 @@ impl Machine {
 
     /// Whether a path id of the peer is new: the acceptor's check of a hello.
     pub fn is_new_path(&self, path: PathId) -> bool {
-        !self.settings.role.owns(path.0) && !self.path_ids_seen.contains(u64::from(path.0))
+        !self.settings.role.owns(path.0) && !self.path_ids_seen.contains(u64::from(path.0 / 2))
     }
 
     /// Offers the peer a path whose link is being made. Its bootstrap is for the peer's link.
@@ -142,6 +142,8 @@ impl Machine {
             return;
         };
         self.paths.remove(at);
+        // Nor can the peer read by it what we offered.
+        self.pull_sources.retain(|open| open.path != path);
         for pull in self.pulls.extract_if(.., |pull| pull.path == path) {
             // It will come again, in a record or by a new pull.
             if let Some(index) = self.channels.index_of(pull.channel) {
@@ -192,14 +194,13 @@ impl Machine {
             self.active = None;
             self.fail_over(now);
         }
-        if self.paths.iter().all(|path| !path.is_live()) {
-            let is_told = self.farewell.is_none();
-            if let Some(closed) = self.closing.clone().filter(|_| is_told) {
-                self.end(closed);
-            } else if self.lost_at.is_none() {
-                self.lost_at = Some(now);
-                self.events.push_back(Event::PathNeeded);
-            }
+        let is_told = self.farewell.is_none() && self.paths.iter().all(|path| !path.is_live());
+        if let Some(closed) = self.closing.clone().filter(|_| is_told) {
+            self.end(closed);
+        } else if self.active.is_none() && self.lost_at.is_none() {
+            // A path that has still to prove itself may never do so.
+            self.lost_at = Some(now);
+            self.events.push_back(Event::PathNeeded);
         }
     }
 
@@ -312,7 +313,9 @@ impl Machine {
             let cause = SwitchFailure::Overtaken;
             self.events.push_back(Event::SwitchFailed { to: other, cause });
         }
-        if let Stage::Draining { from: older, .. } = self.switch {
+        if let Stage::Draining { from: older, .. } = self.switch
+            && older != to
+        {
             // Two paths carry data at most: what the older one has not delivered goes the new way.
             self.requeue_from(older);
             self.settle_standby(older);
@@ -332,7 +335,7 @@ impl Machine {
             old.state = PathState::Draining;
             old.push(&mark);
             self.switch = Stage::Draining { from: old.id, since: now };
-            self.after_landing(now);
+            self.after_landing();
         }
         self.channels.reschedule();
         self.events.push_back(Event::Switched(Switch { from, to, epoch, reason }));
@@ -345,7 +348,7 @@ impl Machine {
     }
 
     /// Frames were acked: a drain or a close may be complete.
-    pub(super) fn after_landing(&mut self, _now: Time) {
+    pub(super) fn after_landing(&mut self) {
         if let Stage::Draining { from, .. } = self.switch
             && self.path(from).is_none_or(|path| path.in_flight == 0)
         {

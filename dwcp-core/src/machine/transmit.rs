@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use super::path::Path;
 use super::send_side::SentState;
-use super::settings::{CONTROL_FRAMES_MAX, RECORD_RESERVE, TRANSMIT_BYTES};
+use super::settings::{RECORD_RESERVE, STATE_RESERVE, TRANSMIT_BYTES};
 use super::{Machine, PathState, Time};
 use crate::link::LinkFeatures;
 use crate::wire::{DataFrame, Frame, MAX_FRAMES_BYTES, PathId};
@@ -92,15 +93,11 @@ impl TxBatch {
         }
     }
 
-    fn put_frames(&mut self, frames: &[u8]) -> bool {
-        if self.section_bytes + frames.len() > SECTION_BYTES_MAX {
-            return false;
-        }
-        self.frames.extend_from_slice(frames);
-        self.section_bytes += frames.len();
-        self.bytes += frames.len();
-        self.records.last_mut().expect("a record was begun").frames.end = self.frames.len();
-        true
+    /// Whether the record being built may go out on `path`, leaving `reserve` receives at the peer.
+    fn may_grow(&self, path: &Path, reserve: u64) -> bool {
+        let last = self.records.last().expect("a record was begun");
+        let is_begun = !last.frames.is_empty() || !last.data.is_empty();
+        is_begun || path.record_room(reserve + self.records.len() as u64 - 1)
     }
 
     fn put_frame(&mut self, frame: &Frame) -> bool {
@@ -145,16 +142,8 @@ impl Machine {
             return false;
         };
         let is_active = self.active == Some(path) && self.paths[at].state == PathState::Active;
-        self.begin_record(at, batch);
-        if !self.paths[at].record_room(0) {
-            batch.clear();
-            return false;
-        }
-        let outbox = std::mem::take(&mut self.paths[at].outbox);
-        let fits = batch.put_frames(&outbox);
-        debug_assert!(fits, "an outbox fits an empty record");
-        self.paths[at].outbox = outbox;
-        self.paths[at].outbox.clear();
+        batch.begin(self.paths[at].epoch);
+        self.transmit_outbox(at, batch);
         if is_active {
             self.transmit_state(now, at, batch);
             self.transmit_data(now, at, batch);
@@ -172,14 +161,33 @@ impl Machine {
     /// Whether `path` has something to send now: [`poll_transmit`](Self::poll_transmit) without doing it.
     pub fn wants_transmit(&self, now: Time, path: PathId) -> bool {
         let Some(room) = self.path(path).filter(|path| path.is_live()) else { return false };
-        let state_due = self.ack_at.is_some_and(|at| at <= now) || self.channels.has_urgent();
-        !room.outbox.is_empty()
-            || (self.active == Some(path)
-                && (state_due || (!self.holds_data() && self.channels.has_sendable())))
+        let is_active = self.active == Some(path);
+        let is_ack_due = self.channels.has_due() && self.ack_at.is_some_and(|at| at <= now);
+        room.outbox.front().is_some_and(|frame| room.record_room(outbox_reserve(frame)))
+            || (is_active
+                && (is_ack_due || self.channels.has_urgent())
+                && room.record_room(STATE_RESERVE))
+            || (is_active && self.has_data() && room.record_room(RECORD_RESERVE))
     }
 
-    fn begin_record(&mut self, at: usize, batch: &mut TxBatch) {
-        batch.begin(self.paths[at].epoch);
+    /// Whether frames of channels wait that may go.
+    fn has_data(&self) -> bool {
+        self.channels.control().has_queued() || (!self.holds_data() && self.channels.has_sendable())
+    }
+
+    /// Frames of the path itself.
+    fn transmit_outbox(&mut self, at: usize, batch: &mut TxBatch) {
+        let path = &mut self.paths[at];
+        while let Some(frame) = path.outbox.front() {
+            if !batch.may_grow(path, outbox_reserve(frame)) {
+                return;
+            }
+            if batch.put_frame(frame) {
+                path.outbox.pop_front();
+            } else {
+                batch.begin(path.epoch);
+            }
+        }
     }
 
     /// Acks, credit, confirmations.
@@ -187,47 +195,33 @@ impl Machine {
         if !self.channels.has_due() {
             return;
         }
-        let has_company = !batch.frames.is_empty()
-            || (!self.holds_data()
-                && (self.channels.has_sendable() || self.channels.control_mut().has_queued()));
+        let has_company = !batch.frames.is_empty() || self.has_data();
         let with_acks = has_company || self.ack_at.is_some_and(|at| at <= now);
         if !with_acks && !self.channels.has_urgent() {
             return;
         }
-        let round_trip = self.paths[at].round_trip().as_nanos() as u64;
-        loop {
-            while let Some(id) = self.channels.closed_acks.pop() {
-                if !batch.put_frame(&closed_ack(id)) {
-                    self.channels.closed_acks.push(id);
-                    break;
-                }
-            }
-            let is_told = self.channels.tell_due(now, round_trip, |frame| batch.put_frame(frame));
-            if is_told && self.channels.closed_acks.is_empty() {
+        let path = &self.paths[at];
+        let round_trip = path.round_trip().as_nanos() as u64;
+        while batch.may_grow(path, STATE_RESERVE) {
+            let is_told = self.channels.tell_closed(|id| batch.put_frame(&closed_ack(id)))
+                && self.channels.tell_due(now, round_trip, |frame| batch.put_frame(frame));
+            if is_told {
                 self.ack_at = None;
                 return;
             }
-            let records = self.paths[at].records_sent + batch.records.len() as u64;
-            let posted = self.paths[at].has(LinkFeatures::MESSAGE_BOUNDARIES);
-            if posted && records + 1 >= self.paths[at].records_limit {
-                return;
-            }
-            self.begin_record(at, batch);
+            batch.begin(path.epoch);
         }
     }
 
     /// Control messages, then channels by priority, in turn.
     fn transmit_data(&mut self, now: Time, at: usize, batch: &mut TxBatch) {
-        if self.holds_data() {
-            return;
-        }
-        while self.channels.control_mut().frames() <= CONTROL_FRAMES_MAX
-            && self.channels.control_mut().has_queued()
-            && batch.bytes < TRANSMIT_BYTES
-        {
+        while self.channels.control().has_queued() && batch.bytes < TRANSMIT_BYTES {
             if !self.transmit_frame(now, at, 0, batch) {
                 return;
             }
+        }
+        if self.holds_data() {
+            return;
         }
         for priority in 0..self.channels.sendable.len() {
             while batch.bytes < TRANSMIT_BYTES {
@@ -256,10 +250,7 @@ impl Machine {
         if !batch.has_room(payload_bytes) {
             batch.begin(path.epoch);
         }
-        // The record being built counts already.
-        let ahead = batch.records.len() as u64 - 1;
-        if !path.record_room(RECORD_RESERVE + ahead) {
-            batch.end();
+        if !batch.may_grow(path, RECORD_RESERVE) {
             return false;
         }
         let length = sent.payload.len() as u32;
@@ -279,6 +270,12 @@ impl Machine {
         path.in_flight += 1;
         true
     }
+}
+
+/// What the peer must have left for a frame of the outbox to go. The last record of all is kept for telling
+/// the peer of room here: without that, both ends could wait for each other for ever.
+fn outbox_reserve(frame: &Frame) -> u64 {
+    if matches!(frame, Frame::PathCredit { .. }) { 0 } else { STATE_RESERVE }
 }
 
 /// The answer to frames of a channel that is over here.

@@ -115,13 +115,13 @@ impl PoolInner {
 
     fn take(&self, first: usize) -> Option<NonNull<SlotMeta>> {
         // A larger class may still have free slots when the budget has none for a new region.
-        for (class, bytes) in CLASS_BYTES.iter().enumerate().skip(first) {
+        for (class, &bytes) in CLASS_BYTES.iter().enumerate().skip(first) {
             let mut room = self.class(class);
             if room.free.is_empty() && (class == first || self.is_exhausted()) {
                 self.grow(class, &mut room);
             }
             if let Some(meta) = room.free.pop() {
-                self.used_bytes.fetch_add(*bytes, Ordering::Relaxed);
+                self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
                 return Some(meta);
             }
         }

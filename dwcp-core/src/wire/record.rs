@@ -83,7 +83,8 @@ impl RecordEncoder {
 
     /// Whether `frame` fits this record; the first data frame always does.
     pub fn has_room(&self, frame: &DataFrame) -> bool {
-        let inline = if self.body.is_some() { frame.payload.len() } else { 0 };
+        let is_inline = self.body.is_some() && frame.pull.is_none();
+        let inline = if is_inline { frame.payload.len() } else { 0 };
         self.frames.len() + DATA_HEADER_BYTES + inline + 2 <= MAX_FRAMES_BYTES
     }
 

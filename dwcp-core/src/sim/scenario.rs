@@ -1,0 +1,256 @@
+//! What happens in a run: drawn from the seed, or scripted.
+
+use std::time::Duration;
+
+use super::link::LinkSpec;
+use super::random::Random;
+use crate::machine::Priority;
+
+/// The dialer is side 0, the acceptor side 1.
+pub(super) type Side = usize;
+
+/// Everything that a run is set up with.
+#[derive(Clone, Debug)]
+pub(super) struct Scenario {
+    pub(super) seed: u64,
+    pub(super) heartbeat: Duration,
+    pub(super) timeout_multiplier: u32,
+    pub(super) switch_timeout: Duration,
+    pub(super) time_to_live: Duration,
+    pub(super) window_bytes: u64,
+    pub(super) pull_bytes_min: usize,
+    /// Faults stop then.
+    pub(super) chaos: Duration,
+    /// The first link is dialled, the others are offered.
+    pub(super) links: Vec<LinkSpec>,
+    pub(super) channels: Vec<ChannelPlan>,
+    pub(super) faults: Vec<(Duration, Fault)>,
+    /// What is done when a side has sent that many records.
+    pub(super) triggers: Vec<Trigger>,
+    /// Whether links change their mind about anything by chance.
+    pub(super) is_scripted: bool,
+    /// Who closes at the end.
+    pub(super) closers: [bool; 2],
+}
+
+/// One channel.
+#[derive(Clone, Debug)]
+pub(super) struct ChannelPlan {
+    pub(super) opener: Side,
+    pub(super) at: Duration,
+    pub(super) priority: Priority,
+    /// The two directions, by sender.
+    pub(super) flows: [FlowPlan; 2],
+    /// Both directions are finished and the channel is released when all is read.
+    pub(super) finishes: bool,
+}
+
+/// One direction of a channel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FlowPlan {
+    pub(super) messages: u64,
+    pub(super) bytes_max: u64,
+    /// Time between two messages.
+    pub(super) gap: Duration,
+    pub(super) reader: Reader,
+    pub(super) confirms: bool,
+}
+
+/// How the application reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reader {
+    Eager,
+    /// One frame at a time, that far apart.
+    Slow(Duration),
+    /// Reads that many frames and then nothing until the faults are over.
+    Stops(u64),
+}
+
+/// Something that goes wrong, or a command at a bad moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// A live link breaks; the sides that notice are told.
+    Kill {
+        notices: [bool; 2],
+    },
+    /// A live link swallows everything in these directions (by destination).
+    Hole {
+        toward: [bool; 2],
+    },
+    Stall {
+        toward: Side,
+        time: Duration,
+    },
+    Corrupt {
+        toward: Side,
+    },
+    Freeze {
+        side: Side,
+        time: Duration,
+    },
+    Switch {
+        side: Side,
+    },
+    Rekey {
+        side: Side,
+    },
+    ClosePath {
+        side: Side,
+    },
+    /// As `ClosePath`, of the path in use.
+    CloseActive {
+        side: Side,
+    },
+    Offer {
+        side: Side,
+    },
+    Reset {
+        side: Side,
+    },
+    WatchAcks {
+        side: Side,
+    },
+    /// No link can be made for a time, and all there are break.
+    Outage {
+        time: Duration,
+    },
+    Restart {
+        side: Side,
+    },
+}
+
+/// A scripted fault.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trigger {
+    pub(super) side: Side,
+    pub(super) records: u64,
+    pub(super) fault: Fault,
+}
+
+impl Scenario {
+    /// The run of `seed`.
+    pub(super) fn draw(seed: u64) -> Self {
+        let random = &mut Random::new(seed);
+        let chaos_us_max = if random.chance(10) { 2_000_000 } else { 150_000 };
+        let chaos = random.micros(2_000, chaos_us_max);
+        let heartbeat = Duration::from_millis(random.pick(&[20, 50, 200]));
+        let links = (0..random.between(1, 3)).map(|_| LinkSpec::draw(random)).collect();
+        let is_big = random.chance(10);
+        let channels = random.between(1, if is_big { 12 } else { 4 });
+        let calm = random.chance(10);
+        let faults = if calm { 0 } else { random.between(1, 8) };
+        Self {
+            seed,
+            heartbeat,
+            timeout_multiplier: random.between(2, 5) as u32,
+            switch_timeout: Duration::from_millis(random.pick(&[100, 400, 1_000])),
+            time_to_live: Duration::from_millis(random.pick(&[1_000, 3_000, 10_000])),
+            window_bytes: random.pick(&[0, 0, 256 << 10, 4 << 20]),
+            pull_bytes_min: random.pick(&[1, 4 << 10, 32 << 10]),
+            chaos,
+            channels: (0..channels).map(|_| ChannelPlan::draw(random, chaos, is_big)).collect(),
+            faults: (0..faults)
+                .map(|_| (random.micros(0, chaos.as_micros() as u64), Fault::draw(random)))
+                .collect(),
+            links,
+            triggers: Vec::new(),
+            is_scripted: false,
+            closers: random.pick(&[[true, false], [false, true], [true, true]]),
+        }
+    }
+
+    /// Two plain paths, two channels, a few messages each way; for exhaustive runs.
+    pub(super) fn short(triggers: Vec<Trigger>) -> Self {
+        let flow = FlowPlan {
+            messages: 3,
+            bytes_max: 20_000,
+            gap: Duration::from_micros(150),
+            reader: Reader::Eager,
+            confirms: true,
+        };
+        let plan = |opener| ChannelPlan {
+            opener,
+            at: Duration::from_micros(900),
+            priority: Priority::Interactive,
+            flows: [flow; 2],
+            finishes: true,
+        };
+        Self {
+            seed: 1,
+            heartbeat: Duration::from_millis(20),
+            timeout_multiplier: 3,
+            switch_timeout: Duration::from_millis(100),
+            time_to_live: Duration::from_secs(10),
+            window_bytes: 1 << 20,
+            pull_bytes_min: 32 << 10,
+            chaos: Duration::from_millis(5),
+            links: vec![LinkSpec::plain(50), LinkSpec::plain(80)],
+            channels: vec![plan(0), plan(1)],
+            faults: Vec::new(),
+            triggers,
+            is_scripted: true,
+            closers: [true, false],
+        }
+    }
+}
+
+impl ChannelPlan {
+    fn draw(random: &mut Random, chaos: Duration, is_big: bool) -> Self {
+        let latest = chaos.as_micros() as u64 / 2;
+        Self {
+            opener: random.side(),
+            at: random.micros(0, latest),
+            priority: random.pick(&[Priority::Interactive, Priority::Bulk]),
+            flows: [FlowPlan::draw(random, is_big), FlowPlan::draw(random, is_big)],
+            finishes: random.chance(60),
+        }
+    }
+}
+
+impl FlowPlan {
+    fn draw(random: &mut Random, is_big: bool) -> Self {
+        let (messages, bytes_max) = match random.below(if is_big { 8 } else { 7 }) {
+            0 => (0, 1),
+            1..=3 => (random.between(1, 30), 300),
+            4 | 5 => (random.between(1, 12), 12_000),
+            6 => (random.between(1, 3), 150_000),
+            _ => (random.between(50, 400), random.pick(&[10, 2_000, 20_000])),
+        };
+        Self {
+            messages,
+            bytes_max,
+            gap: if random.chance(40) { Duration::ZERO } else { random.micros(1, 3_000) },
+            reader: match random.below(4) {
+                0 => Reader::Slow(random.micros(10, 4_000)),
+                1 => Reader::Stops(random.below(6)),
+                _ => Reader::Eager,
+            },
+            confirms: random.chance(30),
+        }
+    }
+}
+
+impl Fault {
+    fn draw(random: &mut Random) -> Self {
+        let side = random.side();
+        let both = [[true, true], [true, false], [false, true]];
+        match random.below(100) {
+            0..=11 => Self::Kill { notices: random.pick(&both) },
+            12..=14 => Self::Kill { notices: [false, false] },
+            15..=22 => Self::Hole { toward: random.pick(&both) },
+            23..=29 => Self::Stall { toward: side, time: random.micros(100, 60_000) },
+            30..=33 => Self::Corrupt { toward: side },
+            34..=38 => Self::Freeze { side, time: random.micros(100, 200_000) },
+            39..=60 => Self::Switch { side },
+            61..=65 => Self::Rekey { side },
+            66..=71 => Self::ClosePath { side },
+            72..=75 => Self::CloseActive { side },
+            76..=85 => Self::Offer { side },
+            86..=89 => Self::Reset { side },
+            90..=92 => Self::WatchAcks { side },
+            93..=97 => Self::Outage { time: random.micros(1_000, 500_000) },
+            98 => Self::Outage { time: Duration::from_secs(15) },
+            _ => Self::Restart { side },
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Seeds that failed once, each with what was wrong. A change of what the simulator draws from a seed makes
+//! them ordinary seeds; what they found has a test of its own where that was possible.
+#![cfg(feature = "sim")]
+
+use dwcp_core::sim::run;
+
+const SEEDS: [(u64, &str); 13] = [
+    (1, "the opener of a channel wanted an Open frame from the other direction, too"),
+    (3, "a pulled frame counted with its payload when it was asked whether it fits a record"),
+    (4, "the next frame to send was one already on its way"),
+    (6, "an ack that was due on a path without room left the timeout in the past"),
+    (
+        26,
+        "a path that takes over has a shorter heartbeat: its timeout is due at once, and not for ever",
+    ),
+    (235, "credit at rest"),
+    (3_920, "records for a path that never came up at this side"),
+    (
+        5_156,
+        "the last ack of a forgotten channel was lost with its path, while the frame's own path lived",
+    ),
+    (6_381, "what is registered with a link depended on runs before"),
+    (9_185, "a failed fence left its pulls open"),
+    (15_269, "credit was told for a channel whose Open had not gone out yet, and was lost"),
+    (20_046, "a session whose peer restarted before the first path was up"),
+    (46_803, "two rekeys without a record between them: the opener could not follow"),
+];
+
+#[test]
+fn seeds_that_failed_once_pass() {
+    for (seed, why) in SEEDS {
+        run(seed).unwrap_or_else(|failure| panic!("{failure}\nIt failed before: {why}"));
+    }
+}

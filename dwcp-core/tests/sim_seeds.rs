@@ -1,0 +1,96 @@
+//! Seeded runs of the simulator.
+//!
+//! The long run: `DWCP_SIM_SEEDS=200000 cargo test -p dwcp-core --features sim --profile sim
+//! --test sim_seeds -- --nocapture seeds_keep_every_rule`; `DWCP_SIM_START` is its first seed.
+#![cfg(feature = "sim")]
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use dwcp_core::sim::{Failure, run};
+
+/// Seeds of the quick room.
+const QUICK_SEEDS: u64 = 2_000;
+/// Failures of the long run that are told.
+const FAILURES_TOLD: usize = 5;
+
+fn setting(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |text| {
+        text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number"))
+    })
+}
+
+/// Runs seeds over all processors. Panics with what failed first.
+fn run_all(start: u64, count: u64) {
+    let (next, done) = (AtomicU64::new(start), AtomicU64::new(0));
+    let (messages, began) = (AtomicU64::new(0), Instant::now());
+    let failures = Mutex::new(Vec::<Failure>::new());
+    let work = || {
+        while failures.lock().expect("no panic holds it").len() < FAILURES_TOLD {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= start + count {
+                return;
+            }
+            match run(seed) {
+                Ok(outcome) => _ = messages.fetch_add(outcome.messages, Ordering::Relaxed),
+                Err(failure) => failures.lock().expect("no panic holds it").push(failure),
+            }
+            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+            if done % 10_000 == 0 || done == count {
+                let rate = done as f64 / began.elapsed().as_secs_f64();
+                println!("{done} of {count} seeds from {start}, {rate:.0} seeds/s");
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..threads).for_each(|_| _ = scope.spawn(work)));
+    let failures = failures.into_inner().expect("no panic holds it");
+    for failure in &failures {
+        if count == 1 {
+            println!("{failure:#}");
+        } else {
+            println!("{failure}\n");
+        }
+    }
+    assert!(failures.is_empty(), "{} seeds failed", failures.len());
+    println!("{} messages delivered", messages.into_inner());
+}
+
+#[test]
+fn seeds_keep_every_rule() {
+    run_all(setting("DWCP_SIM_START", 1), setting("DWCP_SIM_SEEDS", QUICK_SEEDS));
+}
+
+mod exhaustive {
+    use dwcp_core::sim::{Script, exhaust};
+
+    fn all(script: Script, runs_min: u64) {
+        match exhaust(script) {
+            Ok(runs) => assert!(runs >= runs_min, "{script:?} made {runs} runs only"),
+            Err(failure) => panic!("{script:?}\n{failure}"),
+        }
+    }
+
+    #[test]
+    fn a_switch_at_every_record_boundary() {
+        all(Script::Switch, 60);
+    }
+
+    #[test]
+    fn a_death_at_every_record_boundary() {
+        for notices in [[true, true], [true, false], [false, true], [false, false]] {
+            all(Script::Death { notices }, 30);
+        }
+        for toward in [[true, true], [true, false], [false, true]] {
+            all(Script::Hole { toward }, 30);
+        }
+    }
+
+    #[test]
+    fn both_ends_switch_at_every_pair_of_boundaries() {
+        all(Script::BothSwitch, 200);
+        all(Script::BothClose, 200);
+        all(Script::SwitchAndDeath, 200);
+    }
+}
