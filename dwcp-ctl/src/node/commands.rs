@@ -16,7 +16,7 @@ pub const LINE_BYTES_MAX: usize = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
-    /// Everything about the node: `dwcp.status/v1`.
+    /// Everything about the node: `dwcp.node/v1`.
     Status,
     /// Read the configuration again, all or nothing.
     Reload,

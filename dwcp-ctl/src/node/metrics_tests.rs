@@ -41,7 +41,7 @@ pub(crate) fn example() -> Status {
         last_reload_ok: true,
     };
     Status {
-        schema: "dwcp.status/v1".into(),
+        schema: "dwcp.node/v1".into(),
         version: "3.0.0".into(),
         node: "a".into(),
         mode: "internet".into(),

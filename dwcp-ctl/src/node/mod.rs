@@ -65,6 +65,15 @@ struct Current {
     forwards: Vec<ForwardListener>,
 }
 
+/// Serves every session of `endpoint` with `services` until the endpoint ends.
+///
+/// # Cancel safety
+/// Dropping it takes no new sessions; those being served go on.
+pub async fn serve_sessions(endpoint: Endpoint, services: Arc<Services>) {
+    let events = endpoint.subscribe();
+    tokio::join!(watch::accept(endpoint.clone()), watch::watch(endpoint, services, events));
+}
+
 impl Node {
     fn current(&self) -> MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,4 +1,4 @@
-//! Everything about a running node at one moment: `dwcp.status/v1`.
+//! Everything about a running node at one moment: `dwcp.node/v1`.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -143,7 +143,7 @@ impl Node {
         let configured = current.config.peers.listed();
         let configured: Vec<_> = configured.iter().map(|peer| peer.node_id.to_string()).collect();
         Status {
-            schema: "dwcp.status/v1".into(),
+            schema: "dwcp.node/v1".into(),
             version: env!("CARGO_PKG_VERSION").into(),
             node: self.endpoint.node_id().to_owned(),
             mode: current.config.mode.name().to_owned(),
