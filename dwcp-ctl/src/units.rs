@@ -45,7 +45,9 @@ pub fn short_time(duration: Duration) -> String {
 pub fn long_time(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let parts = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
-    let Some(first) = parts.iter().position(|(unit, _)| seconds >= *unit) else { return "0s".into() };
+    let Some(first) = parts.iter().position(|(unit, _)| seconds >= *unit) else {
+        return "0s".into();
+    };
     let (unit, name) = parts[first];
     let mut text = format!("{}{name}", seconds / unit);
     if let Some((smaller, name)) = parts.get(first + 1) {
@@ -80,7 +82,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = text.split_at(split);
     let scale = units.iter().find(|(name, _)| *name == unit).map(|(_, scale)| *scale);
     let (Some(scale), Ok(number)) = (scale, number.trim().parse::<f64>()) else {
-        return Err(format!("`{text}` is not a time: write a number and ns, us, ms, s, m or h, such as 3s"));
+        return Err(format!(
+            "`{text}` is not a time: write a number and ns, us, ms, s, m or h, such as 3s"
+        ));
     };
     Duration::try_from_secs_f64(number * scale).map_err(|_| format!("`{text}` is out of range"))
 }
@@ -103,8 +107,11 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let scale = units.iter().find(|(name, _)| *name == unit.trim()).map(|(_, scale)| *scale);
-    let size = number.parse::<u64>().ok().zip(scale).and_then(|(number, scale)| number.checked_mul(scale));
-    size.ok_or_else(|| format!("`{text}` is not a size: write bytes, or a number and KB, MB, GB, KiB, MiB or GiB"))
+    let size =
+        number.parse::<u64>().ok().zip(scale).and_then(|(number, scale)| number.checked_mul(scale));
+    size.ok_or_else(|| {
+        format!("`{text}` is not a size: write bytes, or a number and KB, MB, GB, KiB, MiB or GiB")
+    })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use dwcp_core::crypto::{Secret, Suite};
 use dwcp_core::{Endpoint, Peer, Peers};
 use dwcp_rdma::probe::{Finding, probe};
 use dwcp_tcp::suites::Backend;
-use dwcp_tcp::{Identity, IdentityFiles, TcpDialer, TcpListener, Zstd, ZstdOptions, suites};
+use dwcp_tcp::{Identity, IdentityFiles, Level, TcpDialer, TcpListener, Zstd, ZstdOptions, suites};
 
 use crate::AssemblyError;
 use crate::settings::{endpoint_settings, listen_addresses, tcp_options};
@@ -119,8 +119,10 @@ fn identity(config: &Config) -> Result<Identity, AssemblyError> {
 fn cluster_key(config: &Config) -> Result<Option<Secret>, AssemblyError> {
     let Some(path) = &config.keys.cluster_key else { return Ok(None) };
     let path = path.as_path();
-    let failed = |reason: String| AssemblyError::ClusterKey { path: path.display().to_string(), reason };
-    let text = std::fs::read_to_string(path).map_err(|error| failed(format!("cannot read: {error}")))?;
+    let failed =
+        |reason: String| AssemblyError::ClusterKey { path: path.display().to_string(), reason };
+    let text =
+        std::fs::read_to_string(path).map_err(|error| failed(format!("cannot read: {error}")))?;
     check_mode(path).map_err(failed)?;
     let bytes = unhex(text.trim()).ok_or_else(|| {
         failed(format!("a cluster key is {} hexadecimal digits", CLUSTER_KEY_BYTES * 2))

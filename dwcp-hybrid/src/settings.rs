@@ -11,16 +11,13 @@ pub fn endpoint_settings(config: &Config) -> EndpointSettings {
     settings.time_to_live = session.time_to_live.get();
     settings.window_bytes = session.window.bytes();
     settings.max_message_bytes = session.max_message_size.bytes();
-    settings.drain_timeout = session.drain_timeout.get();
     settings.handshake_timeout = session.handshake_timeout.get();
     settings.reconnect_delay_max = session.reconnect_delay_max.get();
-    settings.memory_budget_bytes = usize::try_from(config.memory.pool_size.bytes()).unwrap_or(usize::MAX);
+    settings.memory_budget_bytes =
+        usize::try_from(config.memory.pool_size.bytes()).unwrap_or(usize::MAX);
     settings.heartbeat_interval = config.cluster.failure_detection.heartbeat_interval.get();
     settings.timeout_multiplier = config.cluster.failure_detection.timeout_multiplier;
     settings.sessions_max = config.performance.max_connections as usize;
-    settings.key_rotation_interval =
-        Some(config.protocol.encryption.key_rotation_interval.get());
-    settings.hmac = config.is_byzantine_tolerant();
     if config.performance.polling_mode.get() == Some(false) {
         settings.spin = std::time::Duration::ZERO;
     }
@@ -61,7 +58,9 @@ pub fn tcp_options(config: &Config) -> TcpOptions {
 /// IPv6 in the kernel, `[::]` is.
 pub fn listen_addresses(config: &Config) -> Vec<String> {
     let addresses = config.listen_addresses();
-    let has = |host: &str, port| addresses.iter().any(|other| other.host() == host && other.port() == port);
+    let has = |host: &str, port| {
+        addresses.iter().any(|other| other.host() == host && other.port() == port)
+    };
     let ipv6 = std::path::Path::new("/proc/net/if_inet6").exists();
     let is_needed = |address: &&dwcp_core::config::Address| match address.host() {
         "0.0.0.0" => !ipv6 || !has("::", address.port()),

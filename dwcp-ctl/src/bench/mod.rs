@@ -10,6 +10,7 @@ pub mod sequence;
 mod throughput;
 
 pub use latency::{LatencyPlan, latency};
+pub(crate) use report::kernel;
 pub use report::{Cpu, Cuts, Environment, LatencyReport, ThroughputReport};
 pub use throughput::{Direction, ThroughputPlan, throughput};
 
@@ -22,11 +23,7 @@ const CLAIM_BYTES_MAX: usize = 256 << 10;
 ///
 /// # Errors
 /// [`SendError`].
-pub async fn send_numbered(
-    sender: &mut Sender,
-    size: usize,
-    number: u64,
-) -> Result<(), SendError> {
+pub async fn send_numbered(sender: &mut Sender, size: usize, number: u64) -> Result<(), SendError> {
     while size <= CLAIM_BYTES_MAX {
         let mut claim = sender.claim(size).await?;
         sequence::stamp(&mut claim, number);

@@ -35,13 +35,19 @@ impl Environment {
         Self {
             version: env!("CARGO_PKG_VERSION").into(),
             cpus: std::thread::available_parallelism().map_or(0, usize::from),
-            kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+            kernel: kernel("osrelease"),
             path: path.map_or_else(String::new, |path| path.kind.name().to_owned()),
             provider: path.map_or_else(String::new, |path| path.provider.clone()),
             suite: path.map_or_else(String::new, |path| path.suite.to_string()),
             debug_build: cfg!(debug_assertions),
         }
     }
+}
+
+/// What the kernel says of itself; empty without /proc.
+pub(crate) fn kernel(name: &str) -> String {
+    let text = std::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
+    text.unwrap_or_default().trim().to_owned()
 }
 
 /// Processor time of both ends while it ran.
@@ -57,7 +63,12 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    pub(super) fn new(local: Duration, peer: Duration, elapsed: Duration, bytes: Option<u64>) -> Self {
+    pub(super) fn new(
+        local: Duration,
+        peer: Duration,
+        elapsed: Duration,
+        bytes: Option<u64>,
+    ) -> Self {
         let elapsed = elapsed.as_secs_f64().max(1e-9);
         let percent = |time: Duration| round(time.as_secs_f64() / elapsed * 100.0, 1);
         let total = (local + peer).as_nanos() as f64;

@@ -7,7 +7,9 @@ use super::output::Output;
 use super::peers::understood;
 use super::route::{Route, run_own};
 use super::self_pair::SelfPair;
-use crate::bench::{Cuts, Environment, LatencyPlan, LatencyReport, ThroughputPlan, ThroughputReport};
+use crate::bench::{
+    Cuts, Environment, LatencyPlan, LatencyReport, ThroughputPlan, ThroughputReport,
+};
 use crate::exit::{Exit, Failure};
 use crate::node::commands::Operation;
 use crate::units;
@@ -17,7 +19,11 @@ const SIZE_MIN: u64 = 8;
 /// The largest message of a bench: what peers take by default is more.
 const SIZE_MAX: u64 = 16 << 20;
 
-pub(super) fn run(command: BenchCommand, global: &Global, output: &Output) -> Result<Exit, Failure> {
+pub(super) fn run(
+    command: BenchCommand,
+    global: &Global,
+    output: &Output,
+) -> Result<Exit, Failure> {
     match command {
         BenchCommand::Latency(arguments) => latency(&arguments, global, output),
         BenchCommand::Throughput(arguments) => throughput(&arguments, global, output),
@@ -26,7 +32,9 @@ pub(super) fn run(command: BenchCommand, global: &Global, output: &Output) -> Re
 
 fn latency(arguments: &BenchLatency, global: &Global, output: &Output) -> Result<Exit, Failure> {
     if arguments.rate.is_some_and(|rate| !(rate > 0.0 && rate <= 1e7)) {
-        return Err(Failure::usage("--rate is messages a second, more than 0 and at most 10000000"));
+        return Err(Failure::usage(
+            "--rate is messages a second, more than 0 and at most 10000000",
+        ));
     }
     let plan = LatencyPlan {
         size: size(arguments.size)?,
@@ -35,21 +43,28 @@ fn latency(arguments: &BenchLatency, global: &Global, output: &Output) -> Result
         rate: arguments.rate,
         cuts: arguments.common.cut,
     };
-    let value = measure(&arguments.common, global, output, |peer| Operation::BenchLatency { peer, plan })?;
+    let value =
+        measure(&arguments.common, global, output, |peer| Operation::BenchLatency { peer, plan })?;
     let report: LatencyReport = understood(&value)?;
     output.result(&value, || latency_text(&report))?;
     Ok(verdict(report.order.is_perfect(), report.cuts))
 }
 
-fn throughput(arguments: &BenchThroughput, global: &Global, output: &Output) -> Result<Exit, Failure> {
+fn throughput(
+    arguments: &BenchThroughput,
+    global: &Global,
+    output: &Output,
+) -> Result<Exit, Failure> {
     let plan = ThroughputPlan {
         direction: arguments.direction,
         size: size(arguments.size)?,
         duration_ms: millis(arguments.common.duration),
         cuts: arguments.common.cut,
     };
-    let value =
-        measure(&arguments.common, global, output, |peer| Operation::BenchThroughput { peer, plan })?;
+    let value = measure(&arguments.common, global, output, |peer| Operation::BenchThroughput {
+        peer,
+        plan,
+    })?;
     let report: ThroughputReport = understood(&value)?;
     output.result(&value, || throughput_text(&report))?;
     Ok(verdict(report.order.is_perfect(), report.cuts))
@@ -81,7 +96,10 @@ fn verdict(is_perfect: bool, cuts: Cuts) -> Exit {
 fn size(bytes: u64) -> Result<usize, Failure> {
     match usize::try_from(bytes) {
         Ok(size) if (SIZE_MIN..=SIZE_MAX).contains(&bytes) => Ok(size),
-        _ => Err(Failure::usage(format!("--size must be {SIZE_MIN} bytes to {}", units::bytes(SIZE_MAX)))),
+        _ => Err(Failure::usage(format!(
+            "--size must be {SIZE_MIN} bytes to {}",
+            units::bytes(SIZE_MAX)
+        ))),
     }
 }
 

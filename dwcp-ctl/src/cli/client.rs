@@ -20,9 +20,15 @@ pub(super) fn ask(
 ) -> Result<Value, Failure> {
     let lost = |error: &std::io::Error| {
         let why = match error.kind() {
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => "no answer in time; it hangs or is overloaded".into(),
-            ErrorKind::ConnectionRefused => "nobody listens; the daemon ended without removing it".into(),
-            ErrorKind::PermissionDenied => "permission denied; join the group dwcp, or use sudo".into(),
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                "no answer in time; it hangs or is overloaded".into()
+            }
+            ErrorKind::ConnectionRefused => {
+                "nobody listens; the daemon ended without removing it".into()
+            }
+            ErrorKind::PermissionDenied => {
+                "permission denied; join the group dwcp, or use sudo".into()
+            }
             _ => error.to_string(),
         };
         Failure::unreachable(format!("daemon at {}: {why}", socket.display()))
@@ -39,7 +45,11 @@ pub(super) fn ask(
             Ok(Answer::Progress(state)) => progress(state),
             Ok(Answer::Done { result }) => return Ok(result),
             Ok(Answer::Failed { exit, message }) => {
-                let exit = if exit == Exit::Unreachable.code() { Exit::Unreachable } else { Exit::Problem };
+                let exit = if exit == Exit::Unreachable.code() {
+                    Exit::Unreachable
+                } else {
+                    Exit::Problem
+                };
                 return Err(Failure { exit, message });
             }
             Err(error) => {

@@ -70,11 +70,13 @@ fn expand(files: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
             continue;
         }
         let entries = std::fs::read_dir(path);
-        let entries = entries.map_err(|error| Failure::problem(format!("{}: {error}", path.display())))?;
+        let entries =
+            entries.map_err(|error| Failure::problem(format!("{}: {error}", path.display())))?;
         let is_yaml = |path: &PathBuf| {
             path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
         };
-        let mut found: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(is_yaml).collect();
+        let mut found: Vec<_> =
+            entries.flatten().map(|entry| entry.path()).filter(is_yaml).collect();
         if found.is_empty() {
             return Err(Failure::problem(format!("{}: has no .yaml file", path.display())));
         }
@@ -130,7 +132,12 @@ fn plain(value: &Value) -> String {
     }
 }
 
-fn init(mode: SampleMode, file: Option<&Path>, force: bool, output: &Output) -> Result<Exit, Failure> {
+fn init(
+    mode: SampleMode,
+    file: Option<&Path>,
+    force: bool,
+    output: &Output,
+) -> Result<Exit, Failure> {
     let text = sample(match mode {
         SampleMode::Datacenter => Mode::Datacenter,
         SampleMode::Internet => Mode::Internet,
@@ -139,6 +146,10 @@ fn init(mode: SampleMode, file: Option<&Path>, force: bool, output: &Output) -> 
     let Some(path) = file else { return output.print(text).map(|()| Exit::Ok) };
     let written = dwcp_tcp::keygen::write_file(path, text.as_bytes(), 0o644, force);
     written.map_err(|error| Failure::problem(crate::exit::chain(&error)))?;
-    output.note(&format!("wrote {}; next: dwcp-ctl config validate {}", path.display(), path.display()));
+    output.note(&format!(
+        "wrote {}; next: dwcp-ctl config validate {}",
+        path.display(),
+        path.display()
+    ));
     Ok(Exit::Ok)
 }

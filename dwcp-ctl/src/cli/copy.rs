@@ -42,7 +42,8 @@ pub(super) fn run(arguments: &Copy, global: &Global, output: &Output) -> Result<
 fn operands(operands: &[String]) -> Result<(String, String, Vec<PathBuf>), Failure> {
     let (target, files) = operands.split_last().expect("two at least");
     let Some((peer, directory)) = target.split_once(':') else {
-        let message = format!("`{target}` is not PEER:DIR, such as node-b:backups, or node-b: alone");
+        let message =
+            format!("`{target}` is not PEER:DIR, such as node-b:backups, or node-b: alone");
         return Err(Failure::usage(message));
     };
     if directory.starts_with('/') {
@@ -63,8 +64,7 @@ fn bar(output: &Output) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-    let template =
-        "{bar:30} {percent:>3} %  {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {msg}  ETA {eta}";
+    let template = "{bar:30} {percent:>3} %  {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {msg}  ETA {eta}";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
@@ -76,7 +76,9 @@ fn text(report: &CopyReport) -> String {
     let rows: Vec<_> = report
         .files
         .iter()
-        .map(|file| vec![file.name.clone(), units::bytes(file.bytes), format!("sha256 {}", file.sha256)])
+        .map(|file| {
+            vec![file.name.clone(), units::bytes(file.bytes), format!("sha256 {}", file.sha256)]
+        })
         .collect();
     let back = match report.reconnects {
         0 => String::new(),

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::args::KeysCommand;
 use super::output::Output;
+use crate::bench::kernel;
 use crate::exit::{Exit, Failure, chain};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -35,7 +36,7 @@ fn init(
     make_directory(directory)?;
     let (ca, is_new) = authority(directory)?;
     let places: Vec<_> = match nodes {
-        [] => vec![Place { node: hostname(), directory: directory.to_owned() }],
+        [] => vec![Place { node: kernel("hostname"), directory: directory.to_owned() }],
         nodes => nodes
             .iter()
             .map(|node| Place { node: node.clone(), directory: directory.join(node) })
@@ -83,7 +84,8 @@ fn authority(directory: &Path) -> Result<(Ca, bool), Failure> {
         Failure::problem(format!("{}: {error}", path.display()))
     };
     if !cert.exists() && !key.exists() {
-        let ca = Ca::new("DWCP CA", DAY * CA_DAYS).map_err(|error| failed(&cert, &chain(&error)))?;
+        let ca =
+            Ca::new("DWCP CA", DAY * CA_DAYS).map_err(|error| failed(&cert, &chain(&error)))?;
         write(ca.pem(), &cert, &key, false).map_err(|error| Failure::problem(chain(&error)))?;
         return Ok((ca, true));
     }
@@ -94,10 +96,7 @@ fn authority(directory: &Path) -> Result<(Ca, bool), Failure> {
 }
 
 fn make_directory(path: &Path) -> Result<(), Failure> {
-    std::fs::create_dir_all(path)
-        .map_err(|error| Failure::problem(format!("{}: cannot make the directory: {error}", path.display())))
-}
-
-fn hostname() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    std::fs::create_dir_all(path).map_err(|error| {
+        Failure::problem(format!("{}: cannot make the directory: {error}", path.display()))
+    })
 }

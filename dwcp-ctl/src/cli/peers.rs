@@ -24,7 +24,12 @@ pub(super) fn ping(arguments: &Ping, global: &Global, output: &Output) -> Result
     output.result(&value, || {
         let mut text = String::new();
         for (index, us) in report.rtt_us.iter().enumerate() {
-            text.push_str(&format!("{} over {}: {} time {us} us\n", report.peer, report.path, index + 1));
+            text.push_str(&format!(
+                "{} over {}: {} time {us} us\n",
+                report.peer,
+                report.path,
+                index + 1
+            ));
         }
         text
     })?;
@@ -35,7 +40,8 @@ pub(super) fn list(global: &Global, output: &Output) -> Result<Exit, Failure> {
     let status = status_of(&daemon(global)?, global)?;
     let value = json!({ "schema": "dwcp.peers/v1", "node": status.node, "peers": status.peers });
     output.result(&value, || status_text::peers(&status.peers))?;
-    let is_away = |peer: &crate::node::status::PeerStatus| peer.state == "away" || peer.state == "holding";
+    let is_away =
+        |peer: &crate::node::status::PeerStatus| peer.state == "away" || peer.state == "holding";
     Ok(if status.peers.iter().any(is_away) { Exit::Degraded } else { Exit::Ok })
 }
 
@@ -73,6 +79,8 @@ fn daemon(global: &Global) -> Result<std::path::PathBuf, Failure> {
 /// The result as its type.
 pub(super) fn understood<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T, Failure> {
     serde_json::from_value(value.clone()).map_err(|error| {
-        Failure::problem(format!("the answer is not understood; is the daemon another version? ({error})"))
+        Failure::problem(format!(
+            "the answer is not understood; is the daemon another version? ({error})"
+        ))
     })
 }

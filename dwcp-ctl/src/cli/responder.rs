@@ -19,8 +19,7 @@ pub(super) fn run(config: &Path) -> Result<Exit, Failure> {
     let result = runtime.block_on(async {
         let assembly = assemble(&config, Listen::Configured);
         let endpoint = assembly.map_err(|error| Failure::problem(chain(&error)))?.endpoint;
-        let address = endpoint.local_addresses().into_iter().next().unwrap_or_default();
-        println!("{address}");
+        println!("{}", endpoint.local_addresses().first().map_or("", String::as_str));
         let services = Arc::new(Services::new(Offer::default()));
         let serving = serve_sessions(endpoint.clone(), services);
         let ended = async {

@@ -107,7 +107,10 @@ pub(super) fn one_daemon(directory: &Path, node: Option<&str>) -> Result<PathBuf
         ))),
         _ => {
             let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
-            Err(Failure::usage(format!("several nodes run here: say --node with one of {}", names.join(", "))))
+            Err(Failure::usage(format!(
+                "several nodes run here: say --node with one of {}",
+                names.join(", ")
+            )))
         }
     }
 }

@@ -40,7 +40,8 @@ impl SelfPair {
         put(&room.0.join("ca.crt"), &ca.pem().cert)?;
         for node in [NEAR, FAR] {
             let pem = ca.issue(&NodeRequest::new(node)).map_err(|error| failed(&error))?;
-            let (cert, key) = (room.0.join(format!("{node}.crt")), room.0.join(format!("{node}.key")));
+            let (cert, key) =
+                (room.0.join(format!("{node}.crt")), room.0.join(format!("{node}.key")));
             write(&pem, &cert, &key, false).map_err(|error| failed(&error))?;
         }
         let far = room.0.join("far.yaml");

@@ -57,6 +57,8 @@ pub(super) fn run(global: &Global, output: &Output) -> Result<Exit, Failure> {
 pub(super) fn status_of(socket: &Path, global: &Global) -> Result<Status, Failure> {
     let value = ask(socket, &Request::Status, Some(global.timeout), &mut |_| {})?;
     serde_json::from_value(value).map_err(|error| {
-        Failure::problem(format!("the daemon's status is not understood; is it another version? ({error})"))
+        Failure::problem(format!(
+            "the daemon's status is not understood; is it another version? ({error})"
+        ))
     })
 }

@@ -112,7 +112,9 @@ async fn client(stream: UnixStream, node: Arc<Node>, demands: mpsc::Sender<Deman
                 () = gone(&mut reader) => return,
             }
         }
-        Err(error) => failed(Exit::Problem, format!("the daemon does not know this command: {error}")),
+        Err(error) => {
+            failed(Exit::Problem, format!("the daemon does not know this command: {error}"))
+        }
     };
     let _ = write(&mut writer, &answer).await;
 }
@@ -140,7 +142,9 @@ async fn obey(
             let (sender, receiver) = tokio::sync::oneshot::channel();
             let _ = demands.send(Demand::Reload(sender)).await;
             match receiver.await {
-                Ok(Ok(())) => done(&serde_json::json!({ "schema": "dwcp.reload/v1", "accepted": true })),
+                Ok(Ok(())) => {
+                    done(&serde_json::json!({ "schema": "dwcp.reload/v1", "accepted": true }))
+                }
                 Ok(Err(why)) => failed(Exit::Problem, why),
                 Err(_) => failed(Exit::Problem, "the daemon is stopping".into()),
             }

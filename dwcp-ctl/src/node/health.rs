@@ -98,7 +98,8 @@ impl Health {
         match facts.certificate_left {
             None => add("012", Grade::Failed, "the node's certificate has ended".into(), RENEW),
             Some(left) if left < CERTIFICATE_WARNING => {
-                let message = format!("the node's certificate ends in {}", crate::units::long_time(left));
+                let message =
+                    format!("the node's certificate ends in {}", crate::units::long_time(left));
                 add("012", Grade::Degraded, message, RENEW);
             }
             Some(_) => {}
@@ -115,9 +116,15 @@ impl Health {
             add("022", Grade::Degraded, message, "check the network between the nodes");
         }
         for (peer, wanted, found) in &facts.slow {
-            let (wanted, found) = (crate::units::short_time(*wanted), crate::units::short_time(*found));
+            let (wanted, found) =
+                (crate::units::short_time(*wanted), crate::units::short_time(*found));
             let message = format!("peer {peer}: round trip {found}, wanted {wanted}");
-            add("030", Grade::Degraded, message, "check the path, or change performance.targetLatency*");
+            add(
+                "030",
+                Grade::Degraded,
+                message,
+                "check the path, or change performance.targetLatency*",
+            );
         }
         let status = checks.iter().map(|check| check.severity).max().unwrap_or(Grade::Ok);
         Self { schema: "dwcp.health/v1".into(), status, checks }

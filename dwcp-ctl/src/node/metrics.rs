@@ -71,15 +71,29 @@ fn node(page: &mut Page, status: &Status) {
     page.gauge("dwcp_active_connections", "", "Sessions that stand.", sessions);
     page.counter("dwcp_config_reloads", "Reloads that were accepted.", status.config.reloads_total);
     let reload_ok = u8::from(status.config.last_reload_ok);
-    page.gauge("dwcp_config_last_reload_success", "", "Whether the last reload was accepted.", reload_ok);
+    page.gauge(
+        "dwcp_config_last_reload_success",
+        "",
+        "Whether the last reload was accepted.",
+        reload_ok,
+    );
     page.counter("dwcp_handshakes_ok", "Handshakes that succeeded.", status.handshakes_ok_total);
-    page.counter("dwcp_handshakes_failed", "Handshakes that failed.", status.handshakes_failed_total);
+    page.counter(
+        "dwcp_handshakes_failed",
+        "Handshakes that failed.",
+        status.handshakes_failed_total,
+    );
     let not_after = status.certificate_not_after;
     let help = "When the node's certificate ends, since 1970.";
     page.gauge("dwcp_certificate_not_after_seconds", "seconds", help, not_after);
     let memory = &status.memory;
     page.gauge("dwcp_memory_used_bytes", "bytes", "Message memory in use.", memory.used_bytes);
-    page.gauge("dwcp_memory_reserved_bytes", "bytes", "Message memory reserved.", memory.reserved_bytes);
+    page.gauge(
+        "dwcp_memory_reserved_bytes",
+        "bytes",
+        "Message memory reserved.",
+        memory.reserved_bytes,
+    );
     page.gauge("dwcp_memory_limit_bytes", "bytes", "Most message memory.", memory.limit_bytes);
 }
 
@@ -90,12 +104,16 @@ fn peers(page: &mut Page, status: &Status) {
     let counters: [PeerFigure; 8] = [
         ("dwcp_messages_sent", "", "Messages committed.", |peer| peer.messages_sent_total),
         ("dwcp_messages_received", "", "Messages received.", |peer| peer.messages_received_total),
-        ("dwcp_sent_bytes", "bytes", "Bytes sent, re-sent ones included.", |peer| peer.bytes_sent_total),
+        ("dwcp_sent_bytes", "bytes", "Bytes sent, re-sent ones included.", |peer| {
+            peer.bytes_sent_total
+        }),
         ("dwcp_received_bytes", "bytes", "Bytes received.", |peer| peer.bytes_received_total),
         ("dwcp_mode_switches", "", "Voluntary moves to another path.", |peer| peer.switches_total),
         ("dwcp_failovers", "", "Involuntary moves to another path.", |peer| peer.failovers_total),
         ("dwcp_reconnects", "", "Returns after a time without path.", |peer| peer.reconnects_total),
-        ("dwcp_in_doubt_messages", "", "Messages whose fate is unknown.", |peer| peer.in_doubt_total),
+        ("dwcp_in_doubt_messages", "", "Messages whose fate is unknown.", |peer| {
+            peer.in_doubt_total
+        }),
     ];
     let with_session = || status.peers.iter().filter(|peer| peer.session.is_some());
     for (name, unit, help, value) in counters {

@@ -18,10 +18,10 @@ pub fn offer(config: &Config) -> Offer {
         file_bytes_max: files.max_file_size.bytes(),
         keep_free_bytes: files.keep_free.bytes(),
     });
-    let targets = config.forward_targets.iter().map(|allowed| Allowed {
-        target: allowed.target.to_string(),
-        from: nodes(&allowed.from),
-    });
+    let targets = config
+        .forward_targets
+        .iter()
+        .map(|allowed| Allowed { target: allowed.target.to_string(), from: nodes(&allowed.from) });
     Offer { reception, forward_targets: AllowList::new(targets) }
 }
 
@@ -94,6 +94,9 @@ pub fn restart_keys(old: &Config, new: &Config) -> Vec<&'static str> {
     check("monitoring", old.monitoring != new.monitoring);
     check("logging.format", old.logging.format != new.logging.format);
     check("logging.output", old.logging.output != new.logging.output);
-    check("features.enableCompression", old.features.enable_compression != new.features.enable_compression);
+    check(
+        "features.enableCompression",
+        old.features.enable_compression != new.features.enable_compression,
+    );
     keys
 }

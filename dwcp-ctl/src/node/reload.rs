@@ -39,7 +39,8 @@ impl Node {
             let current = self.current();
             let restart = plan::restart_keys(&current.config, &config);
             let has = |spec: &_| current.forwards.iter().any(|forward| forward.spec() == spec);
-            let new: Vec<_> = plan::forwards(&config).into_iter().filter(|spec| !has(spec)).collect();
+            let new: Vec<_> =
+                plan::forwards(&config).into_iter().filter(|spec| !has(spec)).collect();
             (restart, new)
         };
         if !restart.is_empty() {
@@ -52,9 +53,11 @@ impl Node {
             let name = spec.name.clone();
             let listen = spec.listen.clone();
             let bound = spec.bind().await;
-            listeners.push(bound.map_err(|error| {
-                format!("forward {name}: cannot listen on {listen}: {error}")
-            })?);
+            listeners.push(
+                bound.map_err(|error| {
+                    format!("forward {name}: cannot listen on {listen}: {error}")
+                })?,
+            );
         }
         self.identity.reload().map_err(|error| crate::exit::chain(&error))?;
         self.apply(config, loaded.sha256, listeners);

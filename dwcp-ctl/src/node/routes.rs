@@ -46,14 +46,18 @@ pub(super) fn reply(view: &dyn View, asked: Asked<'_>) -> Reply {
             let health = view.health();
             text(code(health.status), &format!("{}\n", health.status.name()))
         }
-        "/version" => json(200, &serde_json::json!({
-            "schema": "dwcp.version/v1",
-            "version": env!("CARGO_PKG_VERSION"),
-        })),
+        "/version" => json(
+            200,
+            &serde_json::json!({
+                "schema": "dwcp.version/v1",
+                "version": env!("CARGO_PKG_VERSION"),
+            }),
+        ),
         path if path == "/health" || path == view.health_path() => health(view, asked),
-        "/metrics" | "/" | "/status" if !asked.is_loopback && !asked.has_token => {
-            text(401, "a token is wanted: Authorization: Bearer …, the content of admin.tokenFile\n")
-        }
+        "/metrics" | "/" | "/status" if !asked.is_loopback && !asked.has_token => text(
+            401,
+            "a token is wanted: Authorization: Bearer …, the content of admin.tokenFile\n",
+        ),
         "/metrics" => {
             let body = metrics::render(&view.status());
             Reply { status: 200, content_type: metrics::CONTENT_TYPE, body }

@@ -96,7 +96,7 @@ fn runtime(config: &Config) -> std::io::Result<tokio::runtime::Runtime> {
 struct Daemon {
     node: Arc<Node>,
     /// Everything that serves; dropped at the end.
-    tasks: JoinSet<()>,
+    _tasks: JoinSet<()>,
     demands: mpsc::Receiver<Demand>,
     notifier: Notifier,
     socket: PathBuf,
@@ -112,7 +112,8 @@ async fn start(
         assemble(&config, Listen::Configured).map_err(|error| {
             let exit = if error.is_unavailable() { DAEMON_UNAVAILABLE } else { DAEMON_CONFIG };
             // An address in use is no fault of the file: the unit may try again.
-            let exit = if matches!(error, dwcp_hybrid::AssemblyError::Listen { .. }) { 1 } else { exit };
+            let exit =
+                if matches!(error, dwcp_hybrid::AssemblyError::Listen { .. }) { 1 } else { exit };
             StartFailure::new(exit, chain(&error))
         })?;
     degraded.iter().for_each(|reason| warn!("degraded: {reason}"));
@@ -134,6 +135,7 @@ async fn start(
         StartFailure::new(1, format!("command socket {}: {error}; {help}", socket.display()))
     })?;
     let token = admin_token(&config)?;
+    let rotation = config.protocol.encryption.key_rotation_interval.get();
     let services = Arc::new(Services::new(plan::offer(&config)));
     let keepers = Keepers::new(endpoint.clone());
     keepers.set(&plan::kept_peers(&config));
@@ -160,13 +162,14 @@ async fn start(
     });
     let (demand, demands) = mpsc::channel(4);
     let mut tasks = JoinSet::new();
+    tasks.spawn(watch::rekey(endpoint.clone(), rotation));
     tasks.spawn(watch::accept(endpoint.clone()));
     tasks.spawn(watch::watch(endpoint.clone(), services, endpoint.subscribe()));
     for listener in admin.into_iter().flatten() {
         tasks.spawn(listener.serve(node.clone(), token.clone()));
     }
     tasks.spawn(commands.serve(node.clone(), demand));
-    Ok(Daemon { node, tasks, demands, notifier: Notifier::from_environment(), socket })
+    Ok(Daemon { node, _tasks: tasks, demands, notifier: Notifier::from_environment(), socket })
 }
 
 /// Binds one admin address. A machine without IPv6 does without `[::1]`.
@@ -192,7 +195,8 @@ async fn bind_admin(address: &str, config: &Config) -> Result<Option<AdminListen
 }
 
 fn admin_in_use(address: &str, error: &std::io::Error) -> StartFailure {
-    let help = "`ss -ltnp` shows who has it; `admin.listen` or `monitoring.metricsPort` chooses another";
+    let help =
+        "`ss -ltnp` shows who has it; `admin.listen` or `monitoring.metricsPort` chooses another";
     StartFailure::new(1, format!("admin HTTP: cannot listen on {address}: {error}; {help}"))
 }
 

@@ -151,7 +151,7 @@ impl Node {
             incarnation: self.endpoint.incarnation(),
             uptime_seconds: self.began.elapsed().as_secs(),
             health,
-            listen: self.endpoint.local_addresses(),
+            listen: self.endpoint.local_addresses().to_vec(),
             peers: self.peers(&sessions, &configured),
             forwards: current.forwards.iter().map(forward_status).collect(),
             memory: MemoryStatus {
@@ -187,7 +187,9 @@ impl Node {
             if stats.active.is_none() {
                 facts.holding.push(stats.peer.clone());
             }
-            if let (Some(wanted), Some(found)) = (wanted, active_path(&stats).and_then(|path| path.rtt)) {
+            if let (Some(wanted), Some(found)) =
+                (wanted, active_path(&stats).and_then(|path| path.rtt))
+            {
                 if found > wanted {
                     facts.slow.push((stats.peer, wanted, found));
                 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ServiceError, json, receive_json};
 use crate::bench::cpu::process_time;
-use crate::bench::sequence::{Order, SequenceCheck, stamp, stamped};
+use crate::bench::sequence::{Order, SequenceCheck, stamped};
 
 /// The longest run a peer may ask for: a bench is not a denial of service.
 const DURATION_MAX: Duration = Duration::from_secs(600);
@@ -131,7 +131,9 @@ pub async fn source(channel: Channel) -> Result<(), ServiceError> {
     let plan: SourcePlan = receive_json(&mut receiver).await?;
     let duration = Duration::from_millis(plan.duration_ms);
     if duration > DURATION_MAX || plan.size > SIZE_MAX {
-        return Err(ServiceError::Malformed("a bench of more than 600 s or 16 MiB messages".into()));
+        return Err(ServiceError::Malformed(
+            "a bench of more than 600 s or 16 MiB messages".into(),
+        ));
     }
     let (cpu, start) = (process_time(), Instant::now());
     let mut report = PeerReport::default();

@@ -36,7 +36,9 @@ pub struct Reception {
 #[non_exhaustive]
 pub enum IntakeError {
     /// A name that could leave the directory, or is no name.
-    #[error("`{name}` is not a name below the receiving directory: no `..`, no empty part, no leading `/`")]
+    #[error(
+        "`{name}` is not a name below the receiving directory: no `..`, no empty part, no leading `/`"
+    )]
     Name {
         /// The name.
         name: String,
@@ -51,7 +53,9 @@ pub enum IntakeError {
         name: String,
     },
     /// No room.
-    #[error("{path}: {wanted_bytes} bytes would come, {free_bytes} are free for them (files.keepFree)")]
+    #[error(
+        "{path}: {wanted_bytes} bytes would come, {free_bytes} are free for them (files.keepFree)"
+    )]
     Full {
         /// The directory.
         path: String,
@@ -249,9 +253,14 @@ fn parts(name: &str, may_be_empty: bool) -> Result<Vec<&str>, IntakeError> {
     if name.is_empty() && may_be_empty {
         return Ok(Vec::new());
     }
-    let parts: Vec<_> = name.strip_suffix('/').filter(|_| may_be_empty).unwrap_or(name).split('/').collect();
+    let parts: Vec<_> =
+        name.strip_suffix('/').filter(|_| may_be_empty).unwrap_or(name).split('/').collect();
     let is_fine = |part: &&str| {
-        !part.is_empty() && part.len() <= PART_BYTES_MAX && *part != "." && *part != ".." && !part.contains('\0')
+        !part.is_empty()
+            && part.len() <= PART_BYTES_MAX
+            && *part != "."
+            && *part != ".."
+            && !part.contains('\0')
     };
     if parts.len() > PARTS_MAX || !parts.iter().all(is_fine) {
         return Err(IntakeError::Name { name: name.chars().take(PART_BYTES_MAX).collect() });
@@ -290,8 +299,7 @@ fn check_room(
     wanted_bytes: u64,
     keep_free_bytes: u64,
 ) -> Result<(), IntakeError> {
-    let disk =
-        rustix::fs::fstatvfs(directory.as_fd()).map_err(|error| at(shown)(error.into()))?;
+    let disk = rustix::fs::fstatvfs(directory.as_fd()).map_err(|error| at(shown)(error.into()))?;
     let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize).saturating_sub(keep_free_bytes);
     if wanted_bytes > free_bytes {
         let path = shown.display().to_string();

@@ -7,7 +7,7 @@ mod send;
 mod walk;
 
 pub use intake::{Intake, IntakeError, Reception};
-pub use protocol::{Begin, End, FileHead, Frame, Reply, DATA_BYTES_MAX};
+pub use protocol::{Begin, DATA_BYTES_MAX, End, FileHead, Frame, Reply};
 pub use receive::receive;
 pub use send::{CopyProgress, CopyReport, CopyResult, send};
 pub use walk::{Source, WalkError, walk};

@@ -23,7 +23,8 @@ pub async fn receive(channel: Channel, reception: Option<&Reception>) -> Result<
     };
     let Some(reception) = reception.filter(is_allowed) else {
         let message = match reception {
-            None => "this node takes no files: its configuration has no files.receiveDirectory".to_owned(),
+            None => "this node takes no files: its configuration has no files.receiveDirectory"
+                .to_owned(),
             Some(_) => format!("this node takes no files from {peer}: see its files.from"),
         };
         sender.send(json(&Reply::Failed { message: message.clone() })).await?;

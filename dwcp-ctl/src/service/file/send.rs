@@ -88,7 +88,9 @@ pub async fn send(
     match receive_json(&mut receiver).await? {
         Reply::Ready => {}
         Reply::Failed { message } => return Err(ServiceError::Refused(message)),
-        Reply::Saved { .. } => return Err(ServiceError::Malformed("a file saved too early".into())),
+        Reply::Saved { .. } => {
+            return Err(ServiceError::Malformed("a file saved too early".into()));
+        }
     }
     let (to_network, from_disk) = mpsc::channel(QUEUE);
     let disk = tokio::task::spawn_blocking(move || read_all(&sources, &to_network));

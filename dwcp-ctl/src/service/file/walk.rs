@@ -116,7 +116,11 @@ mod tests {
         fs::write(tree.join("a"), "1").unwrap();
         fs::write(tree.join("deep/b"), "22").unwrap();
         let names = |paths: &[PathBuf]| -> Vec<_> {
-            walk(paths, true).unwrap().into_iter().map(|source| (source.name, source.bytes)).collect()
+            walk(paths, true)
+                .unwrap()
+                .into_iter()
+                .map(|source| (source.name, source.bytes))
+                .collect()
         };
         assert_eq!(names(&[tree.clone()]), [("tree/a".into(), 1), ("tree/deep/b".into(), 2)]);
         assert_eq!(names(&[tree.join("a")]), [("a".to_owned(), 1)]);

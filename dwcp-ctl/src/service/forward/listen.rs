@@ -189,10 +189,7 @@ async fn open(
         .await
         .map_err(|_| channel_error(format!("no session to {} within 10 s", spec.peer)))?
         .map_err(|error| channel_error(crate::exit::chain(&error)))?;
-    let options = ChannelOptions {
-        priority: spec.priority,
-        compress: spec.compress,
-    };
+    let options = ChannelOptions { priority: spec.priority, compress: spec.compress };
     let channel = session
         .open(labels::FORWARD, options)
         .map_err(|error| channel_error(crate::exit::chain(&error)))?;

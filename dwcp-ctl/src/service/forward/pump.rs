@@ -53,8 +53,7 @@ pub async fn pump(
     mut receiver: Receiver,
 ) -> Result<Pumped, PumpError> {
     let (reader, writer) = stream.split();
-    let result =
-        tokio::try_join!(outgoing(&reader, &mut sender), incoming(&mut receiver, writer));
+    let result = tokio::try_join!(outgoing(&reader, &mut sender), incoming(&mut receiver, writer));
     match result {
         Ok((sent_bytes, received_bytes)) => Ok(Pumped { sent_bytes, received_bytes }),
         Err(error) => {

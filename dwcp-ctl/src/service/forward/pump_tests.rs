@@ -26,8 +26,7 @@ async fn line() -> Line {
     let channel = session.open("forward/1", ChannelOptions::default()).unwrap();
     let (mut sender, receiver) = channel.split();
     sender.send("open").await.unwrap();
-    let (far_sender, mut far_receiver) =
-        b.accept().await.unwrap().accept().await.unwrap().split();
+    let (far_sender, mut far_receiver) = b.accept().await.unwrap().accept().await.unwrap().split();
     assert!(far_receiver.recv().await.unwrap().is_some());
     let ((near, near_inner), (far_inner, far)) = (connection().await, connection().await);
     let pumps = vec![

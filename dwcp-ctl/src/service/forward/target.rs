@@ -21,7 +21,8 @@ pub async fn serve_target(channel: Channel, allowed: &AllowList) -> Result<(), S
     let (mut sender, mut receiver) = channel.split();
     let Connect { target } = receive_json(&mut receiver).await?;
     if !allowed.allows(&peer, &target) {
-        let message = format!("{target} is not among the forward targets that this node allows to {peer}");
+        let message =
+            format!("{target} is not among the forward targets that this node allows to {peer}");
         return refuse(sender, receiver, message).await;
     }
     let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&target)).await;
