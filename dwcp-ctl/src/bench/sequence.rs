@@ -38,7 +38,7 @@ impl SequenceCheck {
     /// Notes that `number` came.
     pub fn note(&mut self, number: u64) {
         if number == self.next {
-            self.next += 1;
+            self.next = number.saturating_add(1);
         } else if number > self.next {
             self.order.lost += number - self.next;
             if self.gaps.len() < GAPS_MAX {

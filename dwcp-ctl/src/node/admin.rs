@@ -35,17 +35,20 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// A bound admin server.
 pub(super) struct AdminListener {
     listener: TcpListener,
+    address: String,
 }
 
 impl AdminListener {
     /// Binds `address`.
     pub(super) async fn bind(address: &str) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await? })
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?.to_string();
+        Ok(Self { listener, address })
     }
 
     /// Where it listens.
-    pub(super) fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    pub(super) fn address(&self) -> String {
+        self.address.clone()
     }
 
     /// Serves until it is dropped.

@@ -51,6 +51,7 @@ pub(crate) fn example() -> Status {
         config,
         health: Health::of(&Facts::default()),
         listen: vec!["127.0.0.1:8080".into()],
+        admin: vec!["127.0.0.1:9100".into()],
         peers: vec![peer],
         forwards: vec![ForwardStatus {
             name: "redis".into(),

@@ -44,6 +44,8 @@ pub struct Node {
     identity: Identity,
     services: Arc<Services>,
     keepers: Keepers,
+    /// Addresses of the admin HTTP server.
+    admin: Vec<String>,
     logs: LogControl,
     began: Instant,
     /// What works worse than configured, since the start.

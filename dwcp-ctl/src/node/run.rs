@@ -144,6 +144,7 @@ async fn start(
         config_path: options.config.clone(),
         identity,
         services: services.clone(),
+        admin: admin.iter().flatten().map(AdminListener::address).collect(),
         keepers,
         logs,
         began: Instant::now(),
@@ -176,9 +177,7 @@ async fn start(
 async fn bind_admin(address: &str, config: &Config) -> Result<Option<AdminListener>, StartFailure> {
     match AdminListener::bind(address).await {
         Ok(listener) => {
-            if let Ok(address) = listener.address() {
-                info!(%address, "admin HTTP");
-            }
+            info!(address = listener.address(), "admin HTTP");
             Ok(Some(listener))
         }
         Err(error) if address.starts_with("[::1]") && config.admin_addresses().len() > 1 => {

@@ -25,6 +25,8 @@ pub struct Status {
     pub config: ConfigStatus,
     pub health: Health,
     pub listen: Vec<String>,
+    /// Addresses of the admin HTTP server.
+    pub admin: Vec<String>,
     /// Configured peers without a session, and all sessions.
     pub peers: Vec<PeerStatus>,
     pub forwards: Vec<ForwardStatus>,
@@ -152,6 +154,7 @@ impl Node {
             uptime_seconds: self.began.elapsed().as_secs(),
             health,
             listen: self.endpoint.local_addresses().to_vec(),
+            admin: self.admin.clone(),
             peers: self.peers(&sessions, &configured),
             forwards: current.forwards.iter().map(forward_status).collect(),
             memory: MemoryStatus {
