@@ -65,7 +65,9 @@ fn wrong_command_lines_exit_2_and_help_lists_the_codes() {
         assert!(ran.stdout.is_empty() && !ran.stderr.is_empty(), "{line:?}");
     }
     let help = ctl(&["--help"]).ok().stdout;
-    for code in ["0  all is well", "1  a problem", "2  the command line", "3  it works", "4  the daemon"] {
+    for code in
+        ["0  all is well", "1  a problem", "2  the command line", "3  it works", "4  the daemon"]
+    {
         assert!(help.contains(code), "{help}");
     }
 }
@@ -74,7 +76,9 @@ fn wrong_command_lines_exit_2_and_help_lists_the_codes() {
 fn without_a_daemon_commands_exit_4_and_say_what_to_do() {
     let room = tempfile::tempdir().unwrap();
     let run = room.path().to_str().unwrap();
-    for line in [&["status"][..], &["peers"], &["ping", "b"], &["reload"], &["drain"], &["cut", "b"]] {
+    for line in
+        [&["status"][..], &["peers"], &["ping", "b"], &["reload"], &["drain"], &["cut", "b"]]
+    {
         let ran = ctl(&[&["--runtime-dir", run], line].concat());
         assert_eq!(ran.code, 4, "{line:?} {ran:#?}");
         assert!(ran.stderr.contains("start dwcpd"), "{line:?} {ran:#?}");

@@ -88,7 +88,9 @@ fn health_and_metrics_are_served() {
     assert_eq!((code, &health["status"]), (200, &"ok".into()));
     let (code, body) = room.http("a", "/metrics");
     assert_eq!(code, 200);
-    for words in ["dwcp_build_info{", "dwcp_path_active{peer=\"b\"", "dwcp_active_connections 1", "# EOF"] {
+    for words in
+        ["dwcp_build_info{", "dwcp_path_active{peer=\"b\"", "dwcp_active_connections 1", "# EOF"]
+    {
         assert!(body.contains(words), "{words} in {body}");
     }
     assert_eq!(room.http("a", "/nothing").0, 404);
@@ -143,7 +145,8 @@ fn a_good_reload_changes_peers_and_forwards() {
     assert_eq!(room.ctl(&["--node", "a", "ping", "b"]).code, 4);
     let address = room.address("b");
     let peers = format!("peers: [{{nodeId: b, addresses: [\"{address}\"]}}]\n");
-    let forward = "forwards: [{name: web, listen: \"127.0.0.1:0\", peer: b, target: \"127.0.0.1:9\"}]\n";
+    let forward =
+        "forwards: [{name: web, listen: \"127.0.0.1:0\", peer: b, target: \"127.0.0.1:9\"}]\n";
     room.config("a", &format!("{peers}{forward}"));
     assert_eq!(reload(&room, &a, true), 1);
     assert_eq!(room.status("a")["forwards"][0]["name"], "web");

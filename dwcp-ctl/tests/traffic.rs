@@ -174,14 +174,29 @@ fn benches_report_what_they_saw() {
     assert!(json["messages"].as_u64().unwrap() > 0);
     let us = &json["latency_us"];
     let value = |name: &str| us[name].as_f64().unwrap();
-    assert!(value("min") <= value("p50") && value("p50") <= value("p99") && value("p99") <= value("max"));
+    assert!(
+        value("min") <= value("p50")
+            && value("p50") <= value("p99")
+            && value("p99") <= value("max")
+    );
     assert_eq!(json["order"], serde_json::json!({"lost": 0, "duplicated": 0, "reordered": 0}));
     assert_eq!(json["environment"]["path"], "tcp");
     assert!(json["environment"]["suite"].as_str().unwrap().contains("aes-256-gcm"));
     for direction in ["send", "receive"] {
         let line = [
-            "--node", "a", "bench", "throughput", "b", "--duration", "1s", "--direction", direction,
-            "--cut", "2", "-o", "json",
+            "--node",
+            "a",
+            "bench",
+            "throughput",
+            "b",
+            "--duration",
+            "1s",
+            "--direction",
+            direction,
+            "--cut",
+            "2",
+            "-o",
+            "json",
         ];
         let json = room.ctl(&line).ok().json();
         assert_eq!(json["schema"], "dwcp.bench-throughput/v1");
@@ -225,8 +240,9 @@ fn echo_server() -> String {
 }
 
 fn forward_pair(target: &str, allowed: &str) -> (Room, Daemon, Daemon, String) {
-    let forward =
-        format!("forwards: [{{name: echo, listen: \"127.0.0.1:0\", peer: b, target: \"{target}\"}}]\n");
+    let forward = format!(
+        "forwards: [{{name: echo, listen: \"127.0.0.1:0\", peer: b, target: \"{target}\"}}]\n"
+    );
     let (room, a, b) = Room::pair(&forward, &format!("forwardTargets: [{allowed}]\n"));
     let address = room.status("a")["forwards"][0]["listen"].as_str().unwrap().to_owned();
     (room, a, b, address)
@@ -269,7 +285,9 @@ fn a_forward_carries_both_ways_through_cuts_and_closes_by_halves() {
 #[test]
 fn a_target_that_is_not_there_or_not_allowed_is_a_reset() {
     let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    for (allowed, words) in [(format!("\"{dead}\""), "cannot connect"), (String::new(), "not among")] {
+    for (allowed, words) in
+        [(format!("\"{dead}\""), "cannot connect"), (String::new(), "not among")]
+    {
         let (_room, a, _b, address) = forward_pair(&dead, &allowed);
         let mut stream = TcpStream::connect(&address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();

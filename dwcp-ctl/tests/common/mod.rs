@@ -115,7 +115,9 @@ impl Room {
     /// Starts `dwcpd` with the configuration of `node` and waits until it answers.
     pub fn start(&self, node: &str) -> Daemon {
         let daemon = self.spawn(node);
-        wait_for("ready daemon", || (self.ctl(&["status", "--node", node]).code != 4).then_some(()));
+        wait_for("ready daemon", || {
+            (self.ctl(&["status", "--node", node]).code != 4).then_some(())
+        });
         daemon
     }
 
