@@ -16,8 +16,10 @@ fn a_config_error_stands_under_its_caret_and_exits_1() {
     let json = ran.json();
     assert_eq!(json["schema"], "dwcp.config-validate/v1");
     assert_eq!(json["valid"], false);
-    assert_eq!(json["diagnostics"][0]["line"], 2);
-    assert!(json["diagnostics"][0]["code"].as_str().unwrap().starts_with("DWCP-C"));
+    let mut errors = json["diagnostics"].as_array().unwrap().iter();
+    let error = errors.find(|found| found["severity"] == "error").unwrap();
+    assert_eq!(error["line"], 2);
+    assert!(error["code"].as_str().unwrap().starts_with("DWCP-C"));
     assert_eq!(ran.code, 1);
 }
 

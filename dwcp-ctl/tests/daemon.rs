@@ -55,7 +55,7 @@ fn a_port_in_use_is_named_with_the_remedy() {
     let room = Room::new(&["a"]);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    for key in ["listen: [", "admin: {listen: ["] {
+    for key in ["\nlisten: [", "admin: {listen: ["] {
         let usual = format!("{key}\"127.0.0.1:0\"");
         let text = room.config_text("a", "").replace(&usual, &format!("{key}\"{address}\""));
         assert!(text.contains(&address));

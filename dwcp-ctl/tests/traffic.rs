@@ -13,7 +13,7 @@ use common::{Daemon, PATIENCE, Room, noise, wait_for, write};
 
 /// `a` may send files to `b`, which takes them in `inbox`.
 fn copy_pair() -> (Room, Daemon, Daemon) {
-    let inbox = "files: {receiveDirectory: inbox, keepFree: 0}\n";
+    let inbox = "files: {receiveDirectory: inbox, keepFree: 0B}\n";
     let (room, a, b) = {
         let room = Room::new(&["a", "b"]);
         std::fs::create_dir(room.path("inbox")).unwrap();

@@ -12,7 +12,7 @@ use super::latency_record::LatencyRecord;
 use super::report::round;
 use super::schedule::Schedule;
 use super::sequence::{Order, SequenceCheck, stamped};
-use super::{Cpu, Cuts, Environment, LatencyReport, send_numbered};
+use super::{Cpu, Cuts, Environment, LatencyReport, Numbered};
 use crate::service::bench::{PeerReport, Start};
 use crate::service::{ServiceError, json, labels, receive_json};
 
@@ -112,10 +112,11 @@ async fn closed_loop(
     end: Instant,
 ) -> Result<Gathered, ServiceError> {
     let mut gathered = Gathered::default();
+    let mut numbered = Numbered::new(size);
     let mut now = Instant::now();
     while now < end {
         let sent_at = now;
-        send_numbered(sender, size, gathered.sent).await?;
+        sender.send(numbered.message()).await?;
         sender.flush();
         gathered.sent += 1;
         take(receiver, &mut gathered.check).await?;
@@ -137,6 +138,7 @@ async fn open_loop(
     end: Instant,
 ) -> Result<Gathered, ServiceError> {
     let mut gathered = Gathered::default();
+    let mut numbered = Numbered::new(size);
     let schedule = Schedule::new(Instant::now(), rate);
     let mut due = VecDeque::new();
     loop {
@@ -155,7 +157,7 @@ async fn open_loop(
                 }
             }
             () = Schedule::wait(next), if next < end => {
-                send_numbered(sender, size, gathered.sent).await?;
+                sender.send(numbered.message()).await?;
                 sender.flush();
                 due.push_back(next);
                 gathered.sent += 1;

@@ -14,26 +14,57 @@ pub(crate) use report::kernel;
 pub use report::{Cpu, Cuts, Environment, LatencyReport, ThroughputReport};
 pub use throughput::{Direction, ThroughputPlan, throughput};
 
-use dwcp_core::{Message, Retry, SendError, Sender};
+use bytes::BytesMut;
+use dwcp_core::Message;
 
-/// Messages up to this size are written straight into a slot, bytes.
-const CLAIM_BYTES_MAX: usize = 256 << 10;
+/// Memory for small messages is taken this much at a time, bytes.
+const CHUNK_BYTES: usize = 1 << 20;
 
-/// Sends a message of `size` bytes with `number` at its front.
-///
-/// # Errors
-/// [`SendError`].
-pub async fn send_numbered(sender: &mut Sender, size: usize, number: u64) -> Result<(), SendError> {
-    while size <= CLAIM_BYTES_MAX {
-        let mut claim = sender.claim(size).await?;
-        sequence::stamp(&mut claim, number);
-        match claim.commit() {
-            // The room was taken between claim and commit: again.
-            Err(error) if error.retry() == Retry::Later => {}
-            result => return result,
+/// Makes messages of one size with 0, 1, 2, … at their front.
+pub struct Numbered {
+    size: usize,
+    next: u64,
+    chunk: BytesMut,
+}
+
+impl Numbered {
+    /// Messages of `size` bytes.
+    pub fn new(size: usize) -> Self {
+        Self { size, next: 0, chunk: BytesMut::new() }
+    }
+
+    /// Messages made.
+    pub fn count(&self) -> u64 {
+        self.next
+    }
+
+    /// The next message.
+    pub fn message(&mut self) -> Message {
+        if self.chunk.len() < self.size {
+            self.chunk = BytesMut::zeroed(self.size.max(CHUNK_BYTES));
+        }
+        let mut bytes = self.chunk.split_to(self.size);
+        sequence::stamp(&mut bytes, self.next);
+        self.next += 1;
+        bytes.freeze().into()
+    }
+}
+
+#[cfg(test)]
+mod pair_tests;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_numbered_and_of_one_size() {
+        for size in [8, 64, 3 << 19, 2 << 20] {
+            let mut numbered = Numbered::new(size);
+            for number in 0..5 {
+                let message = numbered.message();
+                assert_eq!((message.len(), sequence::stamped(&message)), (size, Some(number)));
+            }
+            assert_eq!(numbered.count(), 5);
         }
     }
-    let mut message = vec![0; size];
-    sequence::stamp(&mut message, number);
-    sender.send(Message::from(message)).await
 }

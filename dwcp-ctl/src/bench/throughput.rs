@@ -9,7 +9,7 @@ use super::cpu::process_time;
 use super::cuts::cut_evenly;
 use super::report::round;
 use super::sequence::{Order, SequenceCheck, stamped};
-use super::{Cpu, Cuts, Environment, ThroughputReport, send_numbered};
+use super::{Cpu, Cuts, Environment, Numbered, ThroughputReport};
 use crate::service::bench::{PeerReport, SourcePlan, Start};
 use crate::service::{ServiceError, json, labels, receive_json};
 
@@ -102,17 +102,16 @@ async fn push(
     /// Messages between two looks at the clock.
     const STRIDE: u64 = 16;
     sender.send(json(&Start {})).await?;
-    let mut sent = 0;
-    while sent % STRIDE != 0 || Instant::now() < end {
-        send_numbered(sender, plan.size, sent).await?;
-        sent += 1;
+    let mut numbered = Numbered::new(plan.size);
+    while numbered.count() % STRIDE != 0 || Instant::now() < end {
+        sender.send(numbered.message()).await?;
     }
     sender.finish();
     let mut peer: PeerReport = receive_json(receiver).await?;
     // The peer cannot know of messages missing at the end.
     let accounted =
         peer.messages.saturating_add(peer.order.lost).saturating_sub(peer.order.duplicated);
-    peer.order.lost += sent.saturating_sub(accounted);
+    peer.order.lost += numbered.count().saturating_sub(accounted);
     Ok(peer)
 }
 

@@ -6,6 +6,7 @@ use dwcp_core::Channel;
 use serde::{Deserialize, Serialize};
 
 use super::{ServiceError, json, receive_json};
+use crate::bench::Numbered;
 use crate::bench::cpu::process_time;
 use crate::bench::sequence::{Order, SequenceCheck, stamped};
 
@@ -137,8 +138,9 @@ pub async fn source(channel: Channel) -> Result<(), ServiceError> {
     }
     let (cpu, start) = (process_time(), Instant::now());
     let mut report = PeerReport::default();
+    let mut numbered = Numbered::new(plan.size);
     while start.elapsed() < duration {
-        crate::bench::send_numbered(&mut sender, plan.size, report.messages).await?;
+        sender.send(numbered.message()).await?;
         report.messages += 1;
         report.bytes += plan.size as u64;
     }
