@@ -95,6 +95,7 @@ fn files_arrive_whole_under_cuts() {
     write(&tree.join("big"), &big);
     write(&tree.join("deep/small"), &small);
     write(&tree.join("empty"), b"");
+    write(&tree.join("zeros"), &vec![0; 3 << 20]);
     let is_over = AtomicBool::new(false);
     let (ran, cuts) = std::thread::scope(|scope| {
         let cutter = scope.spawn(|| {
@@ -113,13 +114,14 @@ fn files_arrive_whole_under_cuts() {
     assert_eq!(ran.code, 0, "{ran:#?}");
     let json = ran.json();
     assert_eq!(json["schema"], "dwcp.copy/v1");
-    assert_eq!(json["bytes"], (big.len() + small.len()) as u64);
-    assert_eq!(json["files"].as_array().unwrap().len(), 3);
+    assert_eq!(json["bytes"], (big.len() + small.len() + (3 << 20)) as u64);
+    assert_eq!(json["files"].as_array().unwrap().len(), 4);
     assert!(cuts > 0, "nothing was cut");
     let inbox = room.path("inbox/in/box/tree");
     assert!(std::fs::read(inbox.join("big")).unwrap() == big, "the copy differs");
     assert_eq!(std::fs::read(inbox.join("deep/small")).unwrap(), small);
-    assert_eq!(names(&inbox), ["big", "deep", "empty"], "nothing temporary is left");
+    assert!(std::fs::read(inbox.join("zeros")).unwrap() == vec![0; 3 << 20]);
+    assert_eq!(names(&inbox), ["big", "deep", "empty", "zeros"], "nothing temporary is left");
 }
 
 #[test]

@@ -104,14 +104,14 @@ fn identity(config: &Config) -> Result<Identity, AssemblyError> {
         key: keys.key.as_path().to_owned(),
         ca: keys.ca.as_path().to_owned(),
     })?;
-    if let Some(configured) = &config.node_id {
-        if configured.as_str() != identity.node_id() {
-            return Err(AssemblyError::WrongNode {
-                configured: configured.as_str().to_owned(),
-                found: identity.node_id().to_owned(),
-                path: keys.cert.as_path().display().to_string(),
-            });
-        }
+    if let Some(configured) = &config.node_id
+        && configured.as_str() != identity.node_id()
+    {
+        return Err(AssemblyError::WrongNode {
+            configured: configured.as_str().to_owned(),
+            found: identity.node_id().to_owned(),
+            path: keys.cert.as_path().display().to_string(),
+        });
     }
     Ok(identity)
 }

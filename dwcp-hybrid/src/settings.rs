@@ -25,13 +25,15 @@ pub fn endpoint_settings(config: &Config) -> EndpointSettings {
 }
 
 /// What is asked of sockets.
+#[allow(clippy::field_reassign_with_default, reason = "the struct is non-exhaustive")]
 pub fn tcp_options(config: &Config) -> TcpOptions {
     let tcp = &config.network.tcp;
-    let mut options = TcpOptions::default();
-    options.congestion = match tcp.congestion_control.get() {
+    let congestion = match tcp.congestion_control.get() {
         None => Congestion::Auto,
         Some(name) => Congestion::Named(name.name().to_owned()),
     };
+    let mut options = TcpOptions::default();
+    options.congestion = congestion;
     options.no_delay = tcp.no_delay;
     options.fast_open = tcp.fast_open;
     options.fast_open_queue = tcp.fast_open_queue_length;

@@ -103,7 +103,7 @@ async fn push(
     const STRIDE: u64 = 16;
     sender.send(json(&Start {})).await?;
     let mut numbered = Numbered::new(plan.size);
-    while numbered.count() % STRIDE != 0 || Instant::now() < end {
+    while !numbered.count().is_multiple_of(STRIDE) || Instant::now() < end {
         sender.send(numbered.message()).await?;
     }
     sender.finish();

@@ -26,8 +26,9 @@ pub(super) fn run(output: &Output) -> Result<Exit, Failure> {
         let (arch, os) = (std::env::consts::ARCH, std::env::consts::OS);
         let mut text = format!("dwcp-ctl {version} ({arch} {os}{build})\n  tcp     usable\n");
         for (kind, finding) in kinds {
-            let state =
-                finding.why_not().map_or("usable".into(), |why| format!("not usable: {why}"));
+            let state = finding
+                .why_not()
+                .map_or_else(|| "usable".into(), |why| format!("not usable: {why}"));
             text.push_str(&format!("  {kind:<7} {state}\n"));
         }
         text

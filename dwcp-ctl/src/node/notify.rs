@@ -8,36 +8,36 @@ use rustix::time::{ClockId, clock_gettime};
 use tracing::debug;
 
 /// Tells the service manager what the daemon does; silent without one.
-pub struct Notifier {
+pub(super) struct Notifier {
     socket: Option<(UnixDatagram, SocketAddr)>,
 }
 
 impl Notifier {
     /// A notifier for the manager that `NOTIFY_SOCKET` names.
-    pub fn from_environment() -> Self {
+    pub(super) fn from_environment() -> Self {
         let name = std::env::var("NOTIFY_SOCKET").ok();
         Self { socket: name.and_then(|name| connect(&name)) }
     }
 
     /// The daemon takes work.
-    pub fn ready(&self, status: &str) {
+    pub(super) fn ready(&self, status: &str) {
         self.send(&format!("READY=1\nSTATUS={status}\n"));
     }
 
     /// A reload has begun; [`ready`](Self::ready) ends it.
-    pub fn reloading(&self) {
+    pub(super) fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let microseconds = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}\n"));
     }
 
     /// The daemon is going.
-    pub fn stopping(&self) {
+    pub(super) fn stopping(&self) {
         self.send("STOPPING=1\nSTATUS=draining\n");
     }
 
     /// The daemon is alive.
-    pub fn watchdog(&self) {
+    pub(super) fn watchdog(&self) {
         self.send("WATCHDOG=1\n");
     }
 
@@ -58,7 +58,7 @@ fn connect(name: &str) -> Option<(UnixDatagram, SocketAddr)> {
 }
 
 /// How often the manager wants to hear that the daemon lives: half of what it allows.
-pub fn watchdog_interval() -> Option<Duration> {
+pub(super) fn watchdog_interval() -> Option<Duration> {
     let microseconds: u64 = std::env::var("WATCHDOG_USEC").ok()?.parse().ok()?;
     let is_for_us = match std::env::var("WATCHDOG_PID") {
         Ok(pid) => pid.parse() == Ok(std::process::id()),

@@ -13,7 +13,7 @@ use crate::service::ServiceError;
 use crate::service::file::{self, CopyProgress};
 
 /// How long a session may take to come about.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What an operation came to.
 #[derive(Debug)]

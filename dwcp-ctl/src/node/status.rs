@@ -190,12 +190,11 @@ impl Node {
             if stats.active.is_none() {
                 facts.holding.push(stats.peer.clone());
             }
-            if let (Some(wanted), Some(found)) =
-                (wanted, active_path(&stats).and_then(|path| path.rtt))
+            let found = active_path(&stats).and_then(|path| path.rtt);
+            if let (Some(wanted), Some(found)) = (wanted, found)
+                && found > wanted
             {
-                if found > wanted {
-                    facts.slow.push((stats.peer, wanted, found));
-                }
+                facts.slow.push((stats.peer, wanted, found));
             }
         }
         Health::of(&facts)

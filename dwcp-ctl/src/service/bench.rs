@@ -90,6 +90,8 @@ fn nanoseconds(duration: Duration) -> u64 {
 /// # Errors
 /// [`ServiceError`].
 pub async fn echo(channel: Channel) -> Result<(), ServiceError> {
+    // What is measured is the path: the other end has compression off, too.
+    channel.set_compression(false);
     let (mut sender, mut receiver) = channel.split();
     let Start {} = receive_json(&mut receiver).await?;
     let mut tally = Tally::new();
@@ -107,6 +109,8 @@ pub async fn echo(channel: Channel) -> Result<(), ServiceError> {
 /// # Errors
 /// [`ServiceError`].
 pub async fn sink(channel: Channel) -> Result<(), ServiceError> {
+    // What is measured is the path: the other end has compression off, too.
+    channel.set_compression(false);
     let (mut sender, mut receiver) = channel.split();
     let Start {} = receive_json(&mut receiver).await?;
     let mut tally = Tally::new();
@@ -128,6 +132,8 @@ pub async fn sink(channel: Channel) -> Result<(), ServiceError> {
 /// # Errors
 /// [`ServiceError`]; a plan beyond the limits is malformed.
 pub async fn source(channel: Channel) -> Result<(), ServiceError> {
+    // What is measured is the path: the other end has compression off, too.
+    channel.set_compression(false);
     let (mut sender, mut receiver) = channel.split();
     let plan: SourcePlan = receive_json(&mut receiver).await?;
     let duration = Duration::from_millis(plan.duration_ms);

@@ -11,36 +11,36 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// How long anything may take before a test gives up. Generous: machines are slow and shared.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a command came to.
 #[derive(Debug)]
-pub struct Ran {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Ran {
     #[track_caller]
-    pub fn ok(self) -> Self {
+    pub(crate) fn ok(self) -> Self {
         assert_eq!(self.code, 0, "{self:#?}");
         self
     }
 
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
     }
 }
 
 /// Runs `dwcp-ctl` with `arguments`.
-pub fn ctl(arguments: &[&str]) -> Ran {
+pub(crate) fn ctl(arguments: &[&str]) -> Ran {
     ctl_with(arguments, "")
 }
 
 /// The same with `stdin`.
-pub fn ctl_with(arguments: &[&str], stdin: &str) -> Ran {
+pub(crate) fn ctl_with(arguments: &[&str], stdin: &str) -> Ran {
     let mut child = Command::new(env!("CARGO_BIN_EXE_dwcp-ctl"))
         .args(arguments)
         .env_remove("XDG_RUNTIME_DIR")
@@ -60,7 +60,7 @@ pub fn ctl_with(arguments: &[&str], stdin: &str) -> Ran {
 
 /// Waits until `look` finds something.
 #[track_caller]
-pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {
@@ -72,13 +72,13 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A directory with keys, configurations and command sockets.
-pub struct Room {
+pub(crate) struct Room {
     directory: tempfile::TempDir,
 }
 
 impl Room {
     /// A room with keys for `nodes`.
-    pub fn new(nodes: &[&str]) -> Self {
+    pub(crate) fn new(nodes: &[&str]) -> Self {
         let room = Self { directory: tempfile::tempdir().unwrap() };
         let keys = room.path("keys");
         let mut arguments = vec!["keys", "init", "--dir", keys.to_str().unwrap()];
@@ -88,22 +88,22 @@ impl Room {
         room
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    pub fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         self.path(name).to_str().unwrap().to_owned()
     }
 
     /// Writes the configuration of `node`: the usual head, then `more`.
-    pub fn config(&self, node: &str, more: &str) -> PathBuf {
+    pub(crate) fn config(&self, node: &str, more: &str) -> PathBuf {
         let path = self.path(&format!("{node}.yaml"));
         std::fs::write(&path, self.config_text(node, more)).unwrap();
         path
     }
 
-    pub fn config_text(&self, node: &str, more: &str) -> String {
+    pub(crate) fn config_text(&self, node: &str, more: &str) -> String {
         format!(
             "mode: internet\nnodeId: {node}\nlisten: [\"127.0.0.1:0\"]\n\
              admin: {{listen: [\"127.0.0.1:0\"]}}\n\
@@ -113,7 +113,7 @@ impl Room {
     }
 
     /// Starts `dwcpd` with the configuration of `node` and waits until it answers.
-    pub fn start(&self, node: &str) -> Daemon {
+    pub(crate) fn start(&self, node: &str) -> Daemon {
         let daemon = self.spawn(node);
         wait_for("ready daemon", || {
             (self.ctl(&["status", "--node", node]).code != 4).then_some(())
@@ -122,7 +122,7 @@ impl Room {
     }
 
     /// Starts `dwcpd` and does not wait.
-    pub fn spawn(&self, node: &str) -> Daemon {
+    pub(crate) fn spawn(&self, node: &str) -> Daemon {
         let log = self.path(&format!("{node}.log"));
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_dwcpd"))
@@ -139,7 +139,7 @@ impl Room {
     }
 
     /// Runs `dwcp-ctl` against this room's daemons.
-    pub fn ctl(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn ctl(&self, arguments: &[&str]) -> Ran {
         let run = self.text("run");
         let mut all = vec!["--runtime-dir", run.as_str(), "--timeout", "30s"];
         all.extend(arguments);
@@ -148,24 +148,24 @@ impl Room {
 
     /// The status of `node`.
     #[track_caller]
-    pub fn status(&self, node: &str) -> Value {
+    pub(crate) fn status(&self, node: &str) -> Value {
         self.ctl(&["status", "--node", node, "-o", "json"]).json()["nodes"][0].clone()
     }
 
     /// Where `node` takes sessions.
-    pub fn address(&self, node: &str) -> String {
+    pub(crate) fn address(&self, node: &str) -> String {
         self.status(node)["listen"][0].as_str().unwrap().to_owned()
     }
 
     /// Asks the admin server of `node` for `path`; the status code and the body.
-    pub fn http(&self, node: &str, path: &str) -> (u16, String) {
+    pub(crate) fn http(&self, node: &str, path: &str) -> (u16, String) {
         let address = self.status(node)["admin"][0].as_str().unwrap().to_owned();
         http(&address, path)
     }
 
     /// Two running nodes, `a` and `b`, that know each other; `a` dials. `more_a` and `more_b` are added to
     /// their configurations.
-    pub fn pair(more_a: &str, more_b: &str) -> (Self, Daemon, Daemon) {
+    pub(crate) fn pair(more_a: &str, more_b: &str) -> (Self, Daemon, Daemon) {
         let room = Self::new(&["a", "b"]);
         room.config("b", &format!("peers: [{{nodeId: a}}]\n{more_b}"));
         let b = room.start("b");
@@ -176,7 +176,7 @@ impl Room {
     }
 }
 
-pub fn http(address: &str, path: &str) -> (u16, String) {
+pub(crate) fn http(address: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
@@ -188,34 +188,34 @@ pub fn http(address: &str, path: &str) -> (u16, String) {
 }
 
 /// A running `dwcpd`. Dropping it kills it.
-pub struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     log: PathBuf,
 }
 
 impl Daemon {
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Waits for the end; the exit code.
     #[track_caller]
-    pub fn wait(&mut self) -> i32 {
+    pub(crate) fn wait(&mut self) -> i32 {
         wait_for("end of the daemon", || self.child.try_wait().unwrap()).code().unwrap_or(-1)
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
     /// Waits until the log contains `words`.
     #[track_caller]
-    pub fn wait_for_log(&self, words: &str) {
+    pub(crate) fn wait_for_log(&self, words: &str) {
         wait_for(&format!("`{words}` in the log"), || self.log().contains(words).then_some(()));
     }
 
     /// Processor time used so far.
-    pub fn cpu(&self) -> Duration {
+    pub(crate) fn cpu(&self) -> Duration {
         let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         let fields: Vec<_> = text.rsplit(')').next().unwrap().split_whitespace().collect();
         let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
@@ -234,7 +234,7 @@ impl Drop for Daemon {
 }
 
 /// Bytes that repeat nowhere near, so that a shifted or lost block shows.
-pub fn noise(bytes: usize, mut seed: u64) -> Vec<u8> {
+pub(crate) fn noise(bytes: usize, mut seed: u64) -> Vec<u8> {
     let mut all = Vec::with_capacity(bytes + 8);
     while all.len() < bytes {
         seed ^= seed << 13;
@@ -246,6 +246,6 @@ pub fn noise(bytes: usize, mut seed: u64) -> Vec<u8> {
     all
 }
 
-pub fn write(path: &Path, bytes: &[u8]) {
+pub(crate) fn write(path: &Path, bytes: &[u8]) {
     std::fs::write(path, bytes).unwrap();
 }

@@ -122,9 +122,12 @@ mod tests {
                 .map(|source| (source.name, source.bytes))
                 .collect()
         };
-        assert_eq!(names(&[tree.clone()]), [("tree/a".into(), 1), ("tree/deep/b".into(), 2)]);
+        assert_eq!(
+            names(std::slice::from_ref(&tree)),
+            [("tree/a".into(), 1), ("tree/deep/b".into(), 2)]
+        );
         assert_eq!(names(&[tree.join("a")]), [("a".to_owned(), 1)]);
-        assert!(matches!(walk(&[tree.clone()], false), Err(WalkError::Directory(_))));
+        assert!(matches!(walk(std::slice::from_ref(&tree), false), Err(WalkError::Directory(_))));
         assert!(matches!(walk(&[tree.join("none")], true), Err(WalkError::Io { .. })));
         assert!(matches!(walk(&[tree.join("a"), tree.join("a")], true), Err(WalkError::Twice(_))));
         std::os::unix::fs::symlink("a", tree.join("link")).unwrap();

@@ -194,6 +194,6 @@ async fn open(
         .open(labels::FORWARD, options)
         .map_err(|error| channel_error(crate::exit::chain(&error)))?;
     let (mut sender, receiver) = channel.split();
-    sender.send(json(&Connect { target: spec.target.clone() })).await?;
+    sender.send(json(&Connect { target: spec.target.clone(), compress: spec.compress })).await?;
     Ok((sender, receiver))
 }

@@ -21,6 +21,8 @@ use serde::{Deserialize, Serialize};
 pub struct Connect {
     /// `host:port`.
     pub target: String,
+    /// Whether the target's bytes may be compressed, as the opener's are.
+    pub compress: bool,
 }
 
 /// The answer to it.

@@ -18,8 +18,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// [`ServiceError`] if the target is not allowed or does not answer; the peer has been told.
 pub async fn serve_target(channel: Channel, allowed: &AllowList) -> Result<(), ServiceError> {
     let peer = channel.session().peer_id().to_owned();
-    let (mut sender, mut receiver) = channel.split();
-    let Connect { target } = receive_json(&mut receiver).await?;
+    let mut channel = channel;
+    let Connect { target, compress } = receive_json(&mut channel.receiver).await?;
+    channel.set_compression(compress);
+    let (mut sender, receiver) = channel.split();
     if !allowed.allows(&peer, &target) {
         let message =
             format!("{target} is not among the forward targets that this node allows to {peer}");
