@@ -1,1 +1,13 @@
-//! DWCP hybrid.
+//! DWCP for nodes with several kinds of path: an endpoint assembled from a configuration.
+//!
+//! [`endpoint`] is the short way for a service; [`assemble`] also tells what was decided and gives the
+//! identity that a daemon reloads.
+#![forbid(unsafe_code)]
+
+mod assembly;
+mod error;
+mod settings;
+
+pub use assembly::{Assembly, Listen, assemble, endpoint, peers};
+pub use error::AssemblyError;
+pub use settings::{endpoint_settings, listen_addresses, tcp_options};

@@ -416,6 +416,17 @@ impl Machine {
         self.channels.get(channel).is_none_or(|channel| channel.send.is_writable())
     }
 
+    /// As [`is_writable`](Self::is_writable); if it is not, [`Event::Writable`] comes when it is.
+    pub fn ask_writable(&mut self, channel: ChannelKey) -> bool {
+        match self.channels.get_mut(channel) {
+            Some(channel) if !channel.send.is_writable() => {
+                channel.send.wants_writable = true;
+                false
+            }
+            _ => true,
+        }
+    }
+
     /// Whether `channel` has something to take, or will never have again.
     pub fn is_readable(&self, channel: ChannelKey) -> bool {
         self.channels.get(channel).is_none_or(|channel| {

@@ -140,9 +140,10 @@ impl Receiver {
             return Poll::Ready(Ok(value));
         }
         if self.spin.is_worthwhile() && self.spin.run(&self.shared.core, self.shared.key) {
-            // The runtime's other tasks get their turn now and then, although this one never waits.
+            // The runtime's other tasks get their turn now and then, although this one never waits. Before
+            // the message is taken: it would be lost with a `Pending`.
+            std::task::ready!(Spin::poll_budget(context));
             if let Poll::Ready(value) = step(self)? {
-                std::task::ready!(Spin::poll_budget(context));
                 return Poll::Ready(Ok(value));
             }
         }

@@ -153,7 +153,7 @@ impl Sender {
     fn poll_writable(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.flush();
         self.register(context);
-        let is_writable = self.shared.core.lock().machine.is_writable(self.shared.key);
+        let is_writable = self.shared.core.lock().machine.ask_writable(self.shared.key);
         // Memory may be short although the window is open: then a later ack wakes us.
         if is_writable && self.shared.core.pool.has_room() {
             Poll::Ready(())

@@ -96,7 +96,9 @@ impl RecordEncoder {
         assert!(self.has_room(frame), "the caller asked for room");
         let is_body = self.body.is_none() && frame.pull.is_none();
         let compressed = is_body
-            && compress.is_some_and(|codec| codec.compress(&frame.payload, &mut self.compressed));
+            && compress.is_some_and(|codec| codec.compress(&frame.payload, &mut self.compressed))
+            // The peer refuses more; a frame of nothing but zeros goes as it is.
+            && frame.payload.len() <= self.compressed.len().saturating_mul(MAX_RATIO);
         let wire_bytes = match (compressed, frame.pull) {
             (true, _) => self.compressed.len(),
             (false, Some(_)) => 0,

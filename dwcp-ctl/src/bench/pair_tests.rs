@@ -1,0 +1,41 @@
+//! Benches over a pair of endpoints in memory.
+
+use std::sync::Arc;
+
+use dwcp_core::{Endpoint, Session};
+
+use super::*;
+use crate::service::{Offer, Services};
+
+async fn served_pair() -> (Session, Endpoint, Endpoint) {
+    let (a, b) = Endpoint::pair();
+    let session = a.connect("b").await.unwrap();
+    let far = b.accept().await.unwrap();
+    tokio::spawn(Arc::new(Services::new(Offer::default())).serve(far));
+    (session, a, b)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_message_of_a_throughput_bench_arrives_once_in_order() {
+    let (session, _a, _b) = served_pair().await;
+    for direction in [Direction::Send, Direction::Receive] {
+        for size in [64, 1 << 10, 20 << 10, 200 << 10] {
+            let plan = ThroughputPlan { direction, size, duration_ms: 200, cuts: 0 };
+            let report = throughput(&session, &plan).await.unwrap();
+            assert!(report.order.is_perfect(), "{direction:?} {size}: {:?}", report.order);
+            assert_eq!(report.bytes, report.messages * size as u64);
+            assert!(report.messages > 0);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_latency_bench_counts_each_round_trip() {
+    let (session, _a, _b) = served_pair().await;
+    for rate in [None, Some(1_000.0)] {
+        let plan = LatencyPlan { size: 64, duration_ms: 200, warm_up_ms: 50, rate, cuts: 0 };
+        let report = latency(&session, &plan).await.unwrap();
+        assert!(report.order.is_perfect(), "{:?}", report.order);
+        assert!(report.messages > 0 && report.latency_us.p50 > 0.0);
+    }
+}

@@ -1,0 +1,155 @@
+//! `dwcp-ctl config …`.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use dwcp_core::config::{
+    Diagnostic, Environment, Loaded, Mode, Severity, Source, load_bytes, load_file, sample, schema,
+};
+use serde_json::{Value, json};
+
+use super::args::{ConfigCommand, SampleMode};
+use super::output::Output;
+use crate::exit::{Exit, Failure};
+
+pub(super) fn run(command: ConfigCommand, output: &Output) -> Result<Exit, Failure> {
+    match command {
+        ConfigCommand::Validate { files, environment, strict } => {
+            validate(&files, environment, strict, output)
+        }
+        ConfigCommand::Show { file, effective } => show(&file, effective, output),
+        ConfigCommand::Schema => {
+            let text = serde_json::to_string_pretty(&schema()).expect("a schema is plain data");
+            output.print(&text).map(|()| Exit::Ok)
+        }
+        ConfigCommand::Init { mode, file, force } => init(mode, file.as_deref(), force, output),
+    }
+}
+
+fn validate(
+    files: &[PathBuf],
+    environment: bool,
+    strict: bool,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let (mut all, mut text, mut is_valid) = (Vec::new(), String::new(), true);
+    for path in expand(files)? {
+        let mut loaded = read(&path)?;
+        if environment {
+            let found = Environment::default().check(&loaded);
+            loaded.diagnostics.extend(found);
+        }
+        let is_wrong = |diagnostic: &Diagnostic| match diagnostic.severity {
+            Severity::Error => true,
+            Severity::Warning => strict,
+            Severity::Hint => false,
+        };
+        let is_this_valid = loaded.config.is_some() && !loaded.diagnostics.iter().any(is_wrong);
+        is_valid &= is_this_valid;
+        if !loaded.diagnostics.is_empty() {
+            text.push_str(&loaded.render(output.colour()));
+            text.push('\n');
+        }
+        let verdict = if is_this_valid { "valid" } else { "not valid" };
+        text.push_str(&format!("{}: {verdict}\n", path.display()));
+        all.extend(loaded.diagnostics);
+    }
+    let value = json!({
+        "schema": "dwcp.config-validate/v1", "valid": is_valid, "diagnostics": all,
+    });
+    output.result(&value, || text)?;
+    Ok(if is_valid { Exit::Ok } else { Exit::Problem })
+}
+
+/// Directories stand for the .yaml and .yml files in them.
+fn expand(files: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut all = Vec::new();
+    for path in files {
+        if !path.is_dir() {
+            all.push(path.clone());
+            continue;
+        }
+        let entries = std::fs::read_dir(path);
+        let entries =
+            entries.map_err(|error| Failure::problem(format!("{}: {error}", path.display())))?;
+        let is_yaml = |path: &PathBuf| {
+            path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+        };
+        let mut found: Vec<_> =
+            entries.flatten().map(|entry| entry.path()).filter(is_yaml).collect();
+        if found.is_empty() {
+            return Err(Failure::problem(format!("{}: has no .yaml file", path.display())));
+        }
+        found.sort();
+        all.extend(found);
+    }
+    Ok(all)
+}
+
+fn read(path: &Path) -> Result<Loaded, Failure> {
+    if path != Path::new("-") {
+        return Ok(load_file(path));
+    }
+    let mut bytes = Vec::new();
+    // The loader refuses longer files by itself; one byte more is enough for it to see that.
+    let limit = dwcp_core::config::MAX_BYTES as u64 + 1;
+    let read = std::io::stdin().lock().take(limit).read_to_end(&mut bytes);
+    read.map_err(|error| Failure::problem(format!("stdin: {error}")))?;
+    Ok(load_bytes("<stdin>", &bytes, None))
+}
+
+fn show(file: &Path, effective: bool, output: &Output) -> Result<Exit, Failure> {
+    let loaded = read(file)?;
+    let Some(config) = &loaded.config else {
+        return Err(Failure::problem(loaded.render(dwcp_core::config::Colour::Off)));
+    };
+    if effective {
+        let values = loaded.effective();
+        let value = json!({ "schema": "dwcp.config-effective/v1", "values": values });
+        output.result(&value, || {
+            let lines = values.iter().map(|value| {
+                let source = match &value.source {
+                    Source::Default => "default".to_owned(),
+                    Source::File { file, line } => format!("{file}:{line}"),
+                };
+                vec![value.path.clone(), plain(&value.value), format!("# {source}")]
+            });
+            super::table::table(&lines.collect::<Vec<_>>())
+        })?;
+        return Ok(Exit::Ok);
+    }
+    let value = json!({ "schema": "dwcp.config/v1", "config": config });
+    let text = serde_yaml::to_string(config);
+    let text = text.map_err(|error| Failure::problem(format!("cannot print: {error}")))?;
+    output.result(&value, || text)?;
+    Ok(Exit::Ok)
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn init(
+    mode: SampleMode,
+    file: Option<&Path>,
+    force: bool,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let text = sample(match mode {
+        SampleMode::Datacenter => Mode::Datacenter,
+        SampleMode::Internet => Mode::Internet,
+        SampleMode::Hybrid => Mode::Hybrid,
+    });
+    let Some(path) = file else { return output.print(text).map(|()| Exit::Ok) };
+    let written = dwcp_tcp::keygen::write_file(path, text.as_bytes(), 0o644, force);
+    written.map_err(|error| Failure::problem(crate::exit::chain(&error)))?;
+    output.note(&format!(
+        "wrote {}; next: dwcp-ctl config validate {}",
+        path.display(),
+        path.display()
+    ));
+    Ok(Exit::Ok)
+}

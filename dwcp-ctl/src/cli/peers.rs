@@ -1,0 +1,86 @@
+//! `dwcp-ctl ping`, `peers`, `cut`, `reload`, `drain`.
+
+use serde_json::{Value, json};
+
+use super::args::{Global, PeerOnly, Ping};
+use super::client::ask;
+use super::output::Output;
+use super::route::{Route, one_daemon};
+use super::status::status_of;
+use super::status_text;
+use crate::exit::{Exit, Failure};
+use crate::node::commands::{CutReport, Operation, PingReport, Request};
+use crate::node::runtime_directory::runtime_directory;
+
+pub(super) fn ping(arguments: &Ping, global: &Global, output: &Output) -> Result<Exit, Failure> {
+    let route = Route::find(&arguments.via, global, output)?;
+    let timeout_ms = u64::try_from(global.timeout.as_millis()).unwrap_or(u64::MAX);
+    let operation =
+        Operation::Ping { peer: arguments.peer.clone(), count: arguments.count, timeout_ms };
+    // The daemon itself keeps the limit for each; it gets a little longer to say so.
+    let patience = global.timeout * (arguments.count + 1) + std::time::Duration::from_secs(1);
+    let value = route.run(operation, Some(patience), &mut |_| {})?;
+    let report: PingReport = understood(&value)?;
+    output.result(&value, || {
+        let mut text = String::new();
+        for (index, us) in report.rtt_us.iter().enumerate() {
+            text.push_str(&format!(
+                "{} over {}: {} time {us} us\n",
+                report.peer,
+                report.path,
+                index + 1
+            ));
+        }
+        text
+    })?;
+    Ok(Exit::Ok)
+}
+
+pub(super) fn list(global: &Global, output: &Output) -> Result<Exit, Failure> {
+    let status = status_of(&daemon(global)?, global)?;
+    let value = json!({ "schema": "dwcp.peers/v1", "node": status.node, "peers": status.peers });
+    output.result(&value, || status_text::peers(&status.peers))?;
+    let is_away =
+        |peer: &crate::node::status::PeerStatus| peer.state == "away" || peer.state == "holding";
+    Ok(if status.peers.iter().any(is_away) { Exit::Degraded } else { Exit::Ok })
+}
+
+pub(super) fn cut(arguments: &PeerOnly, global: &Global, output: &Output) -> Result<Exit, Failure> {
+    let route = Route::find(&arguments.via, global, output)?;
+    let operation = Operation::Cut { peer: arguments.peer.clone() };
+    let value = route.run(operation, Some(global.timeout), &mut |_| {})?;
+    let report: CutReport = understood(&value)?;
+    output.result(&value, || {
+        if report.was_cut {
+            format!("cut the connection to {}", report.peer)
+        } else {
+            format!("there is no connection to {}", report.peer)
+        }
+    })?;
+    Ok(if report.was_cut { Exit::Ok } else { Exit::Problem })
+}
+
+pub(super) fn reload(global: &Global, output: &Output) -> Result<Exit, Failure> {
+    let value = ask(&daemon(global)?, &Request::Reload, Some(global.timeout), &mut |_| {})?;
+    output.result(&value, || "reloaded".into())?;
+    Ok(Exit::Ok)
+}
+
+pub(super) fn drain(global: &Global, output: &Output) -> Result<Exit, Failure> {
+    let value = ask(&daemon(global)?, &Request::Drain, Some(global.timeout), &mut |_| {})?;
+    output.result(&value, || "draining; the daemon stops when all is acked".into())?;
+    Ok(Exit::Ok)
+}
+
+fn daemon(global: &Global) -> Result<std::path::PathBuf, Failure> {
+    one_daemon(&runtime_directory(global.runtime_dir.as_deref()), global.node.as_deref())
+}
+
+/// The result as its type.
+pub(super) fn understood<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T, Failure> {
+    serde_json::from_value(value.clone()).map_err(|error| {
+        Failure::problem(format!(
+            "the answer is not understood; is the daemon another version? ({error})"
+        ))
+    })
+}

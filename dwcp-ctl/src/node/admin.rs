@@ -1,0 +1,132 @@
+//! The admin HTTP server.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tracing::{debug, warn};
+
+use super::Node;
+use super::health::Health;
+use super::routes::{Asked, View, is_token, reply};
+use super::status::Status;
+
+/// Connections served at once; more wait.
+const CONNECTIONS_MAX: usize = 64;
+/// How long a client may take over its request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may last.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
+/// Pause after the system refused a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// A bound admin server.
+pub(super) struct AdminListener {
+    listener: TcpListener,
+    address: String,
+}
+
+impl AdminListener {
+    /// Binds `address`.
+    pub(super) async fn bind(address: &str) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?.to_string();
+        Ok(Self { listener, address })
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> String {
+        self.address.clone()
+    }
+
+    /// Serves until it is dropped.
+    pub(super) async fn serve(self, node: Arc<Node>, token: Arc<str>) {
+        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let Ok(permit) = room.clone().acquire_owned().await else { return };
+            match self.listener.accept().await {
+                Ok((stream, from)) => {
+                    let connection = connection(stream, from, node.clone(), token.clone());
+                    tokio::spawn(async move {
+                        let _permit = permit;
+                        // A client that stays for ever would hold its place for ever.
+                        let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
+                    });
+                }
+                Err(error) => {
+                    warn!(%error, "admin: cannot take a connection; trying again");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, from: SocketAddr, node: Arc<Node>, token: Arc<str>) {
+    let is_loopback = from.ip().to_canonical().is_loopback();
+    let service = service_fn(move |request| {
+        let response = answer(&request, is_loopback, &node, &token);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let result = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = result {
+        debug!(%error, %from, "admin: a connection ended early");
+    }
+}
+
+fn answer(
+    request: &Request<Incoming>,
+    is_loopback: bool,
+    node: &Arc<Node>,
+    token: &str,
+) -> Response<Full<Bytes>> {
+    let given = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    let asked = Asked {
+        method: request.method().as_str(),
+        path: request.uri().path(),
+        is_loopback,
+        has_token: is_token(given.trim(), token),
+    };
+    let health_path = node.current().config.monitoring.health_check_path.as_str().to_owned();
+    let reply = reply(&NodeView { node, health_path }, asked);
+    let mut response = Response::new(Full::new(Bytes::from(reply.body)));
+    *response.status_mut() =
+        StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let content_type = HeaderValue::from_static(reply.content_type);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+struct NodeView<'a> {
+    node: &'a Node,
+    health_path: String,
+}
+
+impl View for NodeView<'_> {
+    fn health(&self) -> Health {
+        self.node.health()
+    }
+    fn status(&self) -> Status {
+        self.node.status()
+    }
+    fn health_path(&self) -> &str {
+        &self.health_path
+    }
+}

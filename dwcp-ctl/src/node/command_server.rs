@@ -1,0 +1,191 @@
+//! The command socket: how `dwcp-ctl` speaks to a running daemon.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tracing::{debug, info, warn};
+
+use super::commands::{Answer, LINE_BYTES_MAX, Request};
+use super::{Node, run_operation};
+use crate::exit::Exit;
+
+/// Pause after the system refused a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// What the socket asks of the daemon's main loop.
+#[derive(Debug)]
+pub(super) enum Demand {
+    /// Reload; the answer says what came of it.
+    Reload(tokio::sync::oneshot::Sender<Result<(), String>>),
+    /// Drain and stop.
+    Drain,
+}
+
+/// The bound socket. Dropping it removes the file.
+pub(super) struct CommandSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl CommandSocket {
+    /// Binds `path`, for its owner and `group`.
+    ///
+    /// # Errors
+    /// `AddrInUse` when a daemon answers there already; a stale socket is replaced.
+    pub(super) fn bind(path: &Path, group: &str) -> io::Result<Self> {
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory)?;
+        }
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "a daemon answers there already"));
+        }
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        let socket = Self { listener, path: path.to_owned() };
+        // Closed to all but the owner until the group is known to be the right one.
+        let mut mode = 0o600;
+        match group_id(group) {
+            Some(gid) => match std::os::unix::fs::chown(path, None, Some(gid)) {
+                Ok(()) => mode = 0o660,
+                Err(error) => debug!(group, %error, "the command socket stays with its owner"),
+            },
+            None => debug!(group, "no such group: the command socket stays with its owner"),
+        }
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+        Ok(socket)
+    }
+
+    /// Serves until it is dropped.
+    pub(super) async fn serve(self, node: Arc<Node>, demands: mpsc::Sender<Demand>) {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    tokio::spawn(client(stream, node.clone(), demands.clone()));
+                }
+                Err(error) => {
+                    warn!(%error, "command socket: cannot take a connection; trying again");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for CommandSocket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// The number of the group called `name`, from `/etc/group`.
+fn group_id(name: &str) -> Option<u32> {
+    let text = std::fs::read_to_string("/etc/group").ok()?;
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next()? == name).then(|| fields.nth(1)?.parse().ok())?
+    })
+}
+
+async fn client(stream: UnixStream, node: Arc<Node>, demands: mpsc::Sender<Demand>) {
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    let mut line = String::new();
+    let read = (&mut reader).take(LINE_BYTES_MAX as u64).read_line(&mut line).await;
+    if !matches!(read, Ok(count) if count > 0) {
+        return;
+    }
+    let answer = match serde_json::from_str::<Request>(&line) {
+        Ok(request) => {
+            // A client that goes away cancels what it asked for.
+            tokio::select! {
+                answer = obey(request, &node, &demands, &mut writer) => answer,
+                () = gone(&mut reader) => return,
+            }
+        }
+        Err(error) => {
+            failed(Exit::Problem, format!("the daemon does not know this command: {error}"))
+        }
+    };
+    let _ = write(&mut writer, &answer).await;
+}
+
+/// Waits until the client closes its end.
+async fn gone(reader: &mut BufReader<OwnedReadHalf>) {
+    let mut rest = [0; 64];
+    while matches!(reader.read(&mut rest).await, Ok(count) if count > 0) {}
+}
+
+async fn obey(
+    request: Request,
+    node: &Arc<Node>,
+    demands: &mpsc::Sender<Demand>,
+    writer: &mut OwnedWriteHalf,
+) -> Answer {
+    match request {
+        Request::Status => done(&node.status()),
+        Request::Drain => {
+            info!("draining on request");
+            let _ = demands.send(Demand::Drain).await;
+            done(&serde_json::json!({ "schema": "dwcp.drain/v1" }))
+        }
+        Request::Reload => {
+            let (sender, receiver) = tokio::sync::oneshot::channel();
+            let _ = demands.send(Demand::Reload(sender)).await;
+            match receiver.await {
+                Ok(Ok(())) => {
+                    done(&serde_json::json!({ "schema": "dwcp.reload/v1", "accepted": true }))
+                }
+                Ok(Err(why)) => failed(Exit::Problem, why),
+                Err(_) => failed(Exit::Problem, "the daemon is stopping".into()),
+            }
+        }
+        Request::Run(operation) => {
+            let (note, mut notes) = mpsc::unbounded_channel();
+            let mut progress = move |state| {
+                let _ = note.send(state);
+            };
+            let running = run_operation(&node.endpoint, operation, &mut progress);
+            let mut running = std::pin::pin!(running);
+            let outcome = loop {
+                tokio::select! {
+                    outcome = &mut running => break outcome,
+                    Some(mut state) = notes.recv() => {
+                        // Only the newest matters.
+                        while let Ok(newer) = notes.try_recv() {
+                            state = newer;
+                        }
+                        let _ = write(writer, &Answer::Progress(state)).await;
+                    }
+                }
+            };
+            match outcome {
+                Ok(outcome) => Answer::Done { result: outcome.result },
+                Err(error) => failed(error.exit(), error.to_string()),
+            }
+        }
+    }
+}
+
+fn done(value: &impl serde::Serialize) -> Answer {
+    Answer::Done { result: serde_json::to_value(value).expect("plain data serialises") }
+}
+
+fn failed(exit: Exit, message: String) -> Answer {
+    Answer::Failed { exit: exit.code(), message }
+}
+
+async fn write(writer: &mut OwnedWriteHalf, answer: &Answer) -> io::Result<()> {
+    let mut line = serde_json::to_vec(answer).expect("plain data serialises");
+    line.push(b'\n');
+    writer.write_all(&line).await
+}

@@ -1,0 +1,186 @@
+//! Whether the daemon is well: one rule for `/health`, `/readyz`, `status` and its exit code.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+/// A peer is missed when it has been away for this long: a restart elsewhere is not news.
+pub const PEER_PATIENCE: Duration = Duration::from_secs(10);
+/// A certificate that ends sooner is worth a warning.
+pub const CERTIFICATE_WARNING: Duration = Duration::from_secs(14 * 86_400);
+
+/// How the daemon is, worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Grade {
+    /// As it should be.
+    Ok,
+    /// It works, worse than it should.
+    Degraded,
+    /// It does not do its work.
+    Failed,
+}
+
+impl Grade {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Degraded => "degraded",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// One thing that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// A stable code, `DWCP-H…`.
+    pub code: String,
+    /// How bad it is.
+    pub severity: Grade,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// The daemon's health: the body of `/health`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// `dwcp.health/v1`.
+    pub schema: String,
+    /// The worst of `checks`.
+    pub status: Grade,
+    /// What is wrong; empty if nothing is.
+    pub checks: Vec<Check>,
+}
+
+/// What health is judged by.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs)] // the names say it
+pub struct Facts {
+    pub is_ready: bool,
+    pub is_draining: bool,
+    pub degraded: Vec<String>,
+    pub reload_failure: Option<String>,
+    /// How long until the certificate ends; `None`: it has.
+    pub certificate_left: Option<Duration>,
+    /// Peers that a session is kept to and that are away: name, for how long, why.
+    pub peers_away: Vec<(String, Duration, String)>,
+    /// Sessions without a path.
+    pub holding: Vec<String>,
+    /// The wanted median round trip and, for each peer that misses it, the measured one.
+    pub slow: Vec<(String, Duration, Duration)>,
+}
+
+impl Health {
+    /// Judges.
+    pub fn of(facts: &Facts) -> Self {
+        let mut checks = Vec::new();
+        let mut add = |code: &str, severity, message: String, remedy: &str| {
+            let (code, remedy) = (format!("DWCP-H{code}"), remedy.to_owned());
+            checks.push(Check { code, severity, message, remedy });
+        };
+        if facts.is_draining {
+            add("001", Grade::Failed, "the node drains".into(), "none: it is going to stop");
+        } else if !facts.is_ready {
+            add("002", Grade::Failed, "the node is starting".into(), "wait");
+        }
+        for reason in &facts.degraded {
+            add("010", Grade::Degraded, reason.clone(), "run: dwcp-ctl version");
+        }
+        if let Some(reason) = &facts.reload_failure {
+            let first = reason.lines().next().unwrap_or_default();
+            let message = format!("the last reload was refused: {first}");
+            add("011", Grade::Degraded, message, "run: dwcp-ctl config validate, then reload");
+        }
+        match facts.certificate_left {
+            None => add("012", Grade::Failed, "the node's certificate has ended".into(), RENEW),
+            Some(left) if left < CERTIFICATE_WARNING => {
+                let message =
+                    format!("the node's certificate ends in {}", crate::units::long_time(left));
+                add("012", Grade::Degraded, message, RENEW);
+            }
+            Some(_) => {}
+        }
+        for (peer, since, why) in &facts.peers_away {
+            if *since >= PEER_PATIENCE {
+                let since = crate::units::long_time(*since);
+                let message = format!("peer {peer}: no session for {since}: {why}");
+                add("021", Grade::Degraded, message, "check that it runs and can be reached");
+            }
+        }
+        for peer in &facts.holding {
+            let message = format!("peer {peer}: no path; messages wait");
+            add("022", Grade::Degraded, message, "check the network between the nodes");
+        }
+        for (peer, wanted, found) in &facts.slow {
+            let (wanted, found) =
+                (crate::units::short_time(*wanted), crate::units::short_time(*found));
+            let message = format!("peer {peer}: round trip {found}, wanted {wanted}");
+            add(
+                "030",
+                Grade::Degraded,
+                message,
+                "check the path, or change performance.targetLatency*",
+            );
+        }
+        let status = checks.iter().map(|check| check.severity).max().unwrap_or(Grade::Ok);
+        Self { schema: "dwcp.health/v1".into(), status, checks }
+    }
+}
+
+const RENEW: &str = "install a new certificate, then reload (SIGHUP)";
+
+/// How long until `end`; `None` if it is past.
+pub fn time_left(end: SystemTime) -> Option<Duration> {
+    end.duration_since(SystemTime::now()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn well() -> Facts {
+        Facts {
+            is_ready: true,
+            certificate_left: Some(Duration::from_secs(90 * 86_400)),
+            ..Facts::default()
+        }
+    }
+
+    #[test]
+    fn a_clean_node_is_ok() {
+        let health = Health::of(&well());
+        assert_eq!(health.status, Grade::Ok);
+        assert!(health.checks.is_empty());
+    }
+
+    #[test]
+    fn the_worst_check_decides_and_each_names_a_remedy() {
+        let facts = Facts {
+            degraded: vec!["transport rdma cannot be used".into()],
+            reload_failure: Some("error[DWCP-C012]: unknown key\n --> x".into()),
+            peers_away: vec![("b".into(), PEER_PATIENCE, "refused".into())],
+            holding: vec!["c".into()],
+            slow: vec![("d".into(), Duration::from_micros(5), Duration::from_micros(80))],
+            ..well()
+        };
+        let health = Health::of(&facts);
+        assert_eq!(health.status, Grade::Degraded);
+        let codes: Vec<_> = health.checks.iter().map(|check| check.code.as_str()).collect();
+        assert_eq!(codes, ["DWCP-H010", "DWCP-H011", "DWCP-H021", "DWCP-H022", "DWCP-H030"]);
+        assert!(health.checks.iter().all(|check| !check.remedy.is_empty()));
+        let failed = Health::of(&Facts { certificate_left: None, ..facts });
+        assert_eq!(failed.status, Grade::Failed);
+    }
+
+    #[test]
+    fn a_short_absence_and_a_young_start_are_judged_as_such() {
+        let away = vec![("b".into(), PEER_PATIENCE / 2, "refused".into())];
+        assert_eq!(Health::of(&Facts { peers_away: away, ..well() }).status, Grade::Ok);
+        assert_eq!(Health::of(&Facts { is_ready: false, ..well() }).status, Grade::Failed);
+        assert_eq!(Health::of(&Facts { is_draining: true, ..well() }).status, Grade::Failed);
+    }
+}

@@ -1,0 +1,83 @@
+//! The daemon: `dwcpd`.
+
+mod admin;
+mod command_server;
+mod keeper;
+mod load;
+mod logs;
+mod notify;
+mod operations;
+mod reload;
+mod routes;
+mod run;
+mod watch;
+
+pub mod commands;
+pub mod health;
+pub mod metrics;
+pub mod plan;
+pub mod runtime_directory;
+pub mod status;
+
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use dwcp_core::Endpoint;
+use dwcp_core::config::Config;
+use dwcp_tcp::Identity;
+
+pub use load::{LoadFailure, load};
+pub use logs::{LogControl, start_logs};
+pub use operations::{OperationError, Outcome, run_operation};
+pub use run::{DaemonOptions, run};
+
+use crate::service::Services;
+use crate::service::forward::ForwardListener;
+use keeper::Keepers;
+
+/// What the parts of a running daemon share.
+pub struct Node {
+    /// Where the configuration lies.
+    config_path: std::path::PathBuf,
+    endpoint: Endpoint,
+    identity: Identity,
+    services: Arc<Services>,
+    keepers: Keepers,
+    /// Addresses of the admin HTTP server.
+    admin: Vec<String>,
+    logs: LogControl,
+    began: Instant,
+    /// What works worse than configured, since the start.
+    degraded: Vec<String>,
+    is_ready: AtomicBool,
+    is_draining: AtomicBool,
+    reloads_total: AtomicU64,
+    current: Mutex<Current>,
+}
+
+/// What a reload replaces.
+struct Current {
+    config: Config,
+    /// SHA-256 of the file's text, hexadecimal.
+    config_sha: String,
+    loaded_at: SystemTime,
+    /// Why the last reload was refused.
+    reload_failure: Option<String>,
+    forwards: Vec<ForwardListener>,
+}
+
+/// Serves every session of `endpoint` with `services` until the endpoint ends.
+///
+/// # Cancel safety
+/// Dropping it takes no new sessions; those being served go on.
+pub async fn serve_sessions(endpoint: Endpoint, services: Arc<Services>) {
+    let events = endpoint.subscribe();
+    tokio::join!(watch::accept(endpoint.clone()), watch::watch(endpoint, services, events));
+}
+
+impl Node {
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

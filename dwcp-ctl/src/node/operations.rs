@@ -1,0 +1,156 @@
+//! What a node does with a peer on request: inside the daemon, or inside `dwcp-ctl` with an endpoint of its
+//! own.
+
+use std::time::Duration;
+
+use dwcp_core::{ConnectError, Endpoint, Session};
+use serde_json::Value;
+
+use super::commands::{CutReport, Operation, PingReport};
+use crate::bench;
+use crate::exit::{Exit, chain};
+use crate::service::ServiceError;
+use crate::service::file::{self, CopyProgress};
+
+/// How long a session may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What an operation came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The result, with its schema.
+    pub result: Value,
+}
+
+/// Why an operation failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OperationError {
+    /// No session.
+    #[error("peer {peer}: {}", chain(source))]
+    Connect {
+        /// The peer.
+        peer: String,
+        /// Why.
+        source: ConnectError,
+    },
+    /// No session in time.
+    #[error("peer {peer}: no session within {} s; is it running and reachable?", CONNECT_TIMEOUT.as_secs())]
+    TimedOut {
+        /// The peer.
+        peer: String,
+    },
+    /// The peer does not answer.
+    #[error("peer {peer}: {reason}")]
+    Silent {
+        /// The peer.
+        peer: String,
+        /// Why.
+        reason: String,
+    },
+    /// The service failed.
+    #[error("peer {peer}: {source}")]
+    Service {
+        /// The peer.
+        peer: String,
+        /// Why.
+        source: ServiceError,
+    },
+    /// A file cannot be sent.
+    #[error(transparent)]
+    Walk(#[from] file::WalkError),
+}
+
+impl OperationError {
+    /// How a command that meets it exits.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Connect { .. } | Self::TimedOut { .. } | Self::Silent { .. } => Exit::Unreachable,
+            Self::Service { .. } | Self::Walk(_) => Exit::Problem,
+        }
+    }
+}
+
+/// Does `operation` over `endpoint`.
+///
+/// # Errors
+/// [`OperationError`].
+///
+/// # Cancel safety
+/// Dropping it cancels the operation at both ends.
+pub async fn run_operation(
+    endpoint: &Endpoint,
+    operation: Operation,
+    progress: &mut (dyn FnMut(CopyProgress) + Send),
+) -> Result<Outcome, OperationError> {
+    let peer = operation.peer().to_owned();
+    let service = |source| OperationError::Service { peer: peer.clone(), source };
+    let result = match operation {
+        Operation::Cut { .. } => json(&cut(endpoint, &peer)),
+        Operation::Ping { count, timeout_ms, .. } => {
+            let limit = Duration::from_millis(timeout_ms);
+            let session = connect(endpoint, &peer, limit).await?;
+            json(&ping(&session, count, limit).await?)
+        }
+        Operation::BenchLatency { plan, .. } => {
+            let session = connect(endpoint, &peer, CONNECT_TIMEOUT).await?;
+            json(&bench::latency(&session, &plan).await.map_err(service)?)
+        }
+        Operation::BenchThroughput { plan, .. } => {
+            let session = connect(endpoint, &peer, CONNECT_TIMEOUT).await?;
+            json(&bench::throughput(&session, &plan).await.map_err(service)?)
+        }
+        Operation::Copy { directory, files, recursive, compress, .. } => {
+            let sources = file::walk(&files, recursive)?;
+            let session = connect(endpoint, &peer, CONNECT_TIMEOUT).await?;
+            let report = file::send(&session, sources, &directory, compress, progress).await;
+            json(&report.map_err(service)?)
+        }
+    };
+    Ok(Outcome { result })
+}
+
+async fn connect(
+    endpoint: &Endpoint,
+    peer: &str,
+    limit: Duration,
+) -> Result<Session, OperationError> {
+    match tokio::time::timeout(limit, endpoint.connect(peer)).await {
+        Ok(Ok(session)) => Ok(session),
+        Ok(Err(source)) => Err(OperationError::Connect { peer: peer.to_owned(), source }),
+        Err(_) => Err(OperationError::TimedOut { peer: peer.to_owned() }),
+    }
+}
+
+fn cut(endpoint: &Endpoint, peer: &str) -> CutReport {
+    let session = endpoint.sessions().into_iter().find(|session| session.peer_id() == peer);
+    let was_cut = session.is_some_and(|session| session.cut(None));
+    CutReport { schema: "dwcp.cut/v1".into(), peer: peer.to_owned(), was_cut }
+}
+
+async fn ping(
+    session: &Session,
+    count: u32,
+    limit: Duration,
+) -> Result<PingReport, OperationError> {
+    let mut rtt_us = Vec::new();
+    for _ in 0..count {
+        let rtt = session.ping(limit).await.map_err(|error| OperationError::Silent {
+            peer: session.peer_id().to_owned(),
+            reason: error.to_string(),
+        })?;
+        rtt_us.push((rtt.as_nanos() as f64 / 10.0).round() / 100.0);
+    }
+    let stats = session.stats();
+    let path = stats.paths.iter().find(|path| Some(path.id) == stats.active);
+    Ok(PingReport {
+        schema: "dwcp.ping/v1".into(),
+        peer: session.peer_id().to_owned(),
+        path: path.map_or_else(String::new, |path| path.kind.name().to_owned()),
+        rtt_us,
+    })
+}
+
+fn json(value: &impl serde::Serialize) -> Value {
+    serde_json::to_value(value).expect("plain data serialises")
+}

@@ -1,0 +1,70 @@
+//! Watches the endpoint: serves each session's channels, and puts what happens in the log.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dwcp_core::{Endpoint, EndpointEvent, Events, Session, SessionEvent};
+use tracing::{info, warn};
+
+use crate::service::Services;
+
+/// Serves the channels of every session of `endpoint`, whoever dialled it, until the endpoint ends.
+pub(super) async fn watch(endpoint: Endpoint, services: Arc<Services>, mut events: Events) {
+    let mut served = HashSet::new();
+    loop {
+        // An event may have been missed: what counts is which sessions there are.
+        let sessions = endpoint.sessions();
+        served.retain(|id| sessions.iter().any(|session| session.id() == *id));
+        for session in sessions {
+            if served.insert(session.id()) {
+                tokio::spawn(services.clone().serve(session));
+            }
+        }
+        loop {
+            let Some(event) = events.recv().await else { return };
+            log(&event);
+            if matches!(event.event, SessionEvent::Up { .. } | SessionEvent::Closed(_)) {
+                break;
+            }
+        }
+    }
+}
+
+/// Takes the sessions that peers begin, so that they do not pile up: [`watch`] serves them.
+pub(super) async fn accept(endpoint: Endpoint) {
+    while endpoint.accept().await.is_some() {}
+}
+
+/// Gives every session new keys each `interval`, besides what their use demands.
+pub(super) async fn rekey(endpoint: Endpoint, interval: Duration) {
+    loop {
+        tokio::time::sleep(interval).await;
+        endpoint.sessions().iter().for_each(Session::rekey);
+    }
+}
+
+fn log(event: &EndpointEvent) {
+    let (peer, session) = (&event.peer, event.session);
+    match &event.event {
+        SessionEvent::Up { role } => info!(peer, %session, ?role, "session up"),
+        SessionEvent::PathUp { path, kind, provider } => {
+            info!(peer, %session, %path, kind = kind.name(), provider, "path up");
+        }
+        SessionEvent::PathDown { path, cause } => {
+            info!(peer, %session, %path, cause = cause.name(), "path down");
+        }
+        SessionEvent::Switched(switch) => {
+            info!(peer, %session, to = %switch.to, epoch = switch.epoch, reason = switch.reason.name(), "switched");
+        }
+        SessionEvent::SwitchFailed { to, cause } => {
+            warn!(peer, %session, %to, ?cause, "switch given up");
+        }
+        SessionEvent::Holding => warn!(peer, %session, "no path is left; messages wait"),
+        SessionEvent::InDoubt { channel, from, count } => {
+            warn!(peer, %session, channel, from, count, "messages in doubt: delivered at most once, perhaps not");
+        }
+        SessionEvent::Closed(why) => info!(peer, %session, ?why, "session over"),
+        _ => {}
+    }
+}

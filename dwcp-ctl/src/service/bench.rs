@@ -1,0 +1,158 @@
+//! `bench/…`: the end of a benchmark that answers.
+
+use std::time::{Duration, Instant};
+
+use dwcp_core::Channel;
+use serde::{Deserialize, Serialize};
+
+use super::{ServiceError, json, receive_json};
+use crate::bench::Numbered;
+use crate::bench::cpu::process_time;
+use crate::bench::sequence::{Order, SequenceCheck, stamped};
+
+/// The longest run a peer may ask for: a bench is not a denial of service.
+const DURATION_MAX: Duration = Duration::from_secs(600);
+/// The largest message a peer may ask for, bytes.
+const SIZE_MAX: usize = 16 << 20;
+
+/// The first message of `bench/sink` and `bench/latency`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Start {}
+
+/// The first message of `bench/source`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SourcePlan {
+    /// Bytes of each message.
+    pub size: usize,
+    /// How long to send.
+    pub duration_ms: u64,
+}
+
+/// The last message of every bench: what the answering end saw.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct PeerReport {
+    /// Messages it received (source: sent).
+    pub messages: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// From the first message to the last.
+    pub nanoseconds: u64,
+    /// What was wrong with their order.
+    pub order: Order,
+    /// Processor time its process used meanwhile, user and system.
+    pub cpu_nanoseconds: u64,
+}
+
+/// Counts what comes.
+struct Tally {
+    cpu: Duration,
+    first: Option<Instant>,
+    last: Instant,
+    check: SequenceCheck,
+    report: PeerReport,
+}
+
+impl Tally {
+    fn new() -> Self {
+        Self {
+            cpu: process_time(),
+            first: None,
+            last: Instant::now(),
+            check: SequenceCheck::default(),
+            report: PeerReport::default(),
+        }
+    }
+
+    fn note(&mut self, message: &[u8], now: Instant) {
+        self.first.get_or_insert(now);
+        self.last = now;
+        let number = self.report.messages;
+        self.check.note(stamped(message).unwrap_or(number));
+        self.report.messages += 1;
+        self.report.bytes += message.len() as u64;
+    }
+
+    fn finish(mut self) -> PeerReport {
+        // How many were sent, the sender knows: what is missing at the end it adds by itself.
+        self.report.order = self.check.finish(0);
+        self.report.nanoseconds = self.first.map_or(0, |first| nanoseconds(self.last - first));
+        self.report.cpu_nanoseconds = nanoseconds(process_time() - self.cpu);
+        self.report
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Sends every message back.
+///
+/// # Errors
+/// [`ServiceError`].
+pub async fn echo(channel: Channel) -> Result<(), ServiceError> {
+    // What is measured is the path: the other end has compression off, too.
+    channel.set_compression(false);
+    let (mut sender, mut receiver) = channel.split();
+    let Start {} = receive_json(&mut receiver).await?;
+    let mut tally = Tally::new();
+    while let Some(message) = receiver.recv().await? {
+        tally.note(&message, Instant::now());
+        sender.send(message).await?;
+    }
+    sender.send(json(&tally.finish())).await?;
+    sender.finish();
+    Ok(())
+}
+
+/// Counts and checks every message.
+///
+/// # Errors
+/// [`ServiceError`].
+pub async fn sink(channel: Channel) -> Result<(), ServiceError> {
+    // What is measured is the path: the other end has compression off, too.
+    channel.set_compression(false);
+    let (mut sender, mut receiver) = channel.split();
+    let Start {} = receive_json(&mut receiver).await?;
+    let mut tally = Tally::new();
+    while let Some(message) = receiver.recv().await? {
+        let now = Instant::now();
+        tally.note(&message, now);
+        // One look at the clock for all that came together.
+        while let Ok(Some(message)) = receiver.try_recv() {
+            tally.note(&message, now);
+        }
+    }
+    sender.send(json(&tally.finish())).await?;
+    sender.finish();
+    Ok(())
+}
+
+/// Sends numbered messages for as long as the peer asked.
+///
+/// # Errors
+/// [`ServiceError`]; a plan beyond the limits is malformed.
+pub async fn source(channel: Channel) -> Result<(), ServiceError> {
+    // What is measured is the path: the other end has compression off, too.
+    channel.set_compression(false);
+    let (mut sender, mut receiver) = channel.split();
+    let plan: SourcePlan = receive_json(&mut receiver).await?;
+    let duration = Duration::from_millis(plan.duration_ms);
+    if duration > DURATION_MAX || plan.size > SIZE_MAX {
+        return Err(ServiceError::Malformed(
+            "a bench of more than 600 s or 16 MiB messages".into(),
+        ));
+    }
+    let (cpu, start) = (process_time(), Instant::now());
+    let mut report = PeerReport::default();
+    let mut numbered = Numbered::new(plan.size);
+    while start.elapsed() < duration {
+        sender.send(numbered.message()).await?;
+        report.messages += 1;
+        report.bytes += plan.size as u64;
+    }
+    report.nanoseconds = nanoseconds(start.elapsed());
+    report.cpu_nanoseconds = nanoseconds(process_time() - cpu);
+    sender.send(json(&report)).await?;
+    sender.finish();
+    Ok(())
+}

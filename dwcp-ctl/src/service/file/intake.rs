@@ -1,0 +1,318 @@
+//! The receiving side of `file/1` without a network: messages in, files and replies out.
+//!
+//! Every directory is opened one part at a time without following links, so that no name leaves the
+//! receiving directory. A file is written under a temporary name and renamed only after its checksum was
+//! right and its bytes are on disk.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use sha2::{Digest, Sha256};
+
+use super::protocol::{Begin, FileHead, Frame, Reply};
+use crate::service::ServiceError;
+
+const PARTS_MAX: usize = 32;
+const PART_BYTES_MAX: usize = 255;
+
+/// What a node takes, from whom and where to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reception {
+    /// Files go below this directory.
+    pub directory: PathBuf,
+    /// The nodes that may send; `None`: every peer.
+    pub from: Option<Vec<String>>,
+    /// The largest file, bytes.
+    pub file_bytes_max: u64,
+    /// Kept free on the disk, bytes: a full disk hurts more than a refused transfer.
+    pub keep_free_bytes: u64,
+}
+
+/// Why an intake ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IntakeError {
+    /// A name that could leave the directory, or is no name.
+    #[error(
+        "`{name}` is not a name below the receiving directory: no `..`, no empty part, no leading `/`"
+    )]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// Something the protocol does not allow here.
+    #[error("unexpected message: {0}")]
+    Unexpected(&'static str),
+    /// Not what was sent.
+    #[error("{name}: the checksum does not match; the file was not kept")]
+    Checksum {
+        /// The file.
+        name: String,
+    },
+    /// No room.
+    #[error(
+        "{path}: {wanted_bytes} bytes would come, {free_bytes} are free for them (files.keepFree)"
+    )]
+    Full {
+        /// The directory.
+        path: String,
+        /// Free, without what is always kept free.
+        free_bytes: u64,
+        /// Announced.
+        wanted_bytes: u64,
+    },
+    /// Larger than this node takes.
+    #[error("{name}: {bytes} bytes, this node takes files up to {limit_bytes} (files.maxFileSize)")]
+    TooLarge {
+        /// The file.
+        name: String,
+        /// Its length.
+        bytes: u64,
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// The file system refused.
+    #[error("{path}: {source}")]
+    Io {
+        /// Where.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The message cannot be read.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+}
+
+/// Takes one copy's messages.
+pub struct Intake {
+    reception: Reception,
+    directory: Option<(OwnedFd, PathBuf)>,
+    file: Option<Part>,
+}
+
+/// A file that is not whole yet. Dropping it removes it.
+struct Part {
+    head: FileHead,
+    directory: OwnedFd,
+    temporary: String,
+    last: String,
+    shown: PathBuf,
+    file: File,
+    hash: Sha256,
+    left: u64,
+    is_kept: bool,
+}
+
+impl Intake {
+    /// An intake by the rules of `reception`; whether the peer may send has been looked at.
+    pub fn new(reception: Reception) -> Self {
+        Self { reception, directory: None, file: None }
+    }
+
+    /// Takes one message; returns what to reply, if anything.
+    ///
+    /// # Errors
+    /// [`IntakeError`]; the intake is over and the unfinished file gone.
+    pub fn take(&mut self, message: &[u8]) -> Result<Option<Reply>, IntakeError> {
+        match Frame::decode(message)? {
+            Frame::Begin(begin) => self.begin(&begin),
+            Frame::File(head) => self.open(head),
+            Frame::Data(data) => self.write(data),
+            Frame::End(end) => self.close(&end.sha256),
+        }
+    }
+
+    /// Whether a file is under way.
+    pub fn is_in_file(&self) -> bool {
+        self.file.is_some()
+    }
+
+    fn begin(&mut self, begin: &Begin) -> Result<Option<Reply>, IntakeError> {
+        if self.directory.is_some() {
+            return Err(IntakeError::Unexpected("a second beginning"));
+        }
+        let root = &self.reception.directory;
+        let parts = parts(&begin.directory, true)?;
+        let (directory, shown) = descend(open_root(root)?, root, &parts)?;
+        check_room(&directory, &shown, begin.bytes, self.reception.keep_free_bytes)?;
+        self.directory = Some((directory, shown));
+        Ok(Some(Reply::Ready))
+    }
+
+    fn open(&mut self, head: FileHead) -> Result<Option<Reply>, IntakeError> {
+        let Some((directory, shown)) = &self.directory else {
+            return Err(IntakeError::Unexpected("a file before the beginning"));
+        };
+        if self.file.is_some() {
+            return Err(IntakeError::Unexpected("a file within a file"));
+        }
+        let limit_bytes = self.reception.file_bytes_max;
+        if head.bytes > limit_bytes {
+            return Err(IntakeError::TooLarge { name: head.name, bytes: head.bytes, limit_bytes });
+        }
+        let parts = parts(&head.name, false)?;
+        let (last, above) = parts.split_last().expect("a file's name has a part");
+        let copy = directory.try_clone().map_err(at(shown))?;
+        let (directory, shown) = descend(copy, shown, above)?;
+        self.file = Some(Part::create(head.clone(), directory, &shown, last)?);
+        Ok(None)
+    }
+
+    fn write(&mut self, data: &[u8]) -> Result<Option<Reply>, IntakeError> {
+        let Some(part) = &mut self.file else {
+            return Err(IntakeError::Unexpected("data outside a file"));
+        };
+        let length = data.len() as u64;
+        if length > part.left {
+            return Err(IntakeError::Unexpected("more data than announced"));
+        }
+        part.file.write_all(data).map_err(at(&part.shown))?;
+        part.hash.update(data);
+        part.left -= length;
+        Ok(None)
+    }
+
+    fn close(&mut self, sha256: &str) -> Result<Option<Reply>, IntakeError> {
+        let Some(mut part) = self.file.take() else {
+            return Err(IntakeError::Unexpected("an end outside a file"));
+        };
+        if part.left > 0 {
+            return Err(IntakeError::Unexpected("less data than announced"));
+        }
+        let found = hex(&part.hash.finalize_reset());
+        if !found.eq_ignore_ascii_case(sha256) {
+            return Err(IntakeError::Checksum { name: part.head.name.clone() });
+        }
+        part.keep()?;
+        let FileHead { name, bytes, .. } = part.head.clone();
+        Ok(Some(Reply::Saved { name, bytes, sha256: found }))
+    }
+}
+
+impl Part {
+    fn create(
+        head: FileHead,
+        directory: OwnedFd,
+        above: &Path,
+        last: &str,
+    ) -> Result<Self, IntakeError> {
+        let shown = above.join(last);
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|error| at(&shown)(io::Error::other(error)))?;
+        let temporary = format!(".dwcp-part-{}", hex(&random));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&directory, &temporary, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|error| at(&shown)(error.into()))?;
+        Ok(Self {
+            left: head.bytes,
+            head,
+            directory,
+            temporary,
+            last: last.to_owned(),
+            shown,
+            file: File::from(file),
+            hash: Sha256::new(),
+            is_kept: false,
+        })
+    }
+
+    /// Gives the file its name, once it is on disk.
+    fn keep(&mut self) -> Result<(), IntakeError> {
+        let failed = at(&self.shown);
+        // Nobody else may write, nothing may be set-uid: the mode comes from another machine.
+        let mode = Mode::from_raw_mode(self.head.mode & 0o755 | 0o600);
+        rustix::fs::fchmod(&self.file, mode).map_err(|error| failed(error.into()))?;
+        self.file.sync_all().map_err(&failed)?;
+        rustix::fs::renameat(&self.directory, &self.temporary, &self.directory, &self.last)
+            .map_err(|error| failed(error.into()))?;
+        self.is_kept = true;
+        rustix::fs::fsync(&self.directory).map_err(|error| failed(error.into()))
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            // If this fails too, a hidden file stays; its name says what it is.
+            let _ = rustix::fs::unlinkat(&self.directory, &self.temporary, AtFlags::empty());
+        }
+    }
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> IntakeError + use<> {
+    let path = path.display().to_string();
+    move |source| IntakeError::Io { path: path.clone(), source }
+}
+
+/// The parts of a relative name; refuses all that is not plainly below.
+fn parts(name: &str, may_be_empty: bool) -> Result<Vec<&str>, IntakeError> {
+    if name.is_empty() && may_be_empty {
+        return Ok(Vec::new());
+    }
+    let parts: Vec<_> =
+        name.strip_suffix('/').filter(|_| may_be_empty).unwrap_or(name).split('/').collect();
+    let is_fine = |part: &&str| {
+        !part.is_empty()
+            && part.len() <= PART_BYTES_MAX
+            && *part != "."
+            && *part != ".."
+            && !part.contains('\0')
+    };
+    if parts.len() > PARTS_MAX || !parts.iter().all(is_fine) {
+        return Err(IntakeError::Name { name: name.chars().take(PART_BYTES_MAX).collect() });
+    }
+    Ok(parts)
+}
+
+fn open_root(root: &Path) -> Result<OwnedFd, IntakeError> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    rustix::fs::open(root, flags, Mode::empty()).map_err(|error| at(root)(error.into()))
+}
+
+/// Opens, and makes where missing, the directory `parts` below `from`. Follows no link.
+fn descend(
+    mut from: OwnedFd,
+    shown: &Path,
+    parts: &[&str],
+) -> Result<(OwnedFd, PathBuf), IntakeError> {
+    let mut shown = shown.to_owned();
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+    for part in parts {
+        shown.push(part);
+        match rustix::fs::mkdirat(&from, *part, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(at(&shown)(error.into())),
+        }
+        from = rustix::fs::openat(&from, *part, flags, Mode::empty())
+            .map_err(|error| at(&shown)(error.into()))?;
+    }
+    Ok((from, shown))
+}
+
+fn check_room(
+    directory: &OwnedFd,
+    shown: &Path,
+    wanted_bytes: u64,
+    keep_free_bytes: u64,
+) -> Result<(), IntakeError> {
+    let disk = rustix::fs::fstatvfs(directory.as_fd()).map_err(|error| at(shown)(error.into()))?;
+    let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize).saturating_sub(keep_free_bytes);
+    if wanted_bytes > free_bytes {
+        let path = shown.display().to_string();
+        return Err(IntakeError::Full { path, free_bytes, wanted_bytes });
+    }
+    Ok(())
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+#[path = "intake_tests.rs"]
+mod tests;

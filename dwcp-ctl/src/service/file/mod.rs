@@ -1,0 +1,13 @@
+//! `file/1`: files from one node to another, verified, never half under their final name.
+
+mod intake;
+mod protocol;
+mod receive;
+mod send;
+mod walk;
+
+pub use intake::{Intake, IntakeError, Reception};
+pub use protocol::{Begin, DATA_BYTES_MAX, End, FileHead, Frame, Reply};
+pub use receive::receive;
+pub use send::{CopyProgress, CopyReport, CopyResult, send};
+pub use walk::{Source, WalkError, walk};

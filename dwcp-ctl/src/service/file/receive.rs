@@ -1,0 +1,86 @@
+//! `file/1` at the receiver.
+
+use dwcp_core::{Channel, Message};
+use tokio::sync::mpsc;
+use tracing::info;
+
+use super::{Intake, Reception, Reply};
+use crate::service::{ServiceError, codes, json};
+
+/// Messages between the network and the disk.
+const QUEUE: usize = 8;
+
+/// Takes the files of one channel by the rules of `reception`.
+///
+/// # Errors
+/// [`ServiceError`]; the sender has been told.
+pub async fn receive(channel: Channel, reception: Option<&Reception>) -> Result<(), ServiceError> {
+    let peer = channel.session().peer_id().to_owned();
+    let (mut sender, mut receiver) = channel.split();
+    let is_allowed = |rules: &&Reception| match &rules.from {
+        None => true,
+        Some(nodes) => nodes.contains(&peer),
+    };
+    let Some(reception) = reception.filter(is_allowed) else {
+        let message = match reception {
+            None => "this node takes no files: its configuration has no files.receiveDirectory"
+                .to_owned(),
+            Some(_) => format!("this node takes no files from {peer}: see its files.from"),
+        };
+        sender.send(json(&Reply::Failed { message: message.clone() })).await?;
+        sender.finish();
+        return Err(ServiceError::Refused(message));
+    };
+    let (to_disk, from_network) = mpsc::channel(QUEUE);
+    let (to_network, mut replies) = mpsc::channel(QUEUE);
+    let intake = Intake::new(reception.clone());
+    // Hashing and writing block: they have a thread of their own for the time of the copy.
+    let disk = tokio::task::spawn_blocking(move || write_all(intake, from_network, &to_network));
+    let network = async {
+        while let Some(message) = receiver.recv().await? {
+            if to_disk.send(message).await.is_err() {
+                return Ok(()); // the disk gave up; it has said why
+            }
+        }
+        drop(to_disk);
+        Ok::<_, ServiceError>(())
+    };
+    let answers = async {
+        while let Some(reply) = replies.recv().await {
+            if let Reply::Saved { name, bytes, .. } = &reply {
+                info!(peer, name, bytes, "file received");
+            }
+            sender.send(json(&reply)).await?;
+            if let Reply::Failed { message } = reply {
+                sender.finish();
+                return Err(ServiceError::Refused(message));
+            }
+        }
+        sender.finish();
+        Ok(())
+    };
+    let result = tokio::try_join!(network, answers);
+    if let Err(ServiceError::Channel(_)) = &result {
+        sender.reset(codes::FAILED);
+    }
+    // The intake removes an unfinished file when its queue ends.
+    let _ = disk.await;
+    result.map(|_| ())
+}
+
+fn write_all(
+    mut intake: Intake,
+    mut messages: mpsc::Receiver<Message>,
+    replies: &mpsc::Sender<Reply>,
+) {
+    while let Some(message) = messages.blocking_recv() {
+        let (reply, is_over) = match intake.take(&message) {
+            Ok(None) => continue,
+            Ok(Some(reply)) => (reply, false),
+            Err(error) => (Reply::Failed { message: error.to_string() }, true),
+        };
+        if replies.blocking_send(reply).is_err() || is_over {
+            return;
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What one node does for another over a session: channels named by their label, described in
+//! docs/services.md.
+
+pub mod bench;
+pub mod file;
+pub mod forward;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use dwcp_core::{Channel, Receiver, Session};
+use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+/// Labels of channels.
+pub mod labels {
+    /// Every message comes back.
+    pub const BENCH_LATENCY: &str = "bench/latency";
+    /// Messages are counted and checked.
+    pub const BENCH_SINK: &str = "bench/sink";
+    /// The peer sends for a while.
+    pub const BENCH_SOURCE: &str = "bench/source";
+    /// Files come in.
+    pub const FILE: &str = "file/1";
+    /// A TCP connection.
+    pub const FORWARD: &str = "forward/1";
+}
+
+/// Codes a channel is reset with.
+pub mod codes {
+    /// The node has no service of that label.
+    pub const UNKNOWN_SERVICE: u32 = 1;
+    /// A message was not what the service expects.
+    pub const MALFORMED: u32 = 2;
+    /// The service gave up; the TCP connection of a forward was reset.
+    pub const FAILED: u32 = 3;
+
+    /// The code in words.
+    pub fn words(code: u32) -> &'static str {
+        match code {
+            UNKNOWN_SERVICE => "the peer does not offer this service",
+            MALFORMED => "the peer did not understand a message",
+            FAILED => "the peer gave up",
+            _ => "the peer reset the channel",
+        }
+    }
+}
+
+/// The longest message that opens or steers a service, bytes.
+pub const CONTROL_BYTES_MAX: usize = 64 << 10;
+
+/// What a node offers to its peers. Reloadable parts are behind a lock.
+#[derive(Default)]
+pub struct Services {
+    offer: RwLock<Arc<Offer>>,
+}
+
+/// What is offered now.
+#[derive(Clone, Debug, Default)]
+pub struct Offer {
+    /// Which files are taken; `None`: none are.
+    pub reception: Option<file::Reception>,
+    /// Which TCP targets peers may reach through this node.
+    pub forward_targets: forward::AllowList,
+}
+
+impl Services {
+    /// Services that offer `offer`.
+    pub fn new(offer: Offer) -> Self {
+        Self { offer: RwLock::new(Arc::new(offer)) }
+    }
+
+    /// Offers something else from now on. Channels that are open go on.
+    pub fn set_offer(&self, offer: Offer) {
+        *self.offer.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(offer);
+    }
+
+    fn offer(&self) -> Arc<Offer> {
+        self.offer.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Serves every channel the peer opens until the session is over.
+    ///
+    /// # Cancel safety
+    /// Dropping it ends every channel it serves.
+    pub async fn serve(self: Arc<Self>, session: Session) {
+        let mut channels = JoinSet::new();
+        loop {
+            tokio::select! {
+                channel = session.accept() => match channel {
+                    Ok(channel) => {
+                        channels.spawn(Arc::clone(&self).serve_channel(channel));
+                    }
+                    Err(_) => break,
+                },
+                // Ended services are taken out as they end.
+                Some(_) = channels.join_next() => {}
+            }
+        }
+        // The session is over: each service sees that on its channel and ends by itself.
+        while channels.join_next().await.is_some() {}
+    }
+
+    async fn serve_channel(self: Arc<Self>, channel: Channel) {
+        let (label, peer) = (channel.label().to_owned(), channel.session().peer_id().to_owned());
+        debug!(peer, label, channel = channel.id(), "a peer opened a channel");
+        let offer = self.offer();
+        let result = match label.as_str() {
+            labels::BENCH_LATENCY => bench::echo(channel).await,
+            labels::BENCH_SINK => bench::sink(channel).await,
+            labels::BENCH_SOURCE => bench::source(channel).await,
+            labels::FILE => file::receive(channel, offer.reception.as_ref()).await,
+            labels::FORWARD => forward::serve_target(channel, &offer.forward_targets).await,
+            _ => {
+                channel.split().0.reset(codes::UNKNOWN_SERVICE);
+                Err(ServiceError::Unknown)
+            }
+        };
+        if let Err(error) = result {
+            warn!(peer, label, error = crate::exit::chain(&error), "a service ended early");
+        }
+    }
+}
+
+/// Why a service ended before its time.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServiceError {
+    /// There is no service of that name.
+    #[error("no service has this label: the peer may be newer than this node")]
+    Unknown,
+    /// The session or the channel ended.
+    #[error("the channel ended: {0}")]
+    Channel(String),
+    /// The peer said something else than the protocol has.
+    #[error("the peer sent a message that the service does not know: {0}")]
+    Malformed(String),
+    /// The other end reports a failure.
+    #[error("{0}")]
+    Refused(String),
+    /// The operating system refused something.
+    #[error("{what}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl From<dwcp_core::SendError> for ServiceError {
+    fn from(error: dwcp_core::SendError) -> Self {
+        Self::Channel(crate::exit::chain(&error))
+    }
+}
+
+impl From<dwcp_core::RecvError> for ServiceError {
+    fn from(error: dwcp_core::RecvError) -> Self {
+        match error {
+            dwcp_core::RecvError::Reset { code, .. } => Self::Channel(codes::words(code).into()),
+            other => Self::Channel(crate::exit::chain(&other)),
+        }
+    }
+}
+
+/// Reads a JSON message.
+///
+/// # Errors
+/// [`ServiceError::Malformed`] if it is too long or not a `T`.
+pub fn parse<T: DeserializeOwned>(message: &[u8]) -> Result<T, ServiceError> {
+    if message.len() > CONTROL_BYTES_MAX {
+        return Err(ServiceError::Malformed(format!("{} bytes of JSON", message.len())));
+    }
+    serde_json::from_slice(message).map_err(|error| ServiceError::Malformed(error.to_string()))
+}
+
+/// Receives a JSON message.
+///
+/// # Errors
+/// [`ServiceError`]; also when the peer finishes instead.
+pub async fn receive_json<T: DeserializeOwned>(receiver: &mut Receiver) -> Result<T, ServiceError> {
+    match receiver.recv().await? {
+        Some(message) => parse(&message),
+        None => Err(ServiceError::Malformed("the end of the channel".into())),
+    }
+}
+
+/// The bytes of a JSON message.
+pub fn json(value: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("plain data serialises")
+}

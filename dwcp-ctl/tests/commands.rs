@@ -1,0 +1,143 @@
+//! Commands that need no daemon: results, words and exit codes.
+#![allow(missing_docs)]
+
+mod common;
+
+use common::{Room, ctl, ctl_with};
+
+#[test]
+fn a_config_error_stands_under_its_caret_and_exits_1() {
+    let ran = ctl_with(&["config", "validate", "-"], "mode: internet\nnetwrok:\n  port: 1\n");
+    assert_eq!(ran.code, 1, "{ran:#?}");
+    for words in ["<stdin>:2:1", "netwrok", "^^^^^^^", "did you mean `network`?", "not valid"] {
+        assert!(ran.stdout.contains(words), "{words} in {}", ran.stdout);
+    }
+    let ran = ctl_with(&["config", "validate", "-", "-o", "json"], "mode: internet\nnetwrok: 1\n");
+    let json = ran.json();
+    assert_eq!(json["schema"], "dwcp.config-validate/v1");
+    assert_eq!(json["valid"], false);
+    let mut errors = json["diagnostics"].as_array().unwrap().iter();
+    let error = errors.find(|found| found["severity"] == "error").unwrap();
+    assert_eq!(error["line"], 2);
+    assert!(error["code"].as_str().unwrap().starts_with("DWCP-C"));
+    assert_eq!(ran.code, 1);
+}
+
+#[test]
+fn every_sample_is_valid_and_shown() {
+    for mode in ["datacenter", "internet", "hybrid"] {
+        let sample = ctl(&["config", "init", "--mode", mode]).ok().stdout;
+        let ran = ctl_with(&["config", "validate", "-"], &sample);
+        assert_eq!(ran.code, 0, "{ran:#?}");
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join("x.yaml");
+        let path = path.to_str().unwrap();
+        ctl(&["config", "init", "--mode", mode, "--file", path]).ok();
+        let again = ctl(&["config", "init", "--mode", mode, "--file", path]);
+        assert!(again.code == 1 && again.stderr.contains("--force"), "{again:#?}");
+        let shown = ctl(&["config", "show", path]).ok().stdout;
+        assert!(shown.contains(&format!("mode: {mode}")), "{shown}");
+        let effective = ctl(&["config", "show", path, "--effective"]).ok().stdout;
+        assert!(effective.contains("# default") && effective.contains("x.yaml:"), "{effective}");
+    }
+    let schema = ctl(&["config", "schema"]).ok().json();
+    assert!(schema["properties"]["mode"].is_object());
+}
+
+#[test]
+fn a_missing_file_names_the_command_that_makes_one() {
+    let ran = ctl(&["config", "validate", "/nonexistent/x.yaml"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.stdout.contains("config init"), "{ran:#?}");
+}
+
+#[test]
+fn wrong_command_lines_exit_2_and_help_lists_the_codes() {
+    for line in [
+        &["frobnicate"][..],
+        &["ping"],
+        &["bench", "latency"],
+        &["bench", "latency", "b", "--rate", "-1"],
+        &["bench", "throughput", "--self", "--size", "1"],
+        &["copy", "a", "b"],
+        &["status", "--timeout", "soon"],
+    ] {
+        let ran = ctl(line);
+        assert_eq!(ran.code, 2, "{line:?} {ran:#?}");
+        assert!(ran.stdout.is_empty() && !ran.stderr.is_empty(), "{line:?}");
+    }
+    let help = ctl(&["--help"]).ok().stdout;
+    for code in
+        ["0  all is well", "1  a problem", "2  the command line", "3  it works", "4  the daemon"]
+    {
+        assert!(help.contains(code), "{help}");
+    }
+}
+
+#[test]
+fn without_a_daemon_commands_exit_4_and_say_what_to_do() {
+    let room = tempfile::tempdir().unwrap();
+    let run = room.path().to_str().unwrap();
+    for line in
+        [&["status"][..], &["peers"], &["ping", "b"], &["reload"], &["drain"], &["cut", "b"]]
+    {
+        let ran = ctl(&[&["--runtime-dir", run], line].concat());
+        assert_eq!(ran.code, 4, "{line:?} {ran:#?}");
+        assert!(ran.stderr.contains("start dwcpd"), "{line:?} {ran:#?}");
+    }
+    let json = ctl(&["--runtime-dir", run, "status", "-o", "json"]);
+    assert_eq!(json.json()["schema"], "dwcp.status/v1");
+    // A socket whose daemon is gone.
+    drop(std::os::unix::net::UnixListener::bind(room.path().join("dead.sock")).unwrap());
+    let ran = ctl(&["--runtime-dir", run, "status"]);
+    assert!(ran.code == 4 && ran.stderr.contains("nobody listens"), "{ran:#?}");
+}
+
+#[test]
+fn a_daemon_that_hangs_is_an_answer() {
+    let room = tempfile::tempdir().unwrap();
+    let _listener = std::os::unix::net::UnixListener::bind(room.path().join("hung.sock")).unwrap();
+    let run = room.path().to_str().unwrap();
+    let ran = ctl(&["--runtime-dir", run, "status", "--timeout", "200ms"]);
+    assert!(ran.code == 4 && ran.stderr.contains("no answer in time"), "{ran:#?}");
+}
+
+#[test]
+fn version_tells_what_is_built_in() {
+    let text = ctl(&["version"]).ok().stdout;
+    assert!(text.contains("3.0.0") && text.contains("not built in"), "{text}");
+    let json = ctl(&["version", "-o", "json"]).ok().json();
+    assert_eq!(json["schema"], "dwcp.version/v1");
+    assert_eq!(json["paths"][0]["kind"], "tcp");
+    assert_eq!(json["paths"][1]["builtIn"], false);
+}
+
+#[test]
+fn keys_are_made_once_and_the_ca_stays() {
+    use std::os::unix::fs::PermissionsExt;
+    let room = Room::new(&["a"]);
+    let ca = std::fs::read(room.path("keys/ca.crt")).unwrap();
+    let keys = room.text("keys");
+    let again = ctl(&["keys", "init", "--dir", &keys, "a"]);
+    assert!(again.code == 1 && again.stderr.contains("exists already"), "{again:#?}");
+    let json = ctl(&["keys", "init", "--dir", &keys, "b", "-o", "json"]).ok().json();
+    assert_eq!(json["schema"], "dwcp.keys-init/v1");
+    assert_eq!(json["caIsNew"], false);
+    assert_eq!(std::fs::read(room.path("keys/ca.crt")).unwrap(), ca);
+    for key in ["keys/ca.key", "keys/a/node.key", "keys/b/node.key"] {
+        let mode = std::fs::metadata(room.path(key)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{key}");
+    }
+    assert_eq!(ctl(&["keys", "init", "--dir", &keys, "no/node"]).code, 1);
+}
+
+#[test]
+fn shells_and_manual_pages_are_served() {
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(ctl(&["completions", shell]).ok().stdout.contains("dwcp-ctl"));
+    }
+    assert!(ctl(&["man"]).ok().stdout.contains(".TH"));
+    let room = tempfile::tempdir().unwrap();
+    ctl(&["man", "--dir", room.path().to_str().unwrap()]).ok();
+    assert!(room.path().join("dwcp-ctl-bench-latency.1").is_file());
+}

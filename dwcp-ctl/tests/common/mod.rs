@@ -1,0 +1,251 @@
+//! Two daemons on loopback, each a process of its own, and a `dwcp-ctl` to command them.
+#![allow(dead_code, missing_docs)] // each test file uses a part of it
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// How long anything may take before a test gives up. Generous: machines are slow and shared.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a command came to.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    #[track_caller]
+    pub(crate) fn ok(self) -> Self {
+        assert_eq!(self.code, 0, "{self:#?}");
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
+}
+
+/// Runs `dwcp-ctl` with `arguments`.
+pub(crate) fn ctl(arguments: &[&str]) -> Ran {
+    ctl_with(arguments, "")
+}
+
+/// The same with `stdin`.
+pub(crate) fn ctl_with(arguments: &[&str], stdin: &str) -> Ran {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_dwcp-ctl"))
+        .args(arguments)
+        .env_remove("XDG_RUNTIME_DIR")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Waits until `look` finds something.
+#[track_caller]
+pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "no {what} within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A directory with keys, configurations and command sockets.
+pub(crate) struct Room {
+    directory: tempfile::TempDir,
+}
+
+impl Room {
+    /// A room with keys for `nodes`.
+    pub(crate) fn new(nodes: &[&str]) -> Self {
+        let room = Self { directory: tempfile::tempdir().unwrap() };
+        let keys = room.path("keys");
+        let mut arguments = vec!["keys", "init", "--dir", keys.to_str().unwrap()];
+        arguments.extend(nodes);
+        ctl(&arguments).ok();
+        std::fs::create_dir(room.path("run")).unwrap();
+        room
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(crate) fn text(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    /// Writes the configuration of `node`: the usual head, then `more`.
+    pub(crate) fn config(&self, node: &str, more: &str) -> PathBuf {
+        let path = self.path(&format!("{node}.yaml"));
+        std::fs::write(&path, self.config_text(node, more)).unwrap();
+        path
+    }
+
+    pub(crate) fn config_text(&self, node: &str, more: &str) -> String {
+        format!(
+            "mode: internet\nnodeId: {node}\nlisten: [\"127.0.0.1:0\"]\n\
+             admin: {{listen: [\"127.0.0.1:0\"]}}\n\
+             keys: {{cert: keys/{node}/node.crt, key: keys/{node}/node.key, ca: keys/{node}/ca.crt}}\n\
+             session: {{drainTimeout: 5s}}\n{more}"
+        )
+    }
+
+    /// Starts `dwcpd` with the configuration of `node` and waits until it answers.
+    pub(crate) fn start(&self, node: &str) -> Daemon {
+        let daemon = self.spawn(node);
+        wait_for("ready daemon", || {
+            (self.ctl(&["status", "--node", node]).code != 4).then_some(())
+        });
+        daemon
+    }
+
+    /// Starts `dwcpd` and does not wait.
+    pub(crate) fn spawn(&self, node: &str) -> Daemon {
+        let log = self.path(&format!("{node}.log"));
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_dwcpd"))
+            .arg("--config")
+            .arg(self.path(&format!("{node}.yaml")))
+            .arg("--runtime-dir")
+            .arg(self.path("run"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(file)
+            .spawn()
+            .unwrap();
+        Daemon { child, log }
+    }
+
+    /// Runs `dwcp-ctl` against this room's daemons.
+    pub(crate) fn ctl(&self, arguments: &[&str]) -> Ran {
+        let run = self.text("run");
+        let mut all = vec!["--runtime-dir", run.as_str(), "--timeout", "30s"];
+        all.extend(arguments);
+        ctl(&all)
+    }
+
+    /// The status of `node`.
+    #[track_caller]
+    pub(crate) fn status(&self, node: &str) -> Value {
+        self.ctl(&["status", "--node", node, "-o", "json"]).json()["nodes"][0].clone()
+    }
+
+    /// Where `node` takes sessions.
+    pub(crate) fn address(&self, node: &str) -> String {
+        self.status(node)["listen"][0].as_str().unwrap().to_owned()
+    }
+
+    /// Asks the admin server of `node` for `path`; the status code and the body.
+    pub(crate) fn http(&self, node: &str, path: &str) -> (u16, String) {
+        let address = self.status(node)["admin"][0].as_str().unwrap().to_owned();
+        http(&address, path)
+    }
+
+    /// Two running nodes, `a` and `b`, that know each other; `a` dials. `more_a` and `more_b` are added to
+    /// their configurations.
+    pub(crate) fn pair(more_a: &str, more_b: &str) -> (Self, Daemon, Daemon) {
+        let room = Self::new(&["a", "b"]);
+        room.config("b", &format!("peers: [{{nodeId: a}}]\n{more_b}"));
+        let b = room.start("b");
+        let address = room.address("b");
+        room.config("a", &format!("peers: [{{nodeId: b, addresses: [\"{address}\"]}}]\n{more_a}"));
+        let a = room.start("a");
+        (room, a, b)
+    }
+}
+
+pub(crate) fn http(address: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let code = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (code, body.to_owned())
+}
+
+/// A running `dwcpd`. Dropping it kills it.
+pub(crate) struct Daemon {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Daemon {
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for the end; the exit code.
+    #[track_caller]
+    pub(crate) fn wait(&mut self) -> i32 {
+        wait_for("end of the daemon", || self.child.try_wait().unwrap()).code().unwrap_or(-1)
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Waits until the log contains `words`.
+    #[track_caller]
+    pub(crate) fn wait_for_log(&self, words: &str) {
+        wait_for(&format!("`{words}` in the log"), || self.log().contains(words).then_some(()));
+    }
+
+    /// Processor time used so far.
+    pub(crate) fn cpu(&self) -> Duration {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields: Vec<_> = text.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        Duration::from_millis(ticks * 10) // 100 ticks a second on every Linux we support
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- {}\n{}", self.log.display(), self.log());
+        }
+    }
+}
+
+/// Bytes that repeat nowhere near, so that a shifted or lost block shows.
+pub(crate) fn noise(bytes: usize, mut seed: u64) -> Vec<u8> {
+    let mut all = Vec::with_capacity(bytes + 8);
+    while all.len() < bytes {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        all.extend_from_slice(&seed.to_le_bytes());
+    }
+    all.truncate(bytes);
+    all
+}
+
+pub(crate) fn write(path: &Path, bytes: &[u8]) {
+    std::fs::write(path, bytes).unwrap();
+}

@@ -1,0 +1,204 @@
+//! The life of a daemon: start, health, reload, drain, and what it says when it cannot start.
+#![allow(missing_docs)]
+
+mod common;
+
+use common::{Daemon, Room, noise, wait_for, write};
+use rustix::process::Signal;
+
+/// Starts the daemon of `node`, which is to end by itself; its exit code and log.
+fn fails(room: &Room, node: &str) -> (i32, String) {
+    let mut daemon = room.spawn(node);
+    (daemon.wait(), daemon.log())
+}
+
+#[test]
+fn a_wrong_configuration_exits_78_with_the_caret() {
+    let room = Room::new(&["a"]);
+    room.config("a", "netwrok: {}\n");
+    let (code, log) = fails(&room, "a");
+    assert_eq!(code, 78, "{log}");
+    assert!(log.contains("^^^^^^^") && log.contains("did you mean `network`?"), "{log}");
+}
+
+#[test]
+fn a_missing_device_exits_69_or_degrades() {
+    let room = Room::new(&["a"]);
+    let datacenter = |more: &str| {
+        let text = room.config_text("a", more).replace("mode: internet", "mode: datacenter");
+        write(&room.path("a.yaml"), text.as_bytes());
+    };
+    datacenter("network: {transport: rdma, fallback: {enabled: false}}\n");
+    let (code, log) = fails(&room, "a");
+    assert_eq!(code, 69, "{log}");
+    assert!(log.contains("network.fallback.enabled"), "{log}");
+    datacenter("network: {transport: rdma, fallback: {enabled: true}}\n");
+    let _daemon = room.start("a");
+    let ran = room.ctl(&["status"]);
+    assert_eq!(ran.code, 3, "{ran:#?}");
+    assert!(ran.stdout.contains("DEGRADED") && ran.stdout.contains("DWCP-H010"), "{ran:#?}");
+    assert_eq!(room.http("a", "/readyz"), (200, "degraded\n".into()));
+}
+
+#[test]
+fn keys_that_do_not_fit_are_named() {
+    let room = Room::new(&["a", "b"]);
+    let text = room.config_text("a", "").replace("keys/a/", "keys/b/");
+    write(&room.path("a.yaml"), text.as_bytes());
+    let (code, log) = fails(&room, "a");
+    assert_eq!(code, 78, "{log}");
+    assert!(log.contains("nodeId is a") && log.contains("names b"), "{log}");
+}
+
+#[test]
+fn a_port_in_use_is_named_with_the_remedy() {
+    let room = Room::new(&["a"]);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for key in ["\nlisten: [", "admin: {listen: ["] {
+        let usual = format!("{key}\"127.0.0.1:0\"");
+        let text = room.config_text("a", "").replace(&usual, &format!("{key}\"{address}\""));
+        assert!(text.contains(&address));
+        write(&room.path("a.yaml"), text.as_bytes());
+        let (code, log) = fails(&room, "a");
+        assert_eq!(code, 1, "{log}");
+        assert!(log.contains(&address) && log.contains("ss -ltnp"), "{log}");
+    }
+}
+
+#[test]
+fn a_second_daemon_of_a_node_is_refused() {
+    let room = Room::new(&["a"]);
+    room.config("a", "");
+    let _first = room.start("a");
+    let (code, log) = fails(&room, "a");
+    assert_eq!(code, 1, "{log}");
+    assert!(log.contains("answers there already"), "{log}");
+    assert_eq!(room.ctl(&["status"]).code, 0, "the first goes on");
+}
+
+#[test]
+fn health_and_metrics_are_served() {
+    let (room, _a, _b) = Room::pair("", "");
+    room.ctl(&["--node", "a", "ping", "b"]).ok();
+    assert_eq!(room.http("a", "/livez"), (200, "ok\n".into()));
+    assert_eq!(room.http("a", "/readyz"), (200, "ok\n".into()));
+    let (code, body) = room.http("a", "/health");
+    let health: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((code, &health["status"]), (200, &"ok".into()));
+    let (code, body) = room.http("a", "/metrics");
+    assert_eq!(code, 200);
+    for words in
+        ["dwcp_build_info{", "dwcp_path_active{peer=\"b\"", "dwcp_active_connections 1", "# EOF"]
+    {
+        assert!(body.contains(words), "{words} in {body}");
+    }
+    assert_eq!(room.http("a", "/nothing").0, 404);
+    let status = room.ctl(&["status"]).ok().stdout;
+    assert!(status.contains("node a") && status.contains("node b"), "{status}");
+    assert!(status.contains("tcp*") && status.contains("steady"), "{status}");
+    let peers = room.ctl(&["--node", "a", "peers", "-o", "json"]).ok().json();
+    assert_eq!(peers["schema"], "dwcp.peers/v1");
+    assert_eq!(peers["peers"][0]["state"], "steady");
+}
+
+#[test]
+fn sigterm_drains_and_exits_0() {
+    let (room, mut a, b) = Room::pair("", "");
+    room.ctl(&["--node", "a", "ping", "b"]).ok();
+    a.signal(Signal::TERM);
+    assert_eq!(a.wait(), 0, "{}", a.log());
+    assert!(a.log().contains("nothing was lost"), "{}", a.log());
+    assert!(!room.path("run/a.sock").exists());
+    b.wait_for_log("session over");
+}
+
+#[test]
+fn drain_on_request_stops_the_daemon() {
+    let room = Room::new(&["a"]);
+    room.config("a", "");
+    let mut daemon = room.start("a");
+    room.ctl(&["drain"]).ok();
+    assert_eq!(daemon.wait(), 0, "{}", daemon.log());
+}
+
+fn reload(room: &Room, daemon: &Daemon, by_signal: bool) -> u64 {
+    let before = room.status("a")["config"]["reloads_total"].as_u64().unwrap();
+    if by_signal {
+        daemon.signal(Signal::HUP);
+        wait_for("reload", || {
+            room.status("a")["config"]["reloads_total"].as_u64().filter(|count| *count > before)
+        })
+    } else {
+        room.ctl(&["--node", "a", "reload"]).ok();
+        room.status("a")["config"]["reloads_total"].as_u64().unwrap()
+    }
+}
+
+#[test]
+fn a_good_reload_changes_peers_and_forwards() {
+    let room = Room::new(&["a", "b"]);
+    room.config("b", "peers: [{nodeId: a}]\n");
+    let _b = room.start("b");
+    room.config("a", "");
+    let a = room.start("a");
+    assert_eq!(room.ctl(&["--node", "a", "ping", "b"]).code, 4);
+    let address = room.address("b");
+    let peers = format!("peers: [{{nodeId: b, addresses: [\"{address}\"]}}]\n");
+    let forward =
+        "forwards: [{name: web, listen: \"127.0.0.1:0\", peer: b, target: \"127.0.0.1:9\"}]\n";
+    room.config("a", &format!("{peers}{forward}"));
+    assert_eq!(reload(&room, &a, true), 1);
+    assert_eq!(room.status("a")["forwards"][0]["name"], "web");
+    room.ctl(&["--node", "a", "ping", "b"]).ok();
+    room.config("a", &peers);
+    assert_eq!(reload(&room, &a, false), 2);
+    assert!(room.status("a")["forwards"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn a_bad_reload_changes_nothing_and_says_why() {
+    let room = Room::new(&["a"]);
+    room.config("a", "");
+    let a = room.start("a");
+    let refused = |words: &str| {
+        let ran = room.ctl(&["reload"]);
+        assert!(ran.code == 1 && ran.stderr.contains(words), "{ran:#?}");
+    };
+    room.config("a", "netwrok: {}\n");
+    refused("did you mean `network`?");
+    assert_eq!(room.ctl(&["status"]).code, 3, "degraded until a reload is accepted");
+    room.config("a", "cluster: {failureDetection: {heartbeatInterval: 2s}}\n");
+    refused("a restart is needed to change cluster");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    room.config(
+        "a",
+        &format!(
+            "peers: [{{nodeId: b, addresses: [\"127.0.0.1:9\"]}}]\n\
+             forwards: [{{name: web, listen: \"{address}\", peer: b, target: \"127.0.0.1:9\"}}]\n"
+        ),
+    );
+    refused("cannot listen on");
+    assert!(room.status("a")["peers"].as_array().unwrap().is_empty(), "all or nothing");
+    room.config("a", "");
+    reload(&room, &a, false);
+    assert_eq!(room.ctl(&["status"]).code, 0);
+}
+
+#[test]
+fn certificates_are_reloaded_under_a_live_session() {
+    let (room, a, _b) = Room::pair("", "");
+    room.ctl(&["--node", "a", "ping", "b"]).ok();
+    let before = room.status("a")["certificate_not_after"].as_u64().unwrap();
+    let keys = room.text("keys");
+    common::ctl(&["keys", "init", "--dir", &keys, "--days", "30", "--force", "a"]).ok();
+    reload(&room, &a, true);
+    let after = room.status("a")["certificate_not_after"].as_u64().unwrap();
+    assert!(after < before, "a shorter life than before");
+    room.ctl(&["--node", "a", "ping", "b"]).ok();
+    // A key that does not fit leaves the old one in force.
+    write(&room.path("keys/a/node.key"), &noise(100, 1));
+    assert_eq!(room.ctl(&["--node", "a", "reload"]).code, 1);
+    room.ctl(&["--node", "a", "ping", "b"]).ok();
+}

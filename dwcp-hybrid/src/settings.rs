@@ -1,0 +1,73 @@
+//! From the configuration's words to the settings of endpoints and sockets.
+
+use dwcp_core::EndpointSettings;
+use dwcp_core::config::Config;
+use dwcp_tcp::{Congestion, Keepalive, TcpOptions};
+
+/// The endpoint's settings, without the cluster key.
+pub fn endpoint_settings(config: &Config) -> EndpointSettings {
+    let mut settings = EndpointSettings::default();
+    let session = &config.session;
+    settings.time_to_live = session.time_to_live.get();
+    settings.window_bytes = session.window.bytes();
+    settings.max_message_bytes = session.max_message_size.bytes();
+    settings.handshake_timeout = session.handshake_timeout.get();
+    settings.reconnect_delay_max = session.reconnect_delay_max.get();
+    settings.memory_budget_bytes =
+        usize::try_from(config.memory.pool_size.bytes()).unwrap_or(usize::MAX);
+    settings.heartbeat_interval = config.cluster.failure_detection.heartbeat_interval.get();
+    settings.timeout_multiplier = config.cluster.failure_detection.timeout_multiplier;
+    settings.sessions_max = config.performance.max_connections as usize;
+    if config.performance.polling_mode.get() == Some(false) {
+        settings.spin = std::time::Duration::ZERO;
+    }
+    settings
+}
+
+/// What is asked of sockets.
+#[allow(clippy::field_reassign_with_default, reason = "the struct is non-exhaustive")]
+pub fn tcp_options(config: &Config) -> TcpOptions {
+    let tcp = &config.network.tcp;
+    let congestion = match tcp.congestion_control.get() {
+        None => Congestion::Auto,
+        Some(name) => Congestion::Named(name.name().to_owned()),
+    };
+    let mut options = TcpOptions::default();
+    options.congestion = congestion;
+    options.no_delay = tcp.no_delay;
+    options.fast_open = tcp.fast_open;
+    options.fast_open_queue = tcp.fast_open_queue_length;
+    options.keepalive = tcp.keep_alive.then(|| Keepalive {
+        time: tcp.keep_alive_interval.get(),
+        interval: tcp.keep_alive_interval.get(),
+        probes: tcp.keep_alive_probes,
+    });
+    // The session gives a path up by its own measure; the kernel only cleans up after it.
+    let patience = config.session.time_to_live.get();
+    options.user_timeout = Some(tcp.user_timeout.get().map_or(patience, |time| time.get()));
+    let bytes = |size: dwcp_core::config::Size| usize::try_from(size.bytes()).unwrap_or(usize::MAX);
+    options.send_buffer_bytes = tcp.send_buffer.get().map(bytes);
+    options.recv_buffer_bytes = tcp.recv_buffer.get().map(bytes);
+    if let Some(size) = tcp.not_sent_low_water.get() {
+        options.not_sent_low_water_bytes = u32::try_from(size.bytes()).unwrap_or(u32::MAX);
+    }
+    options.backlog = tcp.listen_backlog;
+    options.handshake_timeout = config.session.handshake_timeout.get();
+    options
+}
+
+/// The addresses to bind. `[::]` takes IPv4 too, so `0.0.0.0` beside it on the same port is left out; without
+/// IPv6 in the kernel, `[::]` is.
+pub fn listen_addresses(config: &Config) -> Vec<String> {
+    let addresses = config.listen_addresses();
+    let has = |host: &str, port| {
+        addresses.iter().any(|other| other.host() == host && other.port() == port)
+    };
+    let ipv6 = std::path::Path::new("/proc/net/if_inet6").exists();
+    let is_needed = |address: &&dwcp_core::config::Address| match address.host() {
+        "0.0.0.0" => !ipv6 || !has("::", address.port()),
+        "::" => ipv6 || !has("0.0.0.0", address.port()),
+        _ => true,
+    };
+    addresses.iter().filter(is_needed).map(ToString::to_string).collect()
+}
