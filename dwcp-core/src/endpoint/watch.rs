@@ -15,11 +15,13 @@ pub(super) struct Watch {
     inner: Arc<Inner>,
     session: Session,
     is_reconnecting: Arc<AtomicBool>,
+    /// The session has no path: the next one brings it back.
+    is_holding: AtomicBool,
 }
 
 impl Watch {
     pub(super) fn new(inner: Arc<Inner>, session: Session) -> Self {
-        Self { inner, session, is_reconnecting: Arc::default() }
+        Self { inner, session, is_reconnecting: Arc::default(), is_holding: AtomicBool::new(false) }
     }
 
     fn publish(&self, event: SessionEvent) {
@@ -29,11 +31,11 @@ impl Watch {
 
     fn count_switch(&self, switch: &Switch) {
         let totals = &self.session.shared.totals;
-        let is_first = switch.epoch == 0;
+        let was_holding = self.is_holding.swap(false, Ordering::SeqCst);
         let counter = match (switch.reason, switch.from) {
-            _ if is_first => None,
-            (_, None) => Some(&totals.reconnects),
-            (SwitchReason::PathFailed, _) => Some(&totals.failovers),
+            _ if switch.epoch == 0 => None,
+            _ if was_holding => Some(&totals.reconnects),
+            (SwitchReason::PathFailed, _) | (_, None) => Some(&totals.failovers),
             _ => Some(&totals.switches),
         };
         if let Some(counter) = counter {
@@ -86,6 +88,7 @@ impl SessionObserver for Watch {
     }
 
     fn path_needed(&self) {
+        self.is_holding.store(true, Ordering::SeqCst);
         self.publish(SessionEvent::Holding);
         if self.session.role() != Role::Dialer || self.is_reconnecting.swap(true, Ordering::SeqCst)
         {

@@ -136,12 +136,12 @@ pub(crate) async fn links(options: TcpOptions) -> (Box<dyn Link>, Box<dyn Link>)
 }
 
 /// Waits for a link half by poll(2), as the poll driver does.
-pub(crate) fn wait(readiness: &Readiness<'_>, writable: bool) {
+pub(crate) fn wait(readiness: &Readiness, writable: bool) {
     use rustix::event::{PollFd, PollFlags, poll};
     let Readiness::Fd(fd) = readiness else { panic!("a socket has a descriptor") };
     let flags = if writable { PollFlags::OUT } else { PollFlags::IN };
     let limit = rustix::time::Timespec { tv_sec: 60, tv_nsec: 0 };
-    let ready = poll(&mut [PollFd::from_borrowed_fd(*fd, flags)], Some(&limit)).unwrap();
+    let ready = poll(&mut [PollFd::from_borrowed_fd(fd.as_fd(), flags)], Some(&limit)).unwrap();
     assert!(ready > 0, "the link became ready within a minute");
 }
 
