@@ -1,6 +1,7 @@
 //! DWCP core: one reliable message session over whatever paths two nodes have.
 #![deny(unsafe_code)] // `mem` alone relaxes it; .ci/unsafe-rooms.txt lists the rooms
 
+#[cfg(feature = "tokio")]
 mod driver;
 #[cfg(feature = "tokio")]
 mod endpoint;
@@ -18,6 +19,7 @@ pub mod config;
 #[cfg(feature = "sim")]
 pub mod sim;
 
+#[cfg(feature = "tokio")]
 pub use driver::TooWeak;
 #[cfg(feature = "tokio")]
 pub use endpoint::{

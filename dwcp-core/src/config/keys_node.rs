@@ -13,7 +13,7 @@ section! {
     mode;
     /// Admin HTTP and the command socket.
     pub struct Admin {
-        /// Addresses of the admin HTTP server: /livez, /readyz, /health, /metrics. Empty: none. Default: 127.0.0.1 and [::1], port `monitoring.metricsPort`.
+        /// Addresses of the admin HTTP server: /livez, /readyz, /health, /metrics. Empty: none. Default: 127.0.0.1 and `[::1]`, port `monitoring.metricsPort`.
         "listen" listen: Option<Vec<Address>> = None;
         /// File with the token that `/metrics` and details want off loopback.
         "tokenFile" token_file: Option<FilePath> = None;

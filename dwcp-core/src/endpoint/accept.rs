@@ -51,7 +51,7 @@ async fn handle(inner: &Arc<Inner>, incoming: Box<dyn Incoming>) {
             .map_err(|error| error.to_string())
     });
     let result = match greeted.await {
-        Ok(Ok((connection, (greeting, resumed)))) => join(inner, connection, greeting, resumed),
+        Ok(Ok((connection, (greeting, resumed)))) => join(inner, connection, &greeting, resumed),
         Ok(Err(error)) => Err(error),
         Err(_) => Err(format!("no handshake within {} s", limit.as_secs())),
     };
@@ -132,7 +132,7 @@ fn is_equal(a: &[u8; 32], b: &[u8; 32]) -> bool {
 fn join(
     inner: &Arc<Inner>,
     connection: Box<dyn SecuredConnection>,
-    greeting: Greeting,
+    greeting: &Greeting,
     resumed: Option<Session>,
 ) -> Result<(), String> {
     let peer = connection.peer_id().to_owned();
@@ -141,7 +141,7 @@ fn join(
         return paths::attach(inner, &session, link, greeting.path, &greeting.path_secret, true)
             .map_err(|error| error.to_string());
     }
-    let session = paths::begin(inner, &peer, Role::Acceptor, link, &greeting)
+    let session = paths::begin(inner, &peer, Role::Acceptor, link, greeting)
         .map_err(|error| error.to_string())?;
     let old = lock(&inner.registry).insert(session.clone());
     if let Some(old) = old {

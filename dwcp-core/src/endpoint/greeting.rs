@@ -101,31 +101,20 @@ pub(super) async fn dialer(
     let hello_bytes = hello.encode();
     connection.send(&hello_bytes).await?;
     let reply_bytes = connection.receive().await?;
+    let reply = HelloReply::decode(&reply_bytes)?;
+    check_reply(&hello, &reply)?;
     let HelloReply::Welcome {
-        version,
         features: theirs,
-        node_id,
         incarnation,
         nonce: their_nonce,
         session,
         max_message_bytes,
-    } = HelloReply::decode(&reply_bytes)?
+        ..
+    } = reply
     else {
-        let HelloReply::Refused { refusal, reason } = HelloReply::decode(&reply_bytes)? else {
-            unreachable!("there are two replies");
-        };
-        return Err(GreetingError::Refused { refusal, reason });
+        unreachable!("a refusal was an error");
     };
     let mismatch = |what| Err(GreetingError::Mismatch { what });
-    if !(VERSION_MIN..=VERSION).contains(&version) {
-        return mismatch("a version we did not offer");
-    }
-    if node_id != connection.peer_id() {
-        return mismatch("another node id than the certificate's");
-    }
-    if hello.features.common(theirs) != theirs || !check_hmac(hello.features, theirs) {
-        return mismatch("features we did not offer");
-    }
     let session_secret = match resume {
         Some((known, _)) if known.id() != session => return mismatch("another session"),
         Some((known, _)) if known.shared.peer_incarnation != incarnation => {
@@ -146,6 +135,29 @@ pub(super) async fn dialer(
         peer_incarnation: incarnation,
         peer_max_message_bytes: max_message_bytes,
     })
+}
+
+/// Whether the reply fits the hello it answers.
+fn check_reply(hello: &Hello, reply: &HelloReply) -> Result<(), GreetingError> {
+    let mismatch = |what| Err(GreetingError::Mismatch { what });
+    match reply {
+        HelloReply::Refused { refusal, reason } => {
+            Err(GreetingError::Refused { refusal: *refusal, reason: reason.clone() })
+        }
+        HelloReply::Welcome { version, .. } if !(VERSION_MIN..=VERSION).contains(version) => {
+            mismatch("a version we did not offer")
+        }
+        HelloReply::Welcome { node_id, .. } if *node_id != hello.peer_id => {
+            mismatch("another node id than the certificate's")
+        }
+        HelloReply::Welcome { features, .. }
+            if hello.features.common(*features) != *features
+                || !check_hmac(hello.features, *features) =>
+        {
+            mismatch("features we did not offer")
+        }
+        HelloReply::Welcome { .. } => Ok(()),
+    }
 }
 
 /// The acceptor's side, once it has decided: sends the welcome.

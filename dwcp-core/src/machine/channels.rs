@@ -352,10 +352,10 @@ impl Machine {
     ///
     /// # Errors
     /// `Err(SendError::Closed)` when the session is over, `Window` when there are
-    /// [`MAX_CHANNELS`](crate::wire::MAX_CHANNELS).
+    /// [`MAX_CHANNELS`].
     ///
     /// # Panics
-    /// If `label` is longer than [`MAX_LABEL_BYTES`](crate::wire::MAX_LABEL_BYTES).
+    /// If `label` is longer than [`MAX_LABEL_BYTES`].
     pub fn open(&mut self, priority: Priority, label: &str) -> Result<ChannelKey, SendError> {
         assert!(label.len() <= MAX_LABEL_BYTES, "a label is short");
         if self.is_over || self.closing.is_some() {
