@@ -13,8 +13,10 @@ const PAGE_BYTES: usize = 4096;
 
 /// One zeroed, page-aligned allocation. The kernel gives it real pages only when they are touched.
 pub(super) struct Region {
+    /// What the allocator gave; the region starts at the first page boundary in it.
+    allocation: NonNull<u8>,
     base: NonNull<u8>,
-    layout: Layout,
+    bytes: usize,
     pub(super) id: RegionId,
 }
 
@@ -28,16 +30,25 @@ impl Region {
     pub(super) fn allocate(bytes: usize) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         assert!(bytes > 0, "a region is not empty");
-        let layout = Layout::from_size_align(bytes, PAGE_BYTES).expect("region size fits isize");
+        let layout = Self::layout(bytes);
         // SAFETY: the layout has a non-zero size, asserted above.
-        let base = unsafe { alloc_zeroed(layout) };
-        let Some(base) = NonNull::new(base) else { handle_alloc_error(layout) };
-        Self { base, layout, id: RegionId(NEXT.fetch_add(1, Ordering::Relaxed)) }
+        let allocation = unsafe { alloc_zeroed(layout) };
+        let Some(allocation) = NonNull::new(allocation) else { handle_alloc_error(layout) };
+        let skip = allocation.align_offset(PAGE_BYTES);
+        assert!(skip < PAGE_BYTES, "a page boundary is near");
+        // SAFETY: the layout has a page more than `bytes`, so the result and `bytes` after it are in bounds.
+        let base = unsafe { allocation.add(skip) };
+        Self { allocation, base, bytes, id: RegionId(NEXT.fetch_add(1, Ordering::Relaxed)) }
+    }
+
+    /// Asking the allocator for pages would make it write all the zeros itself, hence touch them all.
+    fn layout(bytes: usize) -> Layout {
+        Layout::from_size_align(bytes + PAGE_BYTES, 16).expect("region size fits isize")
     }
 
     /// The address `offset` bytes into the region.
     pub(super) fn at(&self, offset: usize) -> NonNull<u8> {
-        assert!(offset < self.layout.size(), "offset lies in the region");
+        assert!(offset < self.bytes, "offset lies in the region");
         // SAFETY: `offset` is within the allocation, so the result is in bounds and not null.
         unsafe { self.base.add(offset) }
     }
@@ -45,7 +56,7 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        // SAFETY: `base` came from `alloc_zeroed` with this very layout and is freed once, here.
-        unsafe { dealloc(self.base.as_ptr(), self.layout) }
+        // SAFETY: `allocation` came from `alloc_zeroed` with this very layout and is freed once, here.
+        unsafe { dealloc(self.allocation.as_ptr(), Self::layout(self.bytes)) }
     }
 }

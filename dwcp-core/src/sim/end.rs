@@ -129,7 +129,8 @@ impl End {
 
 /// The regions of a pool as a link registers them. Those made later are not known to it.
 fn regions(pool: &Pool, path: PathId) -> Vec<(RegionId, u64, u64)> {
-    let slots = CLASS_BYTES.iter().filter_map(|&bytes| pool.take(bytes));
+    // The largest class is too seldom used to be worth its memory.
+    let slots = CLASS_BYTES[..3].iter().filter_map(|&bytes| pool.take(bytes));
     let id = |slot: SlotMut| slot.freeze().position().0;
     slots.map(id).map(|id| (id, u64::from(id.0 + 1) << 32, u64::from(path.0))).collect()
 }

@@ -11,17 +11,22 @@ impl Pattern {
         Self(mixed ^ (mixed >> 29))
     }
 
-    fn word(self, at: usize) -> [u8; 8] {
-        self.0.wrapping_add((at as u64).wrapping_mul(0xd6e8_feb8_6659_fd93)).to_le_bytes()
+    fn word(self, at: usize) -> u64 {
+        self.0.wrapping_add((at as u64).wrapping_mul(0xd6e8_feb8_6659_fd93))
     }
 
     pub(super) fn fill(self, out: &mut [u8]) {
-        for (at, chunk) in out.chunks_mut(8).enumerate() {
-            chunk.copy_from_slice(&self.word(at)[..chunk.len()]);
+        let (words, rest) = out.as_chunks_mut::<8>();
+        rest.copy_from_slice(&self.word(words.len()).to_le_bytes()[..rest.len()]);
+        for (at, word) in words.iter_mut().enumerate() {
+            *word = self.word(at).to_le_bytes();
         }
     }
 
     pub(super) fn matches(self, bytes: &[u8]) -> bool {
-        bytes.chunks(8).enumerate().all(|(at, chunk)| self.word(at)[..chunk.len()] == *chunk)
+        let (words, rest) = bytes.as_chunks::<8>();
+        let is_it = |(at, word): (usize, &[u8; 8])| u64::from_le_bytes(*word) == self.word(at);
+        *rest == self.word(words.len()).to_le_bytes()[..rest.len()]
+            && words.iter().enumerate().all(is_it)
     }
 }
