@@ -4,7 +4,7 @@
 
 use dwcp_core::sim::run;
 
-const SEEDS: [(u64, &str); 14] = [
+const SEEDS: [(u64, &str); 15] = [
     (1, "the opener of a channel wanted an Open frame from the other direction, too"),
     (3, "a pulled frame counted with its payload when it was asked whether it fits a record"),
     (4, "the next frame to send was one already on its way"),
@@ -24,6 +24,10 @@ const SEEDS: [(u64, &str); 14] = [
     (15_269, "credit was told for a channel whose Open had not gone out yet, and was lost"),
     (20_046, "a session whose peer restarted before the first path was up"),
     (46_803, "two rekeys without a record between them: the opener could not follow"),
+    (
+        421_220,
+        "credit went out on a dead path just before a switch, and was told again only seconds after",
+    ),
     (115_165, "frames of a reset channel that are never sent are no gap"),
 ];
 

@@ -335,6 +335,9 @@ impl Machine {
             old.state = PathState::Draining;
             old.push(&mark);
             self.switch = Stage::Draining { from: old.id, since: now };
+            // What told the peer our state may be lost with the old path, long before anybody notices.
+            self.channels.refresh();
+            self.ack_at = Some(now);
             self.after_landing();
         }
         self.channels.reschedule();

@@ -142,7 +142,9 @@ impl Oracle {
         flow.cost += payload.map_or(0, |bytes| (bytes as u64).max(LEAST_COST));
         let (cost, credit, is_reset) = (flow.cost, flow.credit, flow.is_reset);
         // What a reset channel had queued counts as acked when the peer says that it is over.
-        self.check(is_next || is_reset, || format!("channel {channel}: frame {seq} was sent before its turn"));
+        self.check(is_next || is_reset, || {
+            format!("channel {channel}: frame {seq} was sent before its turn")
+        });
         self.check(cost <= credit || channel == 0, || {
             format!("channel {channel}: side {sender} sent {cost} of {credit} bytes of credit")
         });
