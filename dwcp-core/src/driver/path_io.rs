@@ -19,6 +19,8 @@ pub(crate) struct PathIo {
     pub(super) send_again: AtomicBool,
     /// The same for the receiving half: its holder wakes the driver when it leaves.
     pub(super) receive_again: AtomicBool,
+    /// The link takes nothing now; the driver waits for it.
+    pub(super) is_blocked: AtomicBool,
     /// How to wait for each half, known without taking it.
     pub(super) rx_ready: Readiness,
     pub(super) tx_ready: Readiness,
@@ -52,8 +54,6 @@ pub(super) struct PathTx {
     pub(super) pending: Vec<u8>,
     pub(super) at: usize,
     pub(super) end: usize,
-    /// The link takes nothing now; the driver waits for it.
-    pub(super) is_blocked: bool,
     pub(super) is_dead: bool,
     pub(super) wants_rekey: bool,
 }
@@ -122,6 +122,7 @@ impl PathIo {
         Ok(Self {
             id: *id,
             suite: suite.name(),
+            is_blocked: AtomicBool::new(false),
             send_again: AtomicBool::new(false),
             receive_again: AtomicBool::new(false),
             rx_ready: rx_link.readiness(),
@@ -135,7 +136,6 @@ impl PathIo {
                 pending: Vec::new(),
                 at: 0,
                 end: 0,
-                is_blocked: false,
                 is_dead: false,
                 wants_rekey: false,
             }),

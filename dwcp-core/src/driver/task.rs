@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use tokio::io::unix::AsyncFd;
@@ -143,10 +144,16 @@ impl ReadySet for Waits<'_> {
         self.of(path).is_some_and(|wait| wait.is_readable)
     }
 
+    fn will_read(&mut self, path: &PathIo) {
+        if let Some(wait) = self.of(path) {
+            // Before the read: what arrives after it is then noticed.
+            wait.rx.clear(true);
+        }
+    }
+
     fn was_drained(&mut self, path: &PathIo) {
         if let Some(wait) = self.of(path) {
             wait.is_readable = false;
-            wait.rx.clear(true);
         }
     }
 
@@ -185,7 +192,7 @@ impl Task {
             }
             is_ready |= wait.is_readable;
             let path = self.turn.paths().iter().find(|path| path.id == wait.path);
-            wait.is_blocked = path.is_some_and(|path| is_blocked(path));
+            wait.is_blocked = path.is_some_and(|path| path.is_blocked.load(Ordering::SeqCst));
             if wait.is_blocked {
                 let source = wait.tx.as_ref().unwrap_or(&wait.rx);
                 if source.poll(context, false).is_ready() {
@@ -206,11 +213,6 @@ impl Task {
         }
         is_ready | self.sleep.as_mut().poll(context).is_ready()
     }
-}
-
-fn is_blocked(path: &PathIo) -> bool {
-    // Taken: whoever has it raises the wake-up if the link refuses.
-    path.tx.try_lock().is_ok_and(|tx| tx.is_blocked)
 }
 
 impl Future for Task {

@@ -42,7 +42,8 @@ impl SessionCore {
     fn transmit(&self, path: &PathIo, tx: &mut PathTx, scratch: &mut Scratch) {
         let mut now = self.clock.now();
         loop {
-            if tx.is_dead || tx.is_blocked || !self.write_pending(path, tx, scratch, now) {
+            let is_blocked = path.is_blocked.load(Ordering::SeqCst);
+            if tx.is_dead || is_blocked || !self.write_pending(path, tx, scratch, now) {
                 return;
             }
             if std::mem::take(&mut tx.wants_rekey) {
@@ -127,7 +128,7 @@ impl SessionCore {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    tx.is_blocked = true;
+                    path.is_blocked.store(true, Ordering::SeqCst);
                     note_bottleneck(tx, offered, true);
                     self.wake.raise();
                     return false;
@@ -155,9 +156,7 @@ impl SessionCore {
 
     /// The link takes bytes again.
     pub(super) fn unblock(&self, path: &PathIo) {
-        if let Ok(mut tx) = path.tx.lock() {
-            tx.is_blocked = false;
-        }
+        path.is_blocked.store(false, Ordering::SeqCst);
         self.flush(path);
     }
 }

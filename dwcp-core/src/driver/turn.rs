@@ -25,6 +25,8 @@ pub(crate) trait SessionObserver: Send + Sync {
 pub(crate) trait ReadySet {
     /// Whether a read of `path` may find something.
     fn is_readable(&mut self, path: &PathIo) -> bool;
+    /// `path` is about to be read: only what arrives from now on is news.
+    fn will_read(&mut self, path: &PathIo);
     /// A read of `path` found nothing more.
     fn was_drained(&mut self, path: &PathIo);
     /// Whether `path`, which was blocked, takes bytes again.
@@ -260,6 +262,7 @@ impl Turn {
         let path = self.paths[at].clone();
         let mut count = 0;
         while ready.is_readable(&path) {
+            ready.will_read(&path);
             match self.core.receive(&path) {
                 Received::Drained => ready.was_drained(&path),
                 Received::More => count += 1,

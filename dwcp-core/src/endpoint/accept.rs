@@ -143,8 +143,7 @@ fn join(
     }
     let session = paths::begin(inner, &peer, Role::Acceptor, link, greeting)
         .map_err(|error| error.to_string())?;
-    let old = lock(&inner.registry).insert(session.clone());
-    if let Some(old) = old {
+    if let Some(old) = inner.enter(&session) {
         // A peer that greets anew has nothing of the old session left.
         old.core().with_state(|state| state.machine.handle_session_lost());
         old.core().wake.raise();

@@ -112,7 +112,7 @@ async fn first_dial(inner: &Arc<Inner>, peer: &str) -> Result<Session, ConnectEr
     let session = paths::begin(inner, peer, Role::Dialer, link, &greeting)
         .map_err(|error| handshake(error.to_string()))?;
     Inner::count(&inner.counters.handshakes_ok);
-    if let Some(old) = lock(&inner.registry).insert(session.clone()) {
+    if let Some(old) = inner.enter(&session) {
         old.abort();
     }
     paths::offer_all(inner, &session);

@@ -26,7 +26,7 @@ use crate::crypto::{ChecksumSuite, Suite};
 use crate::driver::Clock;
 use crate::link::{Dialer, Listener, MemoryNetwork, PathProvider};
 use crate::mem::{Pool, PoolStats};
-use crate::session::{EventHub, Events, Session};
+use crate::session::{EventHub, Events, Session, SessionEvent};
 use crate::wire::Compression;
 use registry::Registry;
 
@@ -265,6 +265,15 @@ impl Inner {
         sessions.iter().for_each(Session::abort);
         lock(&self.accepted).clear();
         self.changed.notify_waiters();
+    }
+
+    /// Enters a new session, and only then tells of it: whoever hears of a session finds it. Returns the one
+    /// it replaces.
+    fn enter(&self, session: &Session) -> Option<Session> {
+        let old = lock(&self.registry).insert(session.clone());
+        let role = session.role();
+        self.hub.publish(session.peer_id(), session.id(), SessionEvent::Up { role });
+        old
     }
 
     fn count(counter: &AtomicU64) {

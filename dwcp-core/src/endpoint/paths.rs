@@ -11,7 +11,7 @@ use crate::crypto::PathSecret;
 use crate::driver::{PathIo, PathSetup, SessionCore, TooWeak, drive};
 use crate::link::{Link, LinkFeatures, PathProvider, PendingLink};
 use crate::machine::{Event, Machine, PathAttributes, Role, Settings};
-use crate::session::{Session, SessionEvent, SessionShared, Totals};
+use crate::session::{Session, SessionShared, Totals};
 use crate::wire::{Features, PathId, PathKind};
 
 /// An offer that the peer has not answered.
@@ -60,7 +60,6 @@ pub(super) fn begin(
     attach(inner, &session, link, greeting.path, &greeting.path_secret, true)?;
     let observer = Arc::new(Watch::new(inner.clone(), session.clone()));
     tokio::spawn(drive(core, observer));
-    inner.hub.publish(peer, session.id(), SessionEvent::Up { role });
     Ok(session)
 }
 
