@@ -70,7 +70,7 @@ impl Source {
         Ok(match readiness {
             // Deprecated because a type may return another descriptor every time. `Watched` owns its own and
             // returns that one; the replacement wants an `unsafe` block for the same promise
-            // (docs/decisions/0003-asyncfd.md).
+            // (docs/decisions/0005-asyncfd.md).
             #[expect(deprecated, reason = "the safe constructor; see above")]
             Readiness::Fd(fd) => Self::Fd(AsyncFd::with_interest(Watched(fd.clone()), interest)?),
             Readiness::Signal(signal) => Self::Signal(signal.clone()),
