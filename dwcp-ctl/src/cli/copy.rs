@@ -56,6 +56,9 @@ fn operands(operands: &[String]) -> Result<(String, String, Vec<PathBuf>), Failu
         std::path::absolute(file).map_err(|error| Failure::problem(format!("{file}: {error}")))
     };
     let files = files.iter().map(absolute).collect::<Result<_, _>>()?;
+    // `node-b:.` is what a shell user writes for the directory itself.
+    let directory = directory.trim_start_matches("./").trim_end_matches("/.");
+    let directory = if directory == "." { "" } else { directory };
     Ok((peer.to_owned(), directory.to_owned(), files))
 }
 
