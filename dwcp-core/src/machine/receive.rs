@@ -51,7 +51,8 @@ impl Machine {
                 if crate::sim::bug(crate::sim::Bug::LostSwitchMark) {
                     return Ok(());
                 }
-                if self.path(to).is_some_and(Path::is_live) {
+                // A path that is not proven yet is believed by its own records only.
+                if self.path(to).is_some_and(Path::is_validated) {
                     self.hear_epoch(now, to, epoch);
                 }
             }

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use super::channel::ChannelShared;
 use super::error::{RecvError, TryRecvError};
 use super::spin::Spin;
-use crate::machine::ChannelEnd;
+use crate::machine::{ChannelEnd, Violation};
 use crate::mem::{Message, Payload};
 use crate::wire::{DataFrame, DataKind};
 
@@ -175,8 +175,10 @@ impl Receiver {
 
     fn next_of_batch(&mut self) -> Option<Message> {
         let rest = self.batch.get(self.at..).filter(|rest| !rest.is_empty())?;
-        // The machine has checked nothing inside a batch; a length that leaves it ends it.
-        let (length, used) = read_length(rest)?;
+        let Some((length, used)) = read_length(rest) else {
+            self.refuse_batch();
+            return None;
+        };
         let start = self.at + used;
         self.at = start + length;
         self.uncounted += 1;
@@ -186,6 +188,17 @@ impl Receiver {
             self.at = 0;
         }
         Some(message)
+    }
+
+    /// A length leads out of its batch. The machine has acked the frame without looking inside, so the rest
+    /// cannot be asked for again: the session ends, and says why.
+    fn refuse_batch(&mut self) {
+        self.batch = Payload::default();
+        self.at = 0;
+        let violation = Violation::FrameOutOfPlace { channel: self.id() };
+        tracing::warn!(%violation, "a batch of messages is malformed");
+        self.shared.core.with_state(|state| state.machine.handle_violation(violation));
+        self.shared.core.wake.raise();
     }
 
     /// The next frame in order, and the credit it returns.
