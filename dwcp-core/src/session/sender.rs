@@ -96,16 +96,7 @@ impl Sender {
     /// [`SendError::Pool`] when memory is short, [`SendError::TooLong`] when no slot is as large (260 KiB):
     /// send such a message from memory of your own.
     pub fn try_claim(&mut self, bytes: usize) -> Result<Claim<'_>, SendError> {
-        const SLOT_BYTES_MAX: usize = crate::mem::CLASS_BYTES[crate::mem::CLASS_BYTES.len() - 1];
-        if bytes > SLOT_BYTES_MAX {
-            return Err(SendError::TooLong { limit_bytes: SLOT_BYTES_MAX as u64 });
-        }
-        let core = &self.shared.core;
-        if !core.lock().machine.is_writable(self.shared.key) {
-            return Err(SendError::Window);
-        }
-        let mut slot = core.pool.take(bytes).ok_or(SendError::Pool)?;
-        slot.set_len(bytes);
+        let slot = self.take_slot(bytes)?;
         Ok(Claim { sender: self, slot })
     }
 
@@ -117,18 +108,31 @@ impl Sender {
     /// # Cancel safety
     /// Cancel-safe.
     pub async fn claim(&mut self, bytes: usize) -> Result<Claim<'_>, SendError> {
-        loop {
-            match self.try_claim(bytes) {
-                // The borrow of the claim in a loop is too much for the checker: make it again.
-                Ok(claim) => drop(claim),
+        let slot = loop {
+            match self.take_slot(bytes) {
+                Ok(slot) => break slot,
                 Err(SendError::Window | SendError::Pool) => {
                     poll_fn(|context| self.poll_writable(context)).await;
-                    continue;
                 }
                 Err(error) => return Err(error),
             }
-            return self.try_claim(bytes);
+        };
+        Ok(Claim { sender: self, slot })
+    }
+
+    /// A slot of `bytes`, if the window and the memory allow it now.
+    fn take_slot(&self, bytes: usize) -> Result<SlotMut, SendError> {
+        const SLOT_BYTES_MAX: usize = crate::mem::CLASS_BYTES[crate::mem::CLASS_BYTES.len() - 1];
+        if bytes > SLOT_BYTES_MAX {
+            return Err(SendError::TooLong { limit_bytes: SLOT_BYTES_MAX as u64 });
         }
+        let core = &self.shared.core;
+        if !core.lock().machine.is_writable(self.shared.key) {
+            return Err(SendError::Window);
+        }
+        let mut slot = core.pool.take(bytes).ok_or(SendError::Pool)?;
+        slot.set_len(bytes);
+        Ok(slot)
     }
 
     fn poll_send(
