@@ -18,7 +18,7 @@ mod transmit;
 mod turn;
 
 pub(crate) use self::clock::Clock;
-pub(crate) use self::core::SessionCore;
+pub(crate) use self::core::{SessionCore, State};
 pub use self::path_io::TooWeak;
 pub(crate) use self::path_io::{PathIo, PathSetup};
 #[cfg(feature = "tokio")]

@@ -50,6 +50,8 @@ pub(super) struct PathTx {
     pub(super) sealer: PathSealer,
     pub(super) link: Box<dyn LinkSender>,
     pub(super) compress: Option<Box<dyn Compress>>,
+    /// Something in the last batch could have been compressed.
+    pub(super) may_compress: bool,
     /// Sealed bytes the link did not take yet: `pending[at..end]`.
     pub(super) pending: Vec<u8>,
     pub(super) at: usize,
@@ -133,6 +135,7 @@ impl PathIo {
                 sealer,
                 link: tx_link,
                 compress: compression.map(|codec| codec.compressor()),
+                may_compress: false,
                 pending: Vec::new(),
                 at: 0,
                 end: 0,

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::core::SessionCore;
 use super::path_io::{PathCounters, PathIo, PathRx};
-use super::scratch::{Scratch, with_scratch};
+use super::scratch::{Scratch, put_buffer, take_buffer, with_scratch};
 use crate::machine::PathCause;
 use crate::wire::{HEADER_BYTES, RecordHeader, decode_record};
 
@@ -113,14 +113,14 @@ impl SessionCore {
         let is_full = carried + count == input.len();
         if carried > 0 {
             input[..carried].copy_from_slice(&rx.carry);
-            scratch.put_buffer(std::mem::take(&mut rx.carry));
+            put_buffer(std::mem::take(&mut rx.carry));
         }
         let bytes = &input[..carried + count];
         match self.take_records(path, rx, bytes, scratch) {
             Ok(used) => {
                 let rest = &bytes[used..];
                 if !rest.is_empty() {
-                    rx.carry = scratch.take_buffer();
+                    rx.carry = take_buffer();
                     rx.carry.clear();
                     rx.carry.extend_from_slice(rest);
                 }

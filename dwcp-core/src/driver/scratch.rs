@@ -1,6 +1,7 @@
 //! Buffers that belong to threads, so that a session holds none while it is idle.
 
 use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
 
 use crate::machine::TxBatch;
@@ -9,8 +10,10 @@ use crate::wire::{Frame, HEADER_BYTES, MAX_RECORD_BYTES, RecordEncoder};
 /// Room for one read: a record of the largest size, and more, so that small ones come many at a time.
 pub(super) const INPUT_BYTES: usize = MAX_RECORD_BYTES + HEADER_BYTES + (128 << 10);
 
-/// Spare buffers kept by one thread.
-const SPARE_BUFFERS: usize = 8;
+/// Spare buffers kept by the process. One that a thread took often comes back from another: bytes the link did not
+/// take at once are written by the driver.
+const SPARE_BUFFERS: usize = 32;
+static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
 /// What a thread needs to move the records of any session.
 #[derive(Default)]
@@ -20,7 +23,6 @@ pub(super) struct Scratch {
     pub(super) frames: Vec<Frame>,
     pub(super) wakers: Vec<Waker>,
     input: Vec<u8>,
-    spare: Vec<Vec<u8>>,
 }
 
 impl Scratch {
@@ -36,19 +38,25 @@ impl Scratch {
     }
 
     /// A buffer of any length and content.
-    pub(super) fn take_buffer(&mut self) -> Vec<u8> {
-        self.spare.pop().unwrap_or_default()
-    }
-
-    pub(super) fn put_buffer(&mut self, buffer: Vec<u8>) {
-        if buffer.capacity() > 0 && self.spare.len() < SPARE_BUFFERS {
-            self.spare.push(buffer);
-        }
-    }
-
     /// Wakes everybody who was found to have something to do.
     pub(super) fn wake_all(&mut self) {
         self.wakers.drain(..).for_each(Waker::wake);
+    }
+}
+
+/// A buffer of any length and content.
+pub(super) fn take_buffer() -> Vec<u8> {
+    SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+}
+
+/// Gives a buffer back.
+pub(super) fn put_buffer(buffer: Vec<u8>) {
+    if buffer.capacity() == 0 {
+        return;
+    }
+    let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+    if spare.len() < SPARE_BUFFERS {
+        spare.push(buffer);
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::core::SessionCore;
 use super::path_io::{PathCounters, PathIo, PathTx};
-use super::scratch::{Scratch, with_scratch};
+use super::scratch::{Scratch, put_buffer, take_buffer, with_scratch};
 use crate::machine::{PathCause, Time};
 use crate::wire::Compress;
 
@@ -43,7 +43,7 @@ impl SessionCore {
         let mut now = self.clock.now();
         loop {
             let is_blocked = path.is_blocked.load(Ordering::SeqCst);
-            if tx.is_dead || is_blocked || !self.write_pending(path, tx, scratch, now) {
+            if tx.is_dead || is_blocked || !self.write_pending(path, tx, now) {
                 return;
             }
             if std::mem::take(&mut tx.wants_rekey) {
@@ -75,17 +75,18 @@ impl SessionCore {
 
     /// Seals the batch into the path's pending bytes. False: the key is used up.
     fn seal(&self, path: &PathIo, tx: &mut PathTx, scratch: &mut Scratch) -> bool {
-        let buffer = scratch.take_buffer();
         let Scratch { batch, encoder, .. } = scratch;
         let phase = tx.sealer.usage().phase;
         debug_assert_eq!(tx.at, tx.end, "everything before was written");
-        tx.pending = buffer;
+        tx.pending = take_buffer();
         (tx.at, tx.end) = (0, 0);
+        tx.may_compress = false;
         for record in batch.records() {
             encoder.clear();
             encoder.put_frames(batch.frames(record));
             for data in batch.data(record) {
                 let compress = tx.compress.as_deref_mut().filter(|_| data.may_compress);
+                tx.may_compress |= data.may_compress;
                 encoder.put_data(&data.frame, compress.map(|codec| codec as &mut dyn Compress));
             }
             let before = encoder.compressed_from();
@@ -112,13 +113,7 @@ impl SessionCore {
     }
 
     /// Writes sealed bytes. False: the link takes no more now, or is dead.
-    fn write_pending(
-        &self,
-        path: &PathIo,
-        tx: &mut PathTx,
-        scratch: &mut Scratch,
-        now: Time,
-    ) -> bool {
+    fn write_pending(&self, path: &PathIo, tx: &mut PathTx, now: Time) -> bool {
         let offered = tx.end - tx.at;
         while tx.at < tx.end {
             match tx.link.try_send(&tx.pending[tx.at..tx.end]) {
@@ -142,7 +137,7 @@ impl SessionCore {
         }
         note_bottleneck(tx, offered, false);
         // A path that has nothing to send keeps no buffer.
-        scratch.put_buffer(std::mem::take(&mut tx.pending));
+        put_buffer(std::mem::take(&mut tx.pending));
         (tx.at, tx.end) = (0, 0);
         true
     }
@@ -162,7 +157,7 @@ impl SessionCore {
 }
 
 fn note_bottleneck(tx: &mut PathTx, offered: usize, is_blocked: bool) {
-    if offered < BOTTLENECK_BYTES {
+    if offered < BOTTLENECK_BYTES || !tx.may_compress {
         return;
     }
     if let Some(compress) = &mut tx.compress {

@@ -189,15 +189,36 @@ impl Machine {
     /// # Errors
     /// [`SendError`]; the message is not taken. After `Window` comes [`Event::Writable`].
     pub fn send(&mut self, channel: ChannelKey, message: &Message) -> Result<(), SendError> {
+        self.admit(message.len())?;
+        let room = self.channels.get_mut(channel).ok_or(SendError::Closed)?;
+        room.send.send(&message.0, &self.settings.pool)?;
+        self.channels.schedule(channel.index);
+        Ok(())
+    }
+
+    fn admit(&self, message_bytes: usize) -> Result<(), SendError> {
         let limit_bytes = self.settings.peer_max_message_bytes;
         if self.is_over || self.closing.is_some() {
             return Err(SendError::Closed);
         }
-        if message.len() as u64 > limit_bytes {
+        if message_bytes as u64 > limit_bytes {
             return Err(SendError::TooLong { limit_bytes });
         }
+        Ok(())
+    }
+
+    /// As [`send`](Self::send), for a message of at most [`BATCH_MESSAGE_BYTES_MAX`] bytes, which is copied.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// # Panics
+    /// If it is longer.
+    pub fn send_copy(&mut self, channel: ChannelKey, message: &[u8]) -> Result<(), SendError> {
+        assert!(message.len() <= BATCH_MESSAGE_BYTES_MAX, "longer messages are not copied");
+        self.admit(message.len())?;
         let room = self.channels.get_mut(channel).ok_or(SendError::Closed)?;
-        room.send.send(&message.0, &self.settings.pool)?;
+        room.send.send_copy(message, &self.settings.pool)?;
         self.channels.schedule(channel.index);
         Ok(())
     }

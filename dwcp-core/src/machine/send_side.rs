@@ -89,16 +89,10 @@ impl SendSide {
 
     /// Commits one message; see [`Machine::send`](super::Machine::send).
     pub(super) fn send(&mut self, payload: &Payload, pool: &Pool) -> Result<(), SendError> {
-        if self.finished {
-            return Err(SendError::Closed);
-        }
-        if self.large.is_some() {
-            self.wants_writable = true;
-            return Err(SendError::Window);
-        }
         if payload.len() <= BATCH_MESSAGE_BYTES_MAX {
-            return self.send_small(payload, pool);
+            return self.send_copy(payload, pool);
         }
+        self.admit()?;
         self.close_batch();
         if !self.has_credit(frame_cost(payload.len().min(PIECE_BYTES_MIN) as u64)) {
             return Err(self.refuse());
@@ -109,7 +103,19 @@ impl SendSide {
         Ok(())
     }
 
-    fn send_small(&mut self, message: &[u8], pool: &Pool) -> Result<(), SendError> {
+    fn admit(&mut self) -> Result<(), SendError> {
+        if self.finished {
+            return Err(SendError::Closed);
+        }
+        if self.large.is_some() {
+            return Err(self.refuse());
+        }
+        Ok(())
+    }
+
+    /// Commits one short message, which is copied into the batch.
+    pub(super) fn send_copy(&mut self, message: &[u8], pool: &Pool) -> Result<(), SendError> {
+        self.admit()?;
         let bytes = length_bytes(message.len()) + message.len();
         let fits =
             |batch: &Batch| batch.slot.room() >= bytes && batch.slot.len() + bytes <= FRAME_BYTES;

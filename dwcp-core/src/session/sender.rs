@@ -3,15 +3,16 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::channel::ChannelShared;
 use super::error::SendError;
-use crate::driver::{CORK, CORK_BYTES};
-use crate::machine::{ChannelKey, SendError as Refused};
+use crate::driver::{CORK, CORK_BYTES, SessionCore, State};
+use crate::machine::{BATCH_MESSAGE_BYTES_MAX, ChannelKey, SendError as Refused};
 use crate::mem::{Message, SlotMut};
 
 /// Sends messages on a channel, in order.
@@ -61,6 +62,32 @@ impl Sender {
         self.commit(&message.into()).map_err(SendError::from)
     }
 
+    /// Commits a copy of `bytes` if there is room now; see [`send_copy`](Self::send_copy).
+    ///
+    /// # Errors
+    /// [`SendError`]: the message was not taken.
+    pub fn try_send_copy(&mut self, bytes: &[u8]) -> Result<(), SendError> {
+        if bytes.len() > BATCH_MESSAGE_BYTES_MAX {
+            return self.try_send(Bytes::copy_from_slice(bytes));
+        }
+        self.commit_copy(bytes).map_err(SendError::from)
+    }
+
+    /// Commits a copy of `bytes`, waiting for room. For small messages the cheapest way: up to 8 KiB are copied
+    /// straight to where they wait to be sent, and no memory of their own is needed.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: when the future is dropped before it is ready, the message was not taken.
+    pub async fn send_copy(&mut self, bytes: &[u8]) -> Result<(), SendError> {
+        if bytes.len() > BATCH_MESSAGE_BYTES_MAX {
+            return self.send(Bytes::copy_from_slice(bytes)).await;
+        }
+        poll_fn(|context| self.poll_commit(context, |sender| sender.commit_copy(bytes))).await
+    }
+
     /// Commits a message, waiting for room.
     ///
     /// # Errors
@@ -70,7 +97,7 @@ impl Sender {
     /// Cancel-safe: when the future is dropped before it is ready, the message was not taken.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
         let message = message.into();
-        poll_fn(|context| self.poll_send(context, &message)).await
+        poll_fn(|context| self.poll_commit(context, |sender| sender.commit(&message))).await
     }
 
     /// As [`send`](Self::send), but waits no longer than `deadline`.
@@ -135,12 +162,12 @@ impl Sender {
         Ok(slot)
     }
 
-    fn poll_send(
+    fn poll_commit(
         &mut self,
         context: &mut Context<'_>,
-        message: &Message,
+        commit: impl Fn(&mut Self) -> Result<(), Refused>,
     ) -> Poll<Result<(), SendError>> {
-        match self.commit(message) {
+        match commit(self) {
             Ok(()) => return Poll::Ready(Ok(())),
             Err(Refused::Window | Refused::Pool) => {}
             Err(error) => return Poll::Ready(Err(error.into())),
@@ -148,7 +175,7 @@ impl Sender {
         self.flush();
         // Room may have come meanwhile; the waker must be there before the last look.
         self.register(context);
-        match self.commit(message) {
+        match commit(self) {
             Err(Refused::Window | Refused::Pool) => Poll::Pending,
             other => Poll::Ready(other.map_err(SendError::from)),
         }
@@ -176,20 +203,36 @@ impl Sender {
         }
     }
 
-    /// Commits a message and decides who sends it: this thread now, or the driver soon.
     fn commit(&mut self, message: &Message) -> Result<(), Refused> {
-        let core = &self.shared.core;
-        let mut state = core.lock();
+        let mut state = self.shared.core.lock();
         state.machine.send(self.shared.key, message)?;
-        self.corked_bytes += message.len() + 2;
+        Self::push(&self.shared.core, state, &mut self.corked_bytes, message.len());
+        Ok(())
+    }
+
+    fn commit_copy(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+        let mut state = self.shared.core.lock();
+        state.machine.send_copy(self.shared.key, bytes)?;
+        Self::push(&self.shared.core, state, &mut self.corked_bytes, bytes.len());
+        Ok(())
+    }
+
+    /// A message of `bytes` was committed: decides who sends it, this thread now or the driver soon.
+    fn push(
+        core: &SessionCore,
+        mut state: MutexGuard<'_, State>,
+        corked_bytes: &mut usize,
+        bytes: usize,
+    ) {
+        *corked_bytes += bytes + 2;
         let is_first = !state.is_flush_due;
-        let must_flush = self.corked_bytes >= CORK_BYTES
+        let must_flush = *corked_bytes >= CORK_BYTES
             || (is_first
                 && (state.machine.is_quiet() || core.clock.now() >= state.flushed_at + CORK));
         if must_flush {
             let path = state.active_path().cloned();
             drop(state);
-            self.corked_bytes = 0;
+            *corked_bytes = 0;
             if let Some(path) = path {
                 core.flush(&path);
             }
@@ -198,7 +241,6 @@ impl Sender {
             drop(state);
             core.wake.raise();
         }
-        Ok(())
     }
 
     /// Sends what has gathered, now, in this thread.

@@ -116,7 +116,7 @@ async fn closed_loop(
     let mut now = Instant::now();
     while now < end {
         let sent_at = now;
-        sender.send(numbered.message()).await?;
+        numbered.send(sender).await?;
         sender.flush();
         gathered.sent += 1;
         take(receiver, &mut gathered.check).await?;
@@ -157,7 +157,7 @@ async fn open_loop(
                 }
             }
             () = Schedule::wait(next), if next < end => {
-                sender.send(numbered.message()).await?;
+                numbered.send(sender).await?;
                 sender.flush();
                 due.push_back(next);
                 gathered.sent += 1;

@@ -14,23 +14,31 @@ pub(crate) use report::kernel;
 pub use report::{Cpu, Cuts, Environment, LatencyReport, ThroughputReport};
 pub use throughput::{Direction, ThroughputPlan, throughput};
 
-use bytes::BytesMut;
-use dwcp_core::Message;
+use std::collections::VecDeque;
 
-/// Memory for small messages is taken this much at a time, bytes.
-const CHUNK_BYTES: usize = 1 << 20;
+use bytes::{Bytes, BytesMut};
+use dwcp_core::{SendError, Sender};
 
-/// Makes messages of one size with 0, 1, 2, … at their front.
+/// Messages of one size with 0, 1, 2, … at their front. Their memory is used again when the session is done
+/// with it, as a service would: what is measured is the transport, not the allocator.
 pub struct Numbered {
     size: usize,
     next: u64,
-    chunk: BytesMut,
+    /// Whether messages are short enough to be copied.
+    is_short: bool,
+    copied: Vec<u8>,
+    /// Messages on their way, oldest first.
+    lent: VecDeque<Bytes>,
 }
 
 impl Numbered {
     /// Messages of `size` bytes.
     pub fn new(size: usize) -> Self {
-        Self { size, next: 0, chunk: BytesMut::new() }
+        /// Up to here a copy costs less than sharing.
+        const SHORT_BYTES_MAX: usize = 8 << 10;
+        let is_short = size <= SHORT_BYTES_MAX;
+        let copied = if is_short { vec![0; size] } else { Vec::new() };
+        Self { size, next: 0, is_short, copied, lent: VecDeque::new() }
     }
 
     /// Messages made.
@@ -38,15 +46,38 @@ impl Numbered {
         self.next
     }
 
-    /// The next message.
-    pub fn message(&mut self) -> Message {
-        if self.chunk.len() < self.size {
-            self.chunk = BytesMut::zeroed(self.size.max(CHUNK_BYTES));
+    /// Sends the next message.
+    ///
+    /// # Errors
+    /// [`SendError`]; the message does not count.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: the message was sent and counts, or neither.
+    pub async fn send(&mut self, sender: &mut Sender) -> Result<(), SendError> {
+        if self.is_short {
+            sequence::stamp(&mut self.copied, self.next);
+            sender.send_copy(&self.copied).await?;
+        } else {
+            let bytes = self.fill();
+            sender.send(bytes.clone()).await?;
+            self.lent.push_back(bytes);
         }
-        let mut bytes = self.chunk.split_to(self.size);
-        sequence::stamp(&mut bytes, self.next);
         self.next += 1;
-        bytes.freeze().into()
+        Ok(())
+    }
+
+    /// A message in memory that nobody else uses, with its number.
+    fn fill(&mut self) -> Bytes {
+        let mut bytes = match self.lent.pop_front().map(Bytes::try_into_mut) {
+            Some(Ok(bytes)) => bytes,
+            Some(Err(used)) => {
+                self.lent.push_front(used);
+                BytesMut::zeroed(self.size)
+            }
+            None => BytesMut::zeroed(self.size),
+        };
+        sequence::stamp(&mut bytes, self.next);
+        bytes.freeze()
     }
 }
 
@@ -61,10 +92,10 @@ mod tests {
         for size in [8, 64, 3 << 19, 2 << 20] {
             let mut numbered = Numbered::new(size);
             for number in 0..5 {
-                let message = numbered.message();
+                let message = numbered.fill();
                 assert_eq!((message.len(), sequence::stamped(&message)), (size, Some(number)));
+                numbered.next += 1;
             }
-            assert_eq!(numbered.count(), 5);
         }
     }
 }

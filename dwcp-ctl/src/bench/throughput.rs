@@ -104,7 +104,7 @@ async fn push(
     sender.send(json(&Start {})).await?;
     let mut numbered = Numbered::new(plan.size);
     while !numbered.count().is_multiple_of(STRIDE) || Instant::now() < end {
-        sender.send(numbered.message()).await?;
+        numbered.send(sender).await?;
     }
     sender.finish();
     let mut peer: PeerReport = receive_json(receiver).await?;

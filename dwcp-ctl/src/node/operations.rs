@@ -94,11 +94,13 @@ pub async fn run_operation(
         }
         Operation::BenchLatency { plan, .. } => {
             let session = connect(endpoint, &peer, CONNECT_TIMEOUT).await?;
-            json(&bench::latency(&session, &plan).await.map_err(service)?)
+            let bench = async move { bench::latency(&session, &plan).await };
+            json(&on_a_worker(bench).await.map_err(service)?)
         }
         Operation::BenchThroughput { plan, .. } => {
             let session = connect(endpoint, &peer, CONNECT_TIMEOUT).await?;
-            json(&bench::throughput(&session, &plan).await.map_err(service)?)
+            let bench = async move { bench::throughput(&session, &plan).await };
+            json(&on_a_worker(bench).await.map_err(service)?)
         }
         Operation::Copy { directory, files, recursive, compress, .. } => {
             let sources = file::walk(&files, recursive)?;
@@ -108,6 +110,17 @@ pub async fn run_operation(
         }
     };
     Ok(Outcome { result })
+}
+
+/// Runs `future` as a task of the runtime's, where services run, and not in the thread that started the runtime:
+/// wake-ups between that thread and the workers would be measured, too. Dropping it ends the task.
+async fn on_a_worker<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(future);
+    match tasks.join_next().await.expect("one was spawned") {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
 }
 
 async fn connect(

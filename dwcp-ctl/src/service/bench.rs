@@ -146,7 +146,7 @@ pub async fn source(channel: Channel) -> Result<(), ServiceError> {
     let mut report = PeerReport::default();
     let mut numbered = Numbered::new(plan.size);
     while start.elapsed() < duration {
-        sender.send(numbered.message()).await?;
+        numbered.send(&mut sender).await?;
         report.messages += 1;
         report.bytes += plan.size as u64;
     }
