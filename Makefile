@@ -18,8 +18,8 @@ lint: ## format, shell, clippy, features, documentation
 demo: ## two nodes move real data and survive cuts; cold 8 minutes, warm 90 seconds
 	@.ci/demo
 
-bench: ## micro-benchmarks of the hot path
-	@cargo bench --locked --workspace
+bench: ## micro-benchmarks of the hot path: records, messages; 2 minutes
+	@cargo bench --locked -p dwcp-benches
 
 fmt: ## formats all code
 	@cargo fmt --all

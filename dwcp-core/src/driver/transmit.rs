@@ -100,11 +100,14 @@ impl SessionCore {
                 tx.pending.resize(end.next_power_of_two(), 0);
             }
             let room = &mut tx.pending[tx.end..end];
-            if tx.sealer.seal_into(record.epoch, body, trailer, room).is_err() {
+            let sealed = tx.sealer.seal_into(record.epoch, body, trailer, room);
+            if sealed.is_err() {
+                encoder.clear();
                 return false;
             }
             tx.end = end;
         }
+        encoder.clear(); // it holds the last payload
         let counters = &path.counters;
         PathCounters::add(&counters.records_sent, batch.records().len() as u64);
         PathCounters::add(&counters.rekeys, tx.sealer.usage().phase - phase);
