@@ -16,7 +16,7 @@ async fn the_memory_of_an_acked_message_is_the_applications_again() {
     let (sent, is_sent) = tokio::sync::oneshot::channel();
     let thread = std::thread::spawn(move || {
         near.sender.try_send(message).expect("room");
-        sent.send(near).ok().expect("the test waits");
+        assert!(sent.send(near).is_ok(), "the test waits");
         is_over.recv().expect_err("the test is over");
     });
     let near = is_sent.await.expect("it sends");
