@@ -17,4 +17,10 @@ fn allocations_are_counted() {
     let (count, sum) =
         allocations_during(&ALLOCATOR, || text.iter().map(|&byte| u64::from(byte)).sum::<u64>());
     assert_eq!((count, sum), (0, 4096));
+    let before = ALLOCATOR.live_bytes();
+    let mut grown = vec![0_u8; 1_000];
+    grown.reserve_exact(2_000);
+    assert_eq!(ALLOCATOR.live_bytes() - before, 3_000);
+    drop(grown);
+    assert_eq!(ALLOCATOR.live_bytes(), before);
 }
