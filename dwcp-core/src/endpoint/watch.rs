@@ -33,7 +33,7 @@ impl Watch {
         let totals = &self.session.shared.totals;
         let was_holding = self.is_holding.swap(false, Ordering::SeqCst);
         let counter = match (switch.reason, switch.from) {
-            _ if switch.epoch == 0 => None,
+            (SwitchReason::FirstPath, _) => None,
             _ if was_holding => Some(&totals.reconnects),
             (SwitchReason::PathFailed, _) | (_, None) => Some(&totals.failovers),
             _ => Some(&totals.switches),

@@ -245,8 +245,12 @@ impl Machine {
             .max_by_key(|path| (path.attributes.preference, std::cmp::Reverse((path.rtt, path.id))))
             .map(|path| path.id);
         if let Some(to) = best {
-            let epoch = if self.was_active { self.next_epoch() } else { 0 };
-            self.activate(now, to, epoch, SwitchReason::PathFailed);
+            let (epoch, reason) = if self.was_active {
+                (self.next_epoch(), SwitchReason::PathFailed)
+            } else {
+                (0, SwitchReason::FirstPath)
+            };
+            self.activate(now, to, epoch, reason);
         }
     }
 

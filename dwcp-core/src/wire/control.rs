@@ -44,6 +44,8 @@ impl PathKind {
 /// Why a session moves to another path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SwitchReason {
+    /// It is the session's first path. Never asked for on the wire.
+    FirstPath,
     /// An operator or the application asked for it.
     Requested,
     /// The policy found a better path.
@@ -58,6 +60,7 @@ impl SwitchReason {
     /// The name used in events and metrics.
     pub fn name(self) -> &'static str {
         match self {
+            Self::FirstPath => "first-path",
             Self::Requested => "requested",
             Self::BetterPath => "better-path",
             Self::PathFailed => "path-failed",
@@ -71,6 +74,7 @@ impl SwitchReason {
             Self::BetterPath => 1,
             Self::PathFailed => 2,
             Self::FollowedPeer => 3,
+            Self::FirstPath => 255,
         }
     }
 
