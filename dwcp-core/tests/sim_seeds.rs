@@ -1,12 +1,13 @@
 //! Seeded runs of the simulator.
 //!
-//! The long run: `DWCP_SIM_SEEDS=200000 cargo test -p dwcp-core --features sim --profile sim
-//! --test sim_seeds -- --nocapture seeds_keep_every_rule`; `DWCP_SIM_START` is its first seed.
+//! The seeds are the same in every run, so that a failure is one of the change at hand. `DWCP_SIM_SEEDS` says
+//! how many (200,000 in `.ci/run`), `DWCP_SIM_START` the first: `DWCP_SIM_START=$RANDOM$RANDOM
+//! DWCP_SIM_SEEDS=200000 .ci/test sim` looks where nobody has looked. A failure says how to replay its seed.
 #![cfg(feature = "sim")]
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dwcp_core::sim::{Failure, run};
 
@@ -14,6 +15,8 @@ use dwcp_core::sim::{Failure, run};
 const QUICK_SEEDS: u64 = 2_000;
 /// Failures of the long run that are told.
 const FAILURES_TOLD: usize = 5;
+/// How often the long run says how far it is.
+const TOLD_EVERY: Duration = Duration::from_secs(5);
 
 fn setting(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |text| {
@@ -21,11 +24,20 @@ fn setting(name: &str, otherwise: u64) -> u64 {
     })
 }
 
+/// The command that makes the run of `seed` again, with its whole trace.
+fn replay(seed: u64) -> String {
+    format!(
+        "DWCP_SIM_START={seed} DWCP_SIM_SEEDS=1 cargo test -p dwcp-core --all-features --profile sim \
+         --test sim_seeds -- --nocapture seeds_keep_every_rule"
+    )
+}
+
 /// Runs seeds over all processors. Panics with what failed first.
 fn run_all(start: u64, count: u64) {
     let (next, done) = (AtomicU64::new(start), AtomicU64::new(0));
     let (messages, began) = (AtomicU64::new(0), Instant::now());
-    let failures = Mutex::new(Vec::<Failure>::new());
+    let told = Mutex::new(began);
+    let failures = Mutex::new(Vec::<(u64, Failure)>::new());
     let work = || {
         while failures.lock().expect("no panic holds it").len() < FAILURES_TOLD {
             let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -34,10 +46,15 @@ fn run_all(start: u64, count: u64) {
             }
             match run(seed) {
                 Ok(outcome) => _ = messages.fetch_add(outcome.messages, Ordering::Relaxed),
-                Err(failure) => failures.lock().expect("no panic holds it").push(failure),
+                Err(failure) => failures.lock().expect("no panic holds it").push((seed, failure)),
             }
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-            if done % 10_000 == 0 || done == count {
+            let is_due = told.try_lock().is_ok_and(|mut told| {
+                let is_due = told.elapsed() >= TOLD_EVERY;
+                *told = if is_due { Instant::now() } else { *told };
+                is_due
+            });
+            if is_due || done == count {
                 let rate = done as f64 / began.elapsed().as_secs_f64();
                 println!("{done} of {count} seeds from {start}, {rate:.0} seeds/s");
             }
@@ -46,14 +63,15 @@ fn run_all(start: u64, count: u64) {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| (0..threads).for_each(|_| _ = scope.spawn(work)));
     let failures = failures.into_inner().expect("no panic holds it");
-    for failure in &failures {
+    for (seed, failure) in &failures {
         if count == 1 {
             println!("{failure:#}");
         } else {
-            println!("{failure}\n");
+            println!("{failure}\nto replay it: {}\n", replay(*seed));
         }
     }
-    assert!(failures.is_empty(), "{} seeds failed", failures.len());
+    let seeds: Vec<_> = failures.iter().map(|(seed, _)| seed).collect();
+    assert!(seeds.is_empty(), "seeds {seeds:?} failed; above is how to replay each");
     println!("{} messages delivered", messages.into_inner());
 }
 

@@ -9,6 +9,8 @@ use common::{Room, wait_for};
 use dwcp_hybrid::{Listen, assemble};
 
 const SESSIONS: usize = 100;
+const WINDOWS: u32 = 2;
+const WINDOW: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_hundred_idle_sessions_leave_the_processor_alone() {
@@ -31,10 +33,26 @@ async fn a_hundred_idle_sessions_leave_the_processor_alone() {
     wait_for("sessions", || {
         (room.status("hub")["peers"].as_array().unwrap().len() == SESSIONS).then_some(())
     });
-    let before = hub.cpu();
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    let used = hub.cpu() - before;
-    println!("{SESSIONS} idle sessions: {used:?} of processor time in 10 s");
-    // Optimised builds are to stay below 1 % (100 ms); this one may be a debug build on a shared machine.
-    assert!(used < Duration::from_millis(500), "{used:?}");
+    // What else the machine does can only add: the least of a few windows is what the daemon needs.
+    let mut least = Duration::MAX;
+    for _ in 0..WINDOWS {
+        let before = hub.cpu();
+        tokio::time::sleep(WINDOW).await;
+        least = least.min(hub.cpu() - before);
+    }
+    let share = 100.0 * least.as_secs_f64() / WINDOW.as_secs_f64();
+    println!("{SESSIONS} idle sessions: {least:?} of processor time in {WINDOW:?}, {share:.2} %");
+    assert!(share < share_max(), "{share:.2} % is over {:.1} %", share_max());
+}
+
+/// The most of one processor that the daemon may use, per cent. The promise is about optimised builds; the
+/// room `idle` makes one.
+fn share_max() -> f64 {
+    if std::env::current_exe()
+        .is_ok_and(|path| path.components().any(|part| part.as_os_str() == "debug"))
+    {
+        5.0
+    } else {
+        1.0
+    }
 }

@@ -2,6 +2,9 @@
 
 mod channels;
 mod event;
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod halves;
 mod ids;
 mod liveness;
 mod path;

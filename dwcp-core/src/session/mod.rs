@@ -18,6 +18,8 @@ pub use channel::{Channel, ChannelOptions};
 pub use error::{RecvError, Retry, Scope, SendError, SessionError, TryRecvError};
 pub(crate) use events::EventHub;
 pub use events::{EndpointEvent, Events, SessionEvent};
+#[cfg(feature = "sim")]
+pub(crate) use receiver::read_length;
 pub use receiver::{Chunk, Receiver};
 pub use sender::{Claim, MessageCounts, Sender};
 pub(crate) use stats::Totals;

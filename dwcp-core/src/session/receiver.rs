@@ -332,7 +332,7 @@ impl Receiver {
 }
 
 /// Reads a LEB128 length of at most three bytes, and how many bytes it took. `None`: it leads out of `rest`.
-fn read_length(rest: &[u8]) -> Option<(usize, usize)> {
+pub(crate) fn read_length(rest: &[u8]) -> Option<(usize, usize)> {
     let mut length = 0;
     for (at, &byte) in rest.iter().take(3).enumerate() {
         length |= usize::from(byte & 0x7f) << (7 * at);
