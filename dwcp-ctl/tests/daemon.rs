@@ -202,3 +202,47 @@ fn certificates_are_reloaded_under_a_live_session() {
     assert_eq!(room.ctl(&["--node", "a", "reload"]).code, 1);
     room.ctl(&["--node", "a", "ping", "b"]).ok();
 }
+
+#[test]
+fn features_are_reloaded_or_refused_by_name() {
+    let (room, a, b) = Room::pair(
+        "features: {enableCompression: true}\n",
+        "files: {receiveDirectory: inbox, keepFree: 0B}\n",
+    );
+    let _ = a;
+    std::fs::create_dir(room.path("inbox")).unwrap();
+    let file = room.path("zeros");
+    write(&file, &vec![0; 1 << 20]);
+    let compressed = || {
+        room.ctl(&["--node", "a", "copy", file.to_str().unwrap(), "b:"]).ok();
+        let status = room.status("a");
+        let paths = status["peers"][0]["paths"].as_array().unwrap().clone();
+        paths.iter().map(|path| path["compressed_from_bytes_total"].as_u64().unwrap()).sum::<u64>()
+    };
+    assert!(compressed() > 0);
+    let reload_b = |features: &str| {
+        let more = "peers: [{nodeId: a}]\nfiles: {receiveDirectory: inbox, keepFree: 0B}\n";
+        room.config("b", &format!("{more}features: {features}\n"));
+        let before = room.status("b")["config"]["reloads_total"].as_u64().unwrap();
+        b.signal(Signal::HUP);
+        wait_for("reload", || {
+            (room.status("b")["config"]["reloads_total"].as_u64().unwrap() > before).then_some(())
+        });
+        room.status("b")["features"].clone()
+    };
+    // Switched off, it ends its sessions and takes none.
+    assert_eq!(reload_b("{enableV3: false, enableCompression: false}")["enable_v3"], false);
+    wait_for("end of the session", || {
+        (room.status("a")["peers"][0]["state"] == "idle").then_some(())
+    });
+    assert_eq!(room.ctl(&["--node", "a", "ping", "b"]).code, 4);
+    assert!(room.ctl(&["--node", "b", "status"]).stdout.contains("version 3 is off"));
+    // Switched on, it takes them, and agrees on no compression with them.
+    assert_eq!(reload_b("{enableCompression: false}")["enable_compression"], false);
+    wait_for("session", || (room.ctl(&["--node", "a", "ping", "b"]).code == 0).then_some(()));
+    assert_eq!(compressed(), 0);
+    // What needs other suites needs a restart, and says so.
+    room.config("b", "peers: [{nodeId: a}]\nfeatures: {enableByzantine: false}\n");
+    let ran = room.ctl(&["--node", "b", "reload"]);
+    assert!(ran.code == 1 && ran.stderr.contains("features.enableByzantine"), "{ran:#?}");
+}

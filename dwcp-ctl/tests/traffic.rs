@@ -168,6 +168,74 @@ fn a_killed_sender_leaves_no_half_file() {
 }
 
 #[test]
+fn a_killed_receiver_sweeps_when_it_starts_again() {
+    let (room, mut a, mut b) = copy_pair();
+    let file = room.path("huge");
+    std::fs::File::create(&file).unwrap().set_len(8 << 30).unwrap();
+    let inbox = room.path("inbox");
+    std::thread::scope(|scope| {
+        let copying = scope.spawn(|| {
+            room.ctl(&["--node", "a", "copy", "--no-compress", file.to_str().unwrap(), "b:deep"])
+        });
+        let deep = inbox.join("deep");
+        wait_for("beginning of the file", || {
+            (deep.exists() && !names(&deep).is_empty()).then_some(())
+        });
+        b.signal(rustix::process::Signal::KILL);
+        b.wait();
+        a.signal(rustix::process::Signal::KILL);
+        a.wait();
+        assert_ne!(copying.join().unwrap().code, 0);
+    });
+    assert!(names(&inbox.join("deep"))[0].starts_with(".dwcp-part-"));
+    let _b = room.start("b");
+    wait_for("sweep", || names(&inbox.join("deep")).is_empty().then_some(()));
+}
+
+#[test]
+fn a_full_disk_is_named_and_what_was_confirmed_stays() {
+    let room = Room::new(&["a", "b"]);
+    let inbox = room.path("inbox");
+    std::fs::create_dir(&inbox).unwrap();
+    // A small disk that only the daemon sees; it goes when the daemon does.
+    let mount = format!("mount -t tmpfs -o size=1m none '{}'", inbox.display());
+    let mut space = vec!["unshare", "--mount"];
+    if !rustix::process::geteuid().is_root() {
+        space.extend(["--user", "--map-root-user"]);
+    }
+    space.extend(["sh", "-c"]);
+    let tried = std::process::Command::new(space[0]).args(&space[1..]).arg(&mount).status();
+    if !tried.is_ok_and(|status| status.success()) {
+        return common::skip("a full disk", "a small file system needs a mount namespace");
+    }
+    room.config("b", "peers: [{nodeId: a}]\nfiles: {receiveDirectory: inbox, keepFree: 0B}\n");
+    let script = format!("{mount} && exec \"$0\" \"$@\"");
+    space.push(&script);
+    let b = room.start_in(&space, "b");
+    let address = room.address("b");
+    room.config("a", &format!("peers: [{{nodeId: b, addresses: [\"{address}\"]}}]\n"));
+    let _a = room.start("a");
+    let seen = format!("/proc/{}/root{}", b.id(), inbox.display());
+    // More than there is room for is refused before a byte of it is sent.
+    write(&room.path("large"), &noise(2 << 20, 3));
+    let ran = room.ctl(&["--node", "a", "copy", &room.text("large"), "b:"]);
+    assert!(ran.code == 1 && ran.stderr.contains("2097152 bytes would come"), "{ran:#?}");
+    assert!(names(Path::new(&seen)).is_empty());
+    // Each of these takes a page, and there are 256 of them: the disk is full in the middle.
+    let tree = room.path("tree");
+    std::fs::create_dir(&tree).unwrap();
+    (0..400).for_each(|index| write(&tree.join(format!("f{index:03}")), b"x"));
+    let ran = room.ctl(&["--node", "a", "copy", "-r", tree.to_str().unwrap(), "b:"]);
+    assert!(ran.code == 1 && ran.stderr.contains("disk is full"), "{ran:#?}");
+    let here = Path::new(&seen).join("tree");
+    let kept = names(&here);
+    assert!(kept.len() > 100 && kept.iter().all(|name| name.starts_with('f')), "{kept:?}");
+    assert!(kept.iter().all(|name| std::fs::read(here.join(name)).unwrap() == b"x"));
+    // The node goes on.
+    room.ctl(&["--node", "a", "ping", "b"]).ok();
+}
+
+#[test]
 fn benches_report_what_they_saw() {
     let (room, _a, _b) = Room::pair("", "");
     let line = ["--node", "a", "bench", "latency", "b", "--duration", "1s", "-o", "json"];

@@ -56,23 +56,24 @@ pub fn assemble(config: &Config, listen: Listen) -> Result<Assembly, AssemblyErr
     let mut builder = Endpoint::builder(identity.node_id())
         .dialer(Arc::new(TcpDialer::new(identity.clone(), options.clone())))
         .suite(suite(config))
+        .compression(Arc::new(compression(config)))
         .peers(peers(config))
         .settings(settings);
-    if config.compresses() {
-        builder = builder.compression(Arc::new(compression(config)));
-    }
-    if listen == Listen::Configured && config.features.enable_v3 {
+    if listen == Listen::Configured {
         for address in listen_addresses(config) {
             let listener = TcpListener::bind(&address, options.clone(), identity.clone());
             builder = builder.listener(Box::new(listener.map_err(AssemblyError::listen)?));
         }
     }
-    Ok(Assembly { endpoint: builder.build()?, identity, degraded })
+    let endpoint = builder.build()?;
+    endpoint.set_compression(config.compresses());
+    Ok(Assembly { endpoint, identity, degraded })
 }
 
-/// The peers that `config` names.
+/// The peers that `config` admits: those it names, or none while version 3 is switched off.
 pub fn peers(config: &Config) -> Peers {
     match &config.peers {
+        _ if !config.features.enable_v3 => Peers::only([]),
         config::Peers::Any => Peers::any(),
         config::Peers::Listed(peers) => Peers::only(peers.iter().map(|peer| {
             Peer::new(peer.node_id.as_str(), peer.addresses.iter().map(ToString::to_string))

@@ -93,8 +93,9 @@ item! {
         "target" target: Address;
         /// `interactive` or `bulk`.
         "priority" priority: ForwardPriority = ForwardPriority::Interactive;
-        /// Whether its bytes may be compressed. Set it off where secrets and attacker-chosen bytes mix.
-        "compress" compress: bool = true;
+        /// Whether its bytes may be compressed. Leave it off where secrets and bytes of an attacker's choice mix:
+        /// the length of what is sent would tell about the secrets.
+        "compress" compress: bool = false;
     }
 }
 

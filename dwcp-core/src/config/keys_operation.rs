@@ -47,13 +47,13 @@ section! {
 
 section! {
     mode;
-    /// Switches for a gradual introduction. They can be changed while the daemon runs.
+    /// Switches for a gradual introduction. The first and the third can be changed while the daemon runs.
     pub struct Features {
-        /// Whether sessions are taken at all.
+        /// Whether there are sessions at all. Switched off while the daemon runs, it closes those there are.
         "enableV3" enable_v3: bool = true;
         /// Whether hybrid mode switches transports.
         "enableHybridMode" enable_hybrid_mode: bool = mode == Mode::Hybrid;
-        /// As `protocol.compression.enabled`.
+        /// As `protocol.compression.enabled`. A change is agreed on by sessions that begin after it.
         "enableCompression" enable_compression: Option<bool> = None;
         /// As `byzantine.enabled`.
         "enableByzantine" enable_byzantine: Option<Auto<bool>> = None;

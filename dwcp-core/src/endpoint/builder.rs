@@ -183,6 +183,7 @@ impl EndpointBuilder {
             suite,
             trusted_suite,
             compression: self.compression,
+            is_compressing: AtomicBool::new(true),
             dialer: self.dialer,
             providers: self.providers,
             local_addresses: self.listeners.iter().map(|one| one.local_address()).collect(),

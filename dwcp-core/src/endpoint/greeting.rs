@@ -48,7 +48,7 @@ pub(super) enum GreetingError {
 
 fn features(inner: &Inner) -> Features {
     let mut features = Features::default();
-    if inner.compression.is_some() {
+    if inner.offers_compression() {
         features = features.with(Features::ZSTD);
     }
     if inner.suite.overhead_bytes() > 16 {

@@ -56,6 +56,7 @@ struct Inner {
     suite: Arc<dyn Suite>,
     trusted_suite: Arc<dyn Suite>,
     compression: Option<Arc<dyn Compression>>,
+    is_compressing: AtomicBool,
     dialer: Option<Arc<dyn Dialer>>,
     providers: Vec<Arc<dyn PathProvider>>,
     local_addresses: Vec<String>,
@@ -104,6 +105,13 @@ pub struct Drained {
     pub sessions: usize,
     /// Messages that were not acked in time.
     pub unacked_messages: u64,
+}
+
+impl Inner {
+    /// Whether compression is offered to new sessions.
+    fn offers_compression(&self) -> bool {
+        self.compression.is_some() && self.is_compressing.load(Ordering::Relaxed)
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -206,6 +214,12 @@ impl Endpoint {
             }
         }
         *lock(&inner.peers) = peers;
+    }
+
+    /// Whether compression is offered to sessions that begin from now on, where the endpoint was built with
+    /// one. Sessions that are there keep what they agreed on.
+    pub fn set_compression(&self, is_offered: bool) {
+        self.inner().is_compressing.store(is_offered, Ordering::Relaxed);
     }
 
     /// Figures of this moment.

@@ -96,7 +96,7 @@ proptest! {
         let end = bytes.iter().position(|byte| byte & 0x80 == 0).filter(|&at| at < 3);
         let wanted = end.and_then(|at| {
             let number = (0..=at).rev().fold(0, |sum, at| sum * 128 + usize::from(bytes[at] & 0x7f));
-            (number <= bytes.len() - at - 1).then_some((number, at + 1))
+            (number < bytes.len() - at).then_some((number, at + 1))
         });
         prop_assert_eq!(read_length(&bytes), wanted);
     }

@@ -237,6 +237,9 @@ pub(super) struct Copy {
     /// Do not compress on the way.
     #[arg(long)]
     pub(super) no_compress: bool,
+    /// List every file with its checksum, however many there are.
+    #[arg(short, long)]
+    pub(super) verbose: bool,
     #[command(flatten)]
     pub(super) via: Via,
 }

@@ -34,7 +34,7 @@ pub(super) fn run(arguments: &Copy, global: &Global, output: &Output) -> Result<
     bar.finish_and_clear();
     let value = value?;
     let report: CopyReport = understood(&value)?;
-    output.result(&value, || text(&report))?;
+    output.result(&value, || text(&report, arguments.verbose))?;
     Ok(Exit::Ok)
 }
 
@@ -75,10 +75,16 @@ fn bar(output: &Output) -> ProgressBar {
     bar
 }
 
-fn text(report: &CopyReport) -> String {
+/// Files that are listed one by one; of more, only how many there are.
+const FILES_LISTED: usize = 10;
+
+fn text(report: &CopyReport, is_verbose: bool) -> String {
+    let count = report.files.len();
+    let is_listed = is_verbose || count <= FILES_LISTED;
     let rows: Vec<_> = report
         .files
         .iter()
+        .filter(|_| is_listed)
         .map(|file| {
             vec![file.name.clone(), units::bytes(file.bytes), format!("sha256 {}", file.sha256)]
         })
@@ -87,8 +93,9 @@ fn text(report: &CopyReport) -> String {
         0 => String::new(),
         times => format!(", through {times} broken connections"),
     };
+    let what = if is_listed { String::new() } else { format!("{count} files, ") };
     format!(
-        "{}{} to {}:{} in {:.2} s, {}{back}; each checksum verified by the receiver\n",
+        "{}{what}{} to {}:{} in {:.2} s, {}{back}; each checksum verified by the receiver\n",
         table(&rows),
         units::bytes(report.bytes),
         report.peer,
@@ -101,6 +108,31 @@ fn text(report: &CopyReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::file::CopyResult;
+
+    #[test]
+    fn many_files_are_counted_and_few_are_listed() {
+        let report = |count: usize| CopyReport {
+            schema: "dwcp.copy/v1".into(),
+            peer: "b".into(),
+            directory: "in".into(),
+            files: (0..count)
+                .map(|index| CopyResult {
+                    name: format!("file{index}"),
+                    bytes: 1,
+                    sha256: "00".into(),
+                })
+                .collect(),
+            bytes: count as u64,
+            seconds: 1.0,
+            bytes_per_second: 1.0,
+            reconnects: 0,
+        };
+        assert_eq!(text(&report(10), false).lines().count(), 11);
+        let many = text(&report(11), false);
+        assert!(many.lines().count() == 1 && many.starts_with("11 files, 11 B to b:in"), "{many}");
+        assert_eq!(text(&report(11), true).lines().count(), 12);
+    }
 
     #[test]
     fn the_last_operand_is_the_target() {

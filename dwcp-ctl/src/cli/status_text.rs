@@ -27,6 +27,7 @@ pub(super) fn render(status: &Status) -> String {
     for check in &status.health.checks {
         text.push_str(&format!("  {}  {}\n    {}\n", check.code, check.message, check.remedy));
     }
+    text.push_str(&features(status));
     if !status.listen.is_empty() {
         text.push_str(&format!("listen  {}\n", status.listen.join(", ")));
     }
@@ -36,6 +37,21 @@ pub(super) fn render(status: &Status) -> String {
         text.push_str(&forwards(status));
     }
     text
+}
+
+fn features(status: &Status) -> String {
+    let features = &status.features;
+    let named = [
+        (features.enable_compression, "compression"),
+        (features.enable_hybrid_mode, "hybrid mode"),
+        (features.enable_byzantine, "byzantine"),
+    ];
+    let on: Vec<_> = named.iter().filter(|(is_on, _)| *is_on).map(|(_, name)| *name).collect();
+    match (features.enable_v3, on.len()) {
+        (false, _) => "features  version 3 is off: no sessions (features.enableV3)\n".into(),
+        (true, 0) => String::new(),
+        (true, _) => format!("features  {}\n", on.join(", ")),
+    }
 }
 
 /// The peers of a node as a table.
@@ -86,7 +102,9 @@ fn peer(peer: &PeerStatus) -> Vec<String> {
 }
 
 fn forwards(status: &Status) -> String {
-    let mut rows = vec![row(["FORWARD", "LISTEN", "PEER", "TARGET", "OPEN", "TAKEN", "FAILED"])];
+    let mut rows = vec![row([
+        "FORWARD", "LISTEN", "PEER", "TARGET", "OPEN", "TAKEN", "FAILED", "SENT", "RECEIVED",
+    ])];
     rows.extend(status.forwards.iter().map(|forward| {
         vec![
             forward.name.clone(),
@@ -96,6 +114,8 @@ fn forwards(status: &Status) -> String {
             forward.connections.to_string(),
             forward.connections_total.to_string(),
             forward.failed_total.to_string(),
+            units::bytes(forward.sent_bytes_total),
+            units::bytes(forward.received_bytes_total),
         ]
     }));
     table(&rows)

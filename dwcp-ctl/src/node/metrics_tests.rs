@@ -2,7 +2,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::*;
 use crate::node::health::{Facts, Health};
-use crate::node::status::{ConfigStatus, ForwardStatus, MemoryStatus};
+use crate::node::status::{ConfigStatus, FeatureStatus, ForwardStatus, MemoryStatus};
 
 fn path() -> PathStatus {
     PathStatus {
@@ -47,6 +47,7 @@ pub(crate) fn example() -> Status {
         mode: "internet".into(),
         pid: 1,
         incarnation: 1,
+        features: FeatureStatus { enable_v3: true, ..FeatureStatus::default() },
         uptime_seconds: 9,
         config,
         health: Health::of(&Facts::default()),

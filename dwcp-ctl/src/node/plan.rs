@@ -48,8 +48,11 @@ pub fn forwards(config: &Config) -> Vec<ForwardSpec> {
     config.forwards.iter().map(spec).collect()
 }
 
-/// Peers that a session is kept to: those that forwards go through.
+/// Peers that a session is kept to: those that forwards go through, while there are sessions at all.
 pub fn kept_peers(config: &Config) -> Vec<String> {
+    if !config.features.enable_v3 {
+        return Vec::new();
+    }
     let mut peers: Vec<_> =
         config.forwards.iter().map(|forward| forward.peer.as_str().to_owned()).collect();
     peers.sort();
@@ -86,7 +89,13 @@ pub fn restart_keys(old: &Config, new: &Config) -> Vec<&'static str> {
     check("session", old.session != new.session);
     check("network", old.network != new.network);
     check("performance", old.performance != new.performance);
-    check("protocol", old.protocol != new.protocol);
+    // Whether frames are compressed is agreed on anew by each session; how they are, is not.
+    let protocol = |config: &Config| {
+        let mut protocol = config.protocol.clone();
+        protocol.compression.enabled = false;
+        protocol
+    };
+    check("protocol", protocol(old) != protocol(new));
     check("memory", old.memory != new.memory);
     check("limits", old.limits != new.limits);
     check("security", old.security != new.security);
@@ -95,8 +104,13 @@ pub fn restart_keys(old: &Config, new: &Config) -> Vec<&'static str> {
     check("logging.format", old.logging.format != new.logging.format);
     check("logging.output", old.logging.output != new.logging.output);
     check(
-        "features.enableCompression",
-        old.features.enable_compression != new.features.enable_compression,
+        "features.enableHybridMode",
+        old.features.enable_hybrid_mode != new.features.enable_hybrid_mode,
+    );
+    // The suites of records are chosen when the endpoint is made.
+    check(
+        "features.enableByzantine (byzantine.enabled)",
+        old.is_byzantine_tolerant() != new.is_byzantine_tolerant(),
     );
     keys
 }

@@ -73,6 +73,7 @@ impl Node {
     ) {
         let wanted = plan::forwards(&config);
         self.logs.set_level(config.logging.level);
+        self.endpoint.set_compression(config.compresses());
         self.endpoint.set_peers(dwcp_hybrid::peers(&config));
         self.services.set_offer(plan::offer(&config));
         self.keepers.set(&plan::kept_peers(&config));

@@ -136,7 +136,12 @@ async fn start(
     })?;
     let token = admin_token(&config)?;
     let rotation = config.protocol.encryption.key_rotation_interval.get();
-    let services = Arc::new(Services::new(plan::offer(&config)));
+    let offer = plan::offer(&config);
+    if let Some(reception) = &offer.reception {
+        let directory = reception.directory.clone();
+        tokio::task::spawn_blocking(move || sweep(&directory));
+    }
+    let services = Arc::new(Services::new(offer));
     let keepers = Keepers::new(endpoint.clone());
     keepers.set(&plan::kept_peers(&config));
     let forwards = forwards.into_iter().map(|bound| bound.start(endpoint.clone())).collect();
@@ -171,6 +176,14 @@ async fn start(
     }
     tasks.spawn(commands.serve(node.clone(), demand));
     Ok(Daemon { node, _tasks: tasks, demands, notifier: Notifier::from_environment(), socket })
+}
+
+/// A receiver that was killed leaves unfinished files; the next one removes them.
+fn sweep(directory: &std::path::Path) {
+    let removed = crate::service::file::sweep(directory);
+    if removed > 0 {
+        info!(removed, directory = %directory.display(), "unfinished files of an earlier run removed");
+    }
 }
 
 /// Binds one admin address. A machine without IPv6 does without `[::1]`.

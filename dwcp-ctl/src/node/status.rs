@@ -23,6 +23,8 @@ pub struct Status {
     pub incarnation: u64,
     pub uptime_seconds: u64,
     pub config: ConfigStatus,
+    #[serde(default)]
+    pub features: FeatureStatus,
     pub health: Health,
     pub listen: Vec<String>,
     /// Addresses of the admin HTTP server.
@@ -47,6 +49,17 @@ pub struct ConfigStatus {
     pub loaded_at: u64,
     pub reloads_total: u64,
     pub last_reload_ok: bool,
+}
+
+/// The `features` in force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct FeatureStatus {
+    /// Whether there are sessions at all.
+    pub enable_v3: bool,
+    pub enable_hybrid_mode: bool,
+    pub enable_compression: bool,
+    pub enable_byzantine: bool,
 }
 
 /// A peer and the session with it.
@@ -151,6 +164,12 @@ impl Node {
             mode: current.config.mode.name().to_owned(),
             pid: std::process::id(),
             incarnation: self.endpoint.incarnation(),
+            features: FeatureStatus {
+                enable_v3: current.config.features.enable_v3,
+                enable_hybrid_mode: current.config.features.enable_hybrid_mode,
+                enable_compression: current.config.compresses(),
+                enable_byzantine: current.config.is_byzantine_tolerant(),
+            },
             uptime_seconds: self.began.elapsed().as_secs(),
             health,
             listen: self.endpoint.local_addresses().to_vec(),

@@ -121,11 +121,26 @@ impl Room {
         daemon
     }
 
+    /// Starts `dwcpd` behind the words of `prefix`, which end by becoming it, and waits until it answers.
+    pub(crate) fn start_in(&self, prefix: &[&str], node: &str) -> Daemon {
+        let daemon = self.spawn_in(prefix, node);
+        wait_for("ready daemon", || {
+            (self.ctl(&["status", "--node", node]).code != 4).then_some(())
+        });
+        daemon
+    }
+
     /// Starts `dwcpd` and does not wait.
     pub(crate) fn spawn(&self, node: &str) -> Daemon {
+        self.spawn_in(&[], node)
+    }
+
+    fn spawn_in(&self, prefix: &[&str], node: &str) -> Daemon {
         let log = self.path(&format!("{node}.log"));
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_dwcpd"))
+        let words: Vec<_> = prefix.iter().copied().chain([env!("CARGO_BIN_EXE_dwcpd")]).collect();
+        let child = Command::new(words[0])
+            .args(&words[1..])
             .arg("--config")
             .arg(self.path(&format!("{node}.yaml")))
             .arg("--runtime-dir")
@@ -194,6 +209,10 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
@@ -234,6 +253,15 @@ impl Drop for Daemon {
 }
 
 /// Bytes that repeat nowhere near, so that a shifted or lost block shows.
+/// Notes that something cannot be tested here: it is counted and shown.
+pub(crate) fn skip(what: &str, why: &str) {
+    println!("skipped: {what}: {why}");
+    if let Some(path) = std::env::var_os("DWCP_TEST_SKIPS") {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        writeln!(file.unwrap(), "{what}: {why}").unwrap();
+    }
+}
+
 pub(crate) fn noise(bytes: usize, mut seed: u64) -> Vec<u8> {
     let mut all = Vec::with_capacity(bytes + 8);
     while all.len() < bytes {

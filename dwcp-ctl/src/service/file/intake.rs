@@ -13,8 +13,11 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use sha2::{Digest, Sha256};
 
 use super::protocol::{Begin, FileHead, Frame, Reply};
+use super::sweep;
 use crate::service::ServiceError;
 
+/// How the name of an unfinished file begins; 16 hexadecimal digits follow.
+pub(super) const PART_PREFIX: &str = ".dwcp-part-";
 const PARTS_MAX: usize = 32;
 const PART_BYTES_MAX: usize = 255;
 
@@ -63,6 +66,14 @@ pub enum IntakeError {
         free_bytes: u64,
         /// Announced.
         wanted_bytes: u64,
+    },
+    /// No room any more: others write to the disk, too, and file systems need more than the bytes.
+    #[error(
+        "{path}: the receiver's disk is full; this file was not kept, files confirmed before it stay. Free space there and copy again"
+    )]
+    NoSpace {
+        /// The file.
+        path: String,
     },
     /// Larger than this node takes.
     #[error("{name}: {bytes} bytes, this node takes files up to {limit_bytes} (files.maxFileSize)")]
@@ -193,6 +204,22 @@ impl Intake {
     }
 }
 
+/// A new file with a name of its own, locked: a [`sweep`](super::sweep()) leaves it alone.
+fn temporary(directory: &OwnedFd) -> io::Result<(String, File)> {
+    loop {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        let name = format!("{PART_PREFIX}{}", hex(&random));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(directory, &name, flags, Mode::RUSR | Mode::WUSR)?;
+        let file = File::from(file);
+        // A sweep may have come between making it and locking it. File systems without locks have no sweep.
+        if !sweep::lock(&file) || rustix::fs::fstat(&file)?.st_nlink > 0 {
+            return Ok((name, file));
+        }
+    }
+}
+
 impl Part {
     fn create(
         head: FileHead,
@@ -201,12 +228,7 @@ impl Part {
         last: &str,
     ) -> Result<Self, IntakeError> {
         let shown = above.join(last);
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(|error| at(&shown)(io::Error::other(error)))?;
-        let temporary = format!(".dwcp-part-{}", hex(&random));
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&directory, &temporary, flags, Mode::RUSR | Mode::WUSR)
-            .map_err(|error| at(&shown)(error.into()))?;
+        let (temporary, file) = temporary(&directory).map_err(at(&shown))?;
         Ok(Self {
             left: head.bytes,
             head,
@@ -214,7 +236,7 @@ impl Part {
             temporary,
             last: last.to_owned(),
             shown,
-            file: File::from(file),
+            file,
             hash: Sha256::new(),
             is_kept: false,
         })
@@ -245,7 +267,12 @@ impl Drop for Part {
 
 fn at(path: &Path) -> impl Fn(io::Error) -> IntakeError + use<> {
     let path = path.display().to_string();
-    move |source| IntakeError::Io { path: path.clone(), source }
+    move |source| match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            IntakeError::NoSpace { path: path.clone() }
+        }
+        _ => IntakeError::Io { path: path.clone(), source },
+    }
 }
 
 /// The parts of a relative name; refuses all that is not plainly below.

@@ -4,10 +4,12 @@ mod intake;
 mod protocol;
 mod receive;
 mod send;
+mod sweep;
 mod walk;
 
 pub use intake::{Intake, IntakeError, Reception};
 pub use protocol::{Begin, DATA_BYTES_MAX, End, FileHead, Frame, Reply};
 pub use receive::receive;
 pub use send::{CopyProgress, CopyReport, CopyResult, send};
+pub use sweep::sweep;
 pub use walk::{Source, WalkError, walk};

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
-use super::pump::{pump, reset};
+use super::pump::{Pumped, pump, reset};
 use super::{Answer, Connect};
 use crate::service::{ServiceError, json, labels, receive_json};
 
@@ -169,10 +169,10 @@ async fn carry(
         }
     }
     let _ = stream.set_nodelay(true);
-    match pump(stream, sender, receiver).await {
-        Ok(pumped) => {
-            counts.sent_bytes_total.fetch_add(pumped.sent_bytes, Ordering::Relaxed);
-            counts.received_bytes_total.fetch_add(pumped.received_bytes, Ordering::Relaxed);
+    match pump(stream, sender, receiver, counts).await {
+        Ok(Pumped { sent_bytes, received_bytes }) => {
+            let (forward, peer) = (&spec.name, &spec.peer);
+            debug!(forward, peer, sent_bytes, received_bytes, "a forwarded connection ended");
         }
         // Applications reset connections every day: not worth a warning.
         Err(error) => debug!(%error, "a forwarded connection was reset"),

@@ -1,6 +1,7 @@
 //! Moves bytes between a TCP connection and a channel, both ways, until both ways have ended.
 
 use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::BytesMut;
 use dwcp_core::{Message, Receiver, RecvError, SendError, Sender};
@@ -8,6 +9,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::ReadHalf;
 
+use super::ForwardCounts;
 use crate::service::codes;
 
 /// Most bytes read from the connection into one message.
@@ -39,7 +41,7 @@ pub struct Pumped {
     pub received_bytes: u64,
 }
 
-/// Moves bytes until both directions have ended. If one fails, the channel and the connection are reset, so
+/// Moves bytes, and adds them to `counts` as they move, until both directions have ended. If one fails, the channel and the connection are reset, so
 /// that both applications see an error and neither an early end.
 ///
 /// # Errors
@@ -51,9 +53,13 @@ pub async fn pump(
     mut stream: TcpStream,
     mut sender: Sender,
     mut receiver: Receiver,
+    counts: &ForwardCounts,
 ) -> Result<Pumped, PumpError> {
     let (reader, writer) = stream.split();
-    let result = tokio::try_join!(outgoing(&reader, &mut sender), incoming(&mut receiver, writer));
+    let result = tokio::try_join!(
+        outgoing(&reader, &mut sender, &counts.sent_bytes_total),
+        incoming(&mut receiver, writer, &counts.received_bytes_total),
+    );
     match result {
         Ok((sent_bytes, received_bytes)) => Ok(Pumped { sent_bytes, received_bytes }),
         Err(error) => {
@@ -71,7 +77,11 @@ pub(super) fn reset(stream: TcpStream) {
     drop(stream);
 }
 
-async fn outgoing(reader: &ReadHalf<'_>, sender: &mut Sender) -> Result<u64, PumpError> {
+async fn outgoing(
+    reader: &ReadHalf<'_>,
+    sender: &mut Sender,
+    total: &AtomicU64,
+) -> Result<u64, PumpError> {
     let mut count = 0;
     let mut buffer = BytesMut::new();
     loop {
@@ -82,8 +92,9 @@ async fn outgoing(reader: &ReadHalf<'_>, sender: &mut Sender) -> Result<u64, Pum
                 return Ok(count);
             }
             Ok(bytes) => {
-                count += bytes as u64;
                 sender.send(Message::from(buffer.split().freeze())).await?;
+                count += bytes as u64;
+                total.fetch_add(bytes as u64, Ordering::Relaxed);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 // An idle connection holds no buffer.
@@ -98,6 +109,7 @@ async fn outgoing(reader: &ReadHalf<'_>, sender: &mut Sender) -> Result<u64, Pum
 async fn incoming(
     receiver: &mut Receiver,
     mut writer: impl AsyncWrite + Unpin,
+    total: &AtomicU64,
 ) -> Result<u64, PumpError> {
     let mut count = 0;
     let mut messages = Vec::with_capacity(GATHER_MAX);
@@ -110,7 +122,9 @@ async fn incoming(
                 _ => break,
             }
         }
-        count += write_all(&mut writer, &messages).await?;
+        let bytes = write_all(&mut writer, &messages).await?;
+        count += bytes;
+        total.fetch_add(bytes, Ordering::Relaxed);
         messages.clear();
     }
     writer.shutdown().await?;

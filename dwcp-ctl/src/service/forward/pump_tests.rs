@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use dwcp_core::{ChannelOptions, Endpoint};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
@@ -10,6 +12,7 @@ struct Line {
     near: TcpStream,
     far: TcpStream,
     pumps: Vec<JoinHandle<Result<Pumped, PumpError>>>,
+    near_counts: Arc<ForwardCounts>,
     _ends: (Endpoint, Endpoint),
 }
 
@@ -29,11 +32,15 @@ async fn line() -> Line {
     let (far_sender, mut far_receiver) = b.accept().await.unwrap().accept().await.unwrap().split();
     assert!(far_receiver.recv().await.unwrap().is_some());
     let ((near, near_inner), (far_inner, far)) = (connection().await, connection().await);
+    let spawn = |stream, sender, receiver, counts: Arc<ForwardCounts>| {
+        tokio::spawn(async move { pump(stream, sender, receiver, &counts).await })
+    };
+    let near_counts = Arc::<ForwardCounts>::default();
     let pumps = vec![
-        tokio::spawn(pump(near_inner, sender, receiver)),
-        tokio::spawn(pump(far_inner, far_sender, far_receiver)),
+        spawn(near_inner, sender, receiver, near_counts.clone()),
+        spawn(far_inner, far_sender, far_receiver, Arc::default()),
     ];
-    Line { near, far, pumps, _ends: (a, b) }
+    Line { near, far, pumps, near_counts, _ends: (a, b) }
 }
 
 #[tokio::test]
@@ -44,6 +51,8 @@ async fn half_close_travels_and_the_other_direction_goes_on() {
     let mut question = Vec::new();
     line.far.read_to_end(&mut question).await.unwrap();
     assert_eq!(question, b"question");
+    // Counted as they move, not at the end.
+    assert_eq!(line.near_counts.sent_bytes_total.load(Ordering::Relaxed), 8);
     line.far.write_all(b"answer").await.unwrap();
     line.far.shutdown().await.unwrap();
     let mut answer = Vec::new();

@@ -6,7 +6,7 @@ use dwcp_core::{Channel, Receiver, Sender};
 use tokio::net::TcpStream;
 use tracing::debug;
 
-use super::{AllowList, Answer, Connect, pump};
+use super::{AllowList, Answer, Connect, ForwardCounts, pump};
 use crate::service::{ServiceError, json, receive_json};
 
 /// How long a target may take to answer.
@@ -42,7 +42,7 @@ pub async fn serve_target(channel: Channel, allowed: &AllowList) -> Result<(), S
     // Forwarded applications decide for themselves what to gather.
     let _ = stream.set_nodelay(true);
     sender.send(json(&Answer::Connected)).await?;
-    if let Err(error) = pump(stream, sender, receiver).await {
+    if let Err(error) = pump(stream, sender, receiver, &ForwardCounts::default()).await {
         debug!(target, %error, "a forwarded connection was reset");
     }
     Ok(())

@@ -1,0 +1,114 @@
+//! Removes what a killed receiver left behind.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
+
+use super::intake::PART_PREFIX;
+
+/// Entries that one sweep looks at: a huge tree is no reason to read a disk for hours.
+const ENTRIES_MAX: usize = 200_000;
+/// How deep it goes; names of received files have no more parts.
+const DEPTH_MAX: usize = 32;
+
+/// Removes unfinished files below `root` that belong to this process's user and that nobody is writing: a
+/// receiver holds a lock on what it writes. Follows no link. Returns how many were removed.
+///
+/// It blocks. What cannot be read or removed stays: the next start tries again.
+pub fn sweep(root: &Path) -> usize {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    let Ok(root) = rustix::fs::open(root, flags, Mode::empty()) else { return 0 };
+    let (mut left, mut removed) = (ENTRIES_MAX, 0);
+    sweep_directory(&root, DEPTH_MAX, &mut left, &mut removed);
+    removed
+}
+
+fn sweep_directory(directory: &OwnedFd, depth: usize, left: &mut usize, removed: &mut usize) {
+    let Ok(entries) = Dir::read_from(directory) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
+            continue;
+        }
+        if *left == 0 {
+            return;
+        }
+        *left -= 1;
+        match entry.file_type() {
+            FileType::Directory if depth > 1 => {
+                let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+                if let Ok(below) = rustix::fs::openat(directory, name, flags, Mode::empty()) {
+                    sweep_directory(&below, depth - 1, left, removed);
+                }
+            }
+            FileType::RegularFile if is_part(name.to_bytes()) => {
+                let flags = OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+                let part = rustix::fs::openat(directory, name, flags, Mode::empty());
+                let Ok(part) = part.map(File::from) else { continue };
+                // Locked until it is gone: its maker may be about to lock it.
+                if is_ours(&part)
+                    && lock(&part)
+                    && rustix::fs::unlinkat(directory, name, AtFlags::empty()).is_ok()
+                {
+                    *removed += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// `.dwcp-part-` and 16 hexadecimal digits.
+fn is_part(name: &[u8]) -> bool {
+    name.strip_prefix(PART_PREFIX.as_bytes())
+        .is_some_and(|rest| rest.len() == 16 && rest.iter().all(u8::is_ascii_hexdigit))
+}
+
+fn is_ours(part: &File) -> bool {
+    rustix::fs::fstat(part).is_ok_and(|stat| stat.st_uid == rustix::process::geteuid().as_raw())
+}
+
+/// Takes the lock that a receiver holds while it writes a part; false if somebody has it.
+pub(super) fn lock(part: &File) -> bool {
+    rustix::fs::flock(part.as_fd(), FlockOperation::NonBlockingLockExclusive).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_parts_that_nobody_writes_are_removed() {
+        let room = tempfile::tempdir().unwrap();
+        let path = |name: &str| room.path().join(name);
+        std::fs::create_dir_all(path("deep/er")).unwrap();
+        std::fs::create_dir(path(".dwcp-part-00000000000000d0")).unwrap();
+        let stale = [".dwcp-part-0123456789abcdef", "deep/er/.dwcp-part-ffffffffffffffff"];
+        let kept = [
+            ".dwcp-part-0123456789abcde",
+            ".dwcp-part-0123456789abcdefa",
+            ".dwcp-part-0123456789abcdeg",
+            "dwcp-part-0123456789abcdef",
+            "deep/file",
+        ];
+        for name in stale.iter().chain(&kept) {
+            std::fs::write(path(name), b"x").unwrap();
+        }
+        let busy = File::create(path("deep/.dwcp-part-00000000000000bb")).unwrap();
+        assert!(lock(&busy));
+        // A link to elsewhere is neither followed nor removed.
+        let other = tempfile::tempdir().unwrap();
+        std::fs::write(other.path().join(stale[0]), b"x").unwrap();
+        std::os::unix::fs::symlink(other.path(), path("link")).unwrap();
+        let target = other.path().join(stale[0]);
+        std::os::unix::fs::symlink(&target, path(".dwcp-part-00000000000000aa")).unwrap();
+        assert_eq!(sweep(room.path()), 2);
+        assert!(stale.iter().all(|name| !path(name).exists()));
+        assert!(kept.iter().all(|name| path(name).exists()) && target.exists());
+        drop(busy);
+        assert_eq!(sweep(room.path()), 1);
+        assert_eq!(sweep(&path("nowhere")), 0);
+    }
+}
