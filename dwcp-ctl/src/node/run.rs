@@ -20,6 +20,7 @@ use super::notify::{Notifier, watchdog_interval};
 use super::{Current, LogControl, Node, load, plan, start_logs, watch};
 use crate::exit::{DAEMON_CONFIG, DAEMON_UNAVAILABLE, chain};
 use crate::service::Services;
+use crate::service::forward::BoundForward;
 
 /// How the daemon is started.
 #[derive(Clone, Debug)]
@@ -117,14 +118,7 @@ async fn start(
             StartFailure::new(exit, chain(&error))
         })?;
     degraded.iter().for_each(|reason| warn!("degraded: {reason}"));
-    let mut forwards = Vec::new();
-    for spec in plan::forwards(&config) {
-        let (name, listen) = (spec.name.clone(), spec.listen.clone());
-        let bound = spec.bind().await.map_err(|error| {
-            StartFailure::new(1, format!("forward {name}: cannot listen on {listen}: {error}"))
-        })?;
-        forwards.push(bound);
-    }
+    let forwards = bind_forwards(&config).await?;
     let mut admin = Vec::new();
     for address in plan::admin_addresses(&config) {
         admin.push(bind_admin(&address, &config).await?);
@@ -136,12 +130,7 @@ async fn start(
     })?;
     let token = admin_token(&config)?;
     let rotation = config.protocol.encryption.key_rotation_interval.get();
-    let offer = plan::offer(&config);
-    if let Some(reception) = &offer.reception {
-        let directory = reception.directory.clone();
-        tokio::task::spawn_blocking(move || sweep(&directory));
-    }
-    let services = Arc::new(Services::new(offer));
+    let services = services(&config);
     let keepers = Keepers::new(endpoint.clone());
     keepers.set(&plan::kept_peers(&config));
     let forwards = forwards.into_iter().map(|bound| bound.start(endpoint.clone())).collect();
@@ -176,6 +165,27 @@ async fn start(
     }
     tasks.spawn(commands.serve(node.clone(), demand));
     Ok(Daemon { node, _tasks: tasks, demands, notifier: Notifier::from_environment(), socket })
+}
+
+async fn bind_forwards(config: &Config) -> Result<Vec<BoundForward>, StartFailure> {
+    let mut forwards = Vec::new();
+    for spec in plan::forwards(config) {
+        let (name, listen) = (spec.name.clone(), spec.listen.clone());
+        let bound = spec.bind().await.map_err(|error| {
+            StartFailure::new(1, format!("forward {name}: cannot listen on {listen}: {error}"))
+        })?;
+        forwards.push(bound);
+    }
+    Ok(forwards)
+}
+
+fn services(config: &Config) -> Arc<Services> {
+    let offer = plan::offer(config);
+    if let Some(reception) = &offer.reception {
+        let directory = reception.directory.clone();
+        tokio::task::spawn_blocking(move || sweep(&directory));
+    }
+    Arc::new(Services::new(offer))
 }
 
 /// A receiver that was killed leaves unfinished files; the next one removes them.
