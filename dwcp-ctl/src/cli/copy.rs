@@ -75,9 +75,12 @@ fn bar(output: &Output) -> ProgressBar {
     bar
 }
 
+/// Files that are listed one by one; of more, only the sum is told.
+const LISTED: usize = 12;
+
 fn text(report: &CopyReport) -> String {
-    let rows: Vec<_> = report
-        .files
+    let is_short = report.files.len() <= LISTED;
+    let rows: Vec<_> = report.files[..if is_short { report.files.len() } else { 0 }]
         .iter()
         .map(|file| {
             vec![file.name.clone(), units::bytes(file.bytes), format!("sha256 {}", file.sha256)]
@@ -87,8 +90,12 @@ fn text(report: &CopyReport) -> String {
         0 => String::new(),
         times => format!(", through {times} broken connections"),
     };
+    let what = match report.files.len() {
+        _ if is_short => String::new(),
+        files => format!("{files} files, "),
+    };
     format!(
-        "{}{} to {}:{} in {:.2} s, {}{back}; each checksum verified by the receiver\n",
+        "{}{what}{} to {}:{} in {:.2} s, {}{back}; each checksum verified by the receiver\n",
         table(&rows),
         units::bytes(report.bytes),
         report.peer,
