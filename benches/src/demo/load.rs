@@ -197,8 +197,7 @@ mod tests {
         let address = listener.local_addr().unwrap().to_string();
         thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut lines =
-                BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            let lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
             let mut next = first;
             for line in lines {
                 match line.as_str() {
