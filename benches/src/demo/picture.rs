@@ -37,19 +37,22 @@ pub fn svg(report: &Value) -> Result<String, String> {
     let rates: Vec<f64> =
         numbers(&timeline["bytes"])?.iter().map(|bytes| bytes / step_s / 1e9).collect();
     let waits: Vec<f64> = numbers(&timeline["redis_worst_us"])?.iter().map(|us| us / 1e3).collect();
+    // The load runs a little longer than what it is measured beside.
+    let shown = rates.iter().rposition(|rate| *rate > 0.0).map_or(rates.len(), |last| last + 1);
+    let (rates, waits) = (&rates[..shown], &waits[..shown.min(waits.len())]);
     let length_s = step_s * rates.len().max(waits.len()).max(1) as f64;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
          aria-label=\"Throughput and redis round trips while the connection is cut\">\n{STYLE}\n"
     );
     header(&mut svg, report);
-    panel(&mut svg, "rate", RATE, "one session, encrypted: GB/s in each 0.1 s", &rates);
+    panel(&mut svg, "rate", RATE, "one session, encrypted: GB/s in each 0.1 s", rates);
     panel(
         &mut svg,
         "wait",
         WAIT,
         "redis through a forward: longest round trip in each 0.1 s, ms",
-        &waits,
+        waits,
     );
     seconds(&mut svg, length_s);
     for cut in report["cut_events"].as_array().into_iter().flatten() {
@@ -89,10 +92,10 @@ fn header(svg: &mut String, report: &Value) {
     text(svg, "faint", (LEFT, 44.0), "start", &counts);
 }
 
-/// A round number that is not below `value`: 1, 2 or 5 times a power of ten.
+/// A round number that is not below `value`.
 fn ceiling(value: f64) -> f64 {
     let power = 10f64.powf(value.max(1e-6).log10().floor());
-    [1.0, 2.0, 5.0, 10.0]
+    [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0]
         .map(|factor| factor * power)
         .into_iter()
         .find(|top| *top >= value)
@@ -125,7 +128,7 @@ fn seconds(svg: &mut String, length_s: f64) {
     let mut second = 0.0;
     while second <= length_s {
         text(svg, "faint", (at(second, length_s), y), "middle", &format!("{second} s"));
-        second += ceiling(length_s / 10.0);
+        second += ceiling(length_s / 10.0).round().max(1.0);
     }
 }
 
@@ -153,7 +156,7 @@ mod tests {
 
     #[test]
     fn the_top_of_an_axis_is_round() {
-        assert_eq!([0.9, 1.0, 1.1, 3.0, 7.0, 30.0].map(ceiling), [1.0, 1.0, 2.0, 5.0, 10.0, 50.0]);
+        assert_eq!([0.9, 1.0, 1.1, 3.0, 7.0, 30.0].map(ceiling), [1.0, 1.0, 1.5, 3.0, 8.0, 30.0]);
         assert!(ceiling(0.0) > 0.0);
     }
 
