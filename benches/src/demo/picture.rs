@@ -9,8 +9,8 @@ const LEFT: f64 = 70.0;
 const RIGHT: f64 = 740.0;
 /// Top and bottom of the two panels.
 const RATE: (f64, f64) = (76.0, 206.0);
-const WAIT: (f64, f64) = (262.0, 362.0);
-const HEIGHT: f64 = 410.0;
+const WAIT: (f64, f64) = (280.0, 380.0);
+const HEIGHT: f64 = 416.0;
 
 /// Colours that read on white and on black; the text follows the reader's scheme.
 const STYLE: &str = "<style>
@@ -37,8 +37,9 @@ pub fn svg(report: &Value) -> Result<String, String> {
     let rates: Vec<f64> =
         numbers(&timeline["bytes"])?.iter().map(|bytes| bytes / step_s / 1e9).collect();
     let waits: Vec<f64> = numbers(&timeline["redis_worst_us"])?.iter().map(|us| us / 1e3).collect();
-    // The load runs a little longer than what it is measured beside.
-    let shown = rates.iter().rposition(|rate| *rate > 0.0).map_or(rates.len(), |last| last + 1);
+    // The load runs a little longer than the bulk beside it.
+    let bulk = rates.iter().copied().fold(0.0, f64::max) / 100.0;
+    let shown = rates.iter().rposition(|rate| *rate > bulk).map_or(rates.len(), |last| last + 1);
     let (rates, waits) = (&rates[..shown], &waits[..shown.min(waits.len())]);
     let length_s = step_s * rates.len().max(waits.len()).max(1) as f64;
     let mut svg = format!(
@@ -144,9 +145,10 @@ fn mark(svg: &mut String, cut: &Value, length_s: f64) {
         RATE.0, WAIT.1
     );
     let cause = cut["cause"].as_str().unwrap_or("cut");
-    let back =
-        cut["back_after_ms"].as_f64().map_or_else(String::new, |ms| format!(", back in {ms} ms"));
-    text(svg, "why", (x, RATE.1 + 18.0), "middle", &format!("{cause}{back}"));
+    text(svg, "why", (x + 5.0, RATE.1 + 18.0), "start", cause);
+    if let Some(ms) = cut["back_after_ms"].as_f64() {
+        text(svg, "why", (x + 5.0, RATE.1 + 34.0), "start", &format!("back in {ms} ms"));
+    }
 }
 
 #[cfg(test)]
@@ -171,7 +173,12 @@ mod tests {
         });
         let svg = svg(&report).unwrap();
         assert_eq!(svg.matches("class=\"cut\"").count(), 2);
-        assert!(svg.contains("link-failed, back in 9.5 ms") && svg.contains("&lt;odd>"), "{svg}");
+        assert!(
+            svg.contains(">link-failed<")
+                && svg.contains(">back in 9.5 ms<")
+                && svg.contains("&lt;odd>"),
+            "{svg}"
+        );
         assert!(svg.contains("77 increments") && svg.trim_end().ends_with("</svg>"));
         assert!(
             svg.contains(">2</text>") && svg.contains(">10</text>"),
