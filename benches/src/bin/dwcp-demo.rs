@@ -5,14 +5,22 @@ use std::io::Read;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use dwcp_benches::demo::{dataset, report};
+use dwcp_benches::demo::{dataset, events, load, picture, report, table};
+use serde_json::Value;
 
 const USAGE: &str = "usage: dwcp-demo dataset DIR BYTES     makes a set of files
        dwcp-demo verify ORIGINAL COPY    compares by SHA-256; prints the facts 'bytes' and 'sha256_ok'
        dwcp-demo ports COUNT             prints so many free TCP ports of 127.0.0.1
        dwcp-demo pick KEY POINTER        prints 'KEY number' from the JSON on standard input
-       dwcp-demo report FACTS REPORT     writes the report, prints the table, judges the run";
+       dwcp-demo load FORWARD ADMIN SECONDS
+                                         counts in redis through FORWARD; prints the timeline as JSON
+       dwcp-demo audit REDIS LOAD REQUESTS
+                                         compares with what redis has seen; prints the fact 'redis_errors'
+       dwcp-demo report FACTS LOAD LOG REPORT
+                                         writes the report, prints the table, judges the run
+       dwcp-demo picture REPORT SVG      draws the report";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -22,7 +30,10 @@ fn main() -> ExitCode {
         ["verify", original, copy] => verify(original, copy),
         ["ports", count] => ports(count),
         ["pick", key, pointer] => pick(key, pointer),
-        ["report", facts, report] => judge(facts, report),
+        ["load", forward, admin, seconds] => count(forward, admin, seconds),
+        ["audit", redis, load, requests] => audit(redis, load, requests),
+        ["report", facts, load, log, report] => judge(facts, load, log, report),
+        ["picture", report, svg] => draw(report, svg),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -48,7 +59,8 @@ fn dataset(directory: &str, bytes: &str) -> Result<(), String> {
 fn verify(original: &str, copy: &str) -> Result<(), String> {
     let found = dataset::compare(Path::new(original), Path::new(copy))
         .map_err(|error| format!("{copy}: {error}"))?;
-    println!("bytes {}\nsha256_ok {}", found.bytes, u8::from(found.differences.is_empty()));
+    let is_whole = u8::from(found.differences.is_empty());
+    println!("files {}\nbytes {}\nsha256_ok {is_whole}", found.files, found.bytes);
     if found.differences.is_empty() { Ok(()) } else { Err(found.differences.join("\n")) }
 }
 
@@ -72,12 +84,46 @@ fn pick(key: &str, pointer: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn judge(facts: &str, path: &str) -> Result<(), String> {
-    let text = std::fs::read_to_string(facts).map_err(|error| format!("{facts}: {error}"))?;
-    let facts = report::parse(&text)?;
-    let json = format!("{:#}\n", report::report(&facts)?);
-    std::fs::write(path, json).map_err(|error| format!("{path}: {error}"))?;
-    println!("{}", report::table(&facts)?);
+fn count(forward: &str, admin: &str, seconds: &str) -> Result<(), String> {
+    let seconds: u64 =
+        seconds.parse().map_err(|_| format!("'{seconds}' is not a number of seconds"))?;
+    println!("{}", load::run(forward, admin, Duration::from_secs(seconds))?);
+    Ok(())
+}
+
+fn audit(redis: &str, load: &str, requests: &str) -> Result<(), String> {
+    let requests = requests.parse().map_err(|_| format!("'{requests}' is not a count"))?;
+    let load = json(load)?;
+    let differences = load::audit(redis, &load, requests)?;
+    let told = load["told"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    for fault in told.chain(differences.iter().map(String::as_str)) {
+        eprintln!("dwcp-demo: redis: {fault}");
+    }
+    let errors = load["errors"].as_u64().unwrap_or(1) + differences.len() as u64;
+    println!("redis_errors {errors}\nredis_requests {}", 2 * requests);
+    Ok(())
+}
+
+fn judge(facts: &str, load: &str, log: &str, path: &str) -> Result<(), String> {
+    let facts = report::parse(&read(facts)?)?;
+    let load = json(load)?;
+    let cuts = events::cuts(&read(log)?, load["began_us"].as_u64().unwrap_or(0));
+    let report = report::report(&facts, &load, &cuts)?;
+    std::fs::write(path, format!("{report:#}\n")).map_err(|error| format!("{path}: {error}"))?;
+    println!("{}", table::table(&facts, &report)?);
     let faults = report::faults(&facts);
     if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
+}
+
+fn draw(report: &str, path: &str) -> Result<(), String> {
+    let svg = picture::svg(&json(report)?)?;
+    std::fs::write(path, svg).map_err(|error| format!("{path}: {error}"))
+}
+
+fn read(path: &str) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))
+}
+
+fn json(path: &str) -> Result<Value, String> {
+    serde_json::from_str(&read(path)?).map_err(|error| format!("{path}: {error}"))
 }
