@@ -288,3 +288,31 @@ async fn strangers_are_refused_in_words() {
     let unknown = a.connect("c").await.expect_err("c is no peer of a").to_string();
     assert!(unknown.contains("add it to `peers`"), "{unknown}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn keys_change_with_time() {
+    let network = MemoryNetwork::default();
+    let end = |node: &str, peer: &str, interval| {
+        let mut settings = dwcp_core::EndpointSettings::default();
+        settings.key_rotation_interval = interval;
+        Endpoint::builder(node)
+            .dialer(Arc::new(network.dialer(node)))
+            .listener(Box::new(network.listener(node)))
+            .suite(Arc::new(ChecksumSuite))
+            .peers(Peers::only([Peer::new(peer, ["memory"])]))
+            .settings(settings)
+            .build()
+            .expect("complete")
+    };
+    let (a, b) = (end("a", "b", Some(Duration::from_secs(60))), end("b", "a", None));
+    let (session, peer) = sessions(&a, &b).await;
+    let mut channel = session.open("x", ChannelOptions::default()).expect("room");
+    for minute in 1..4 {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        channel.sender.send("under new keys").await.expect("open");
+        channel.sender.acked().await.expect("the peer follows");
+        let rekeys = session.stats().paths[0].rekeys_total;
+        assert!(rekeys >= minute - 1, "{rekeys} rekeys in {minute} minutes");
+    }
+    assert_eq!(peer.stats().paths[0].rekeys_total, 0, "each end sees to its own direction");
+}

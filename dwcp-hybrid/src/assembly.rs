@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dwcp_core::config::{self, Config, EncryptionLibrary, Transport};
-use dwcp_core::crypto::{Secret, Suite};
-use dwcp_core::{Endpoint, Peer, Peers};
+use dwcp_core::crypto::{ChecksumSuite, Secret, Suite};
+use dwcp_core::{Endpoint, PathKind, Peer, Peers};
 use dwcp_rdma::probe::{Finding, probe};
 use dwcp_tcp::suites::Backend;
 use dwcp_tcp::{Identity, IdentityFiles, Level, TcpDialer, TcpListener, Zstd, ZstdOptions, suites};
@@ -59,6 +59,9 @@ pub fn assemble(config: &Config, listen: Listen) -> Result<Assembly, AssemblyErr
         .compression(Arc::new(compression(config)))
         .peers(peers(config))
         .settings(settings);
+    for suite in trusted_suites(config) {
+        builder = builder.trusted_suite(suite);
+    }
     if listen == Listen::Configured {
         for address in listen_addresses(config) {
             let listener = TcpListener::bind(&address, options.clone(), identity.clone());
@@ -157,7 +160,15 @@ fn suite(config: &Config) -> Arc<dyn Suite> {
         Some(EncryptionLibrary::AesGcm) => Backend::RustCrypto,
         Some(EncryptionLibrary::AwsLcRs) | None => Backend::AwsLc,
     };
-    suites::aes_256_gcm(backend, config.is_byzantine_tolerant())
+    // Whether records carry an HMAC as well is a setting of the endpoint.
+    suites::aes_256_gcm(backend, false)
+}
+
+/// What is good enough for trusted media: the configured protection first, then all that is stronger.
+fn trusted_suites(config: &Config) -> Vec<Arc<dyn Suite>> {
+    let wanted = config.protection(PathKind::Rdma);
+    let suites = [Arc::new(ChecksumSuite) as Arc<dyn Suite>, suites::hmac_sha256(), suite(config)];
+    suites.into_iter().filter(|suite| suite.protection() >= wanted).collect()
 }
 
 fn compression(config: &Config) -> Zstd {

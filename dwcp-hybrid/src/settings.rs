@@ -17,6 +17,8 @@ pub fn endpoint_settings(config: &Config) -> EndpointSettings {
         usize::try_from(config.memory.pool_size.bytes()).unwrap_or(usize::MAX);
     settings.heartbeat_interval = config.cluster.failure_detection.heartbeat_interval.get();
     settings.timeout_multiplier = config.cluster.failure_detection.timeout_multiplier;
+    settings.key_rotation_interval = Some(config.protocol.encryption.key_rotation_interval.get());
+    settings.hmac = config.is_byzantine_tolerant();
     settings.sessions_max = config.performance.max_connections as usize;
     if config.performance.polling_mode.get() == Some(false) {
         settings.spin = std::time::Duration::ZERO;

@@ -1,8 +1,8 @@
-//! `Checksum` protection: CRC-32 over header and plaintext.
+//! `Checksum` protection: CRC-32 over nonce, header and plaintext.
 
 use super::{KeyMaterial, NotAuthentic, Open, Protection, Seal, Suite};
 
-/// CRC-32 (IEEE) over header, body and trailer, little-endian after them. Finds accidents on trusted media;
+/// CRC-32 (IEEE) over nonce, header, body and trailer, little-endian after them. Finds accidents on trusted media;
 /// it holds no key and promises nothing against an attacker.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ChecksumSuite;
@@ -14,6 +14,9 @@ impl Suite for ChecksumSuite {
         Protection::Checksum
     }
     fn name(&self) -> &'static str {
+        "crc32"
+    }
+    fn wire_name(&self) -> &'static str {
         "crc32"
     }
     fn overhead_bytes(&self) -> usize {

@@ -55,7 +55,8 @@ impl SessionSecret {
         Self(extract(salt, exporter))
     }
 
-    /// The secret after a resumption: the old one and the new handshake's exporter are both needed.
+    /// What the keys of a resumed connection's path are derived from: the session's secret and the new
+    /// handshake's exporter are both needed. The session's secret itself stays as it is.
     pub fn resumed(&self, exporter: &Secret) -> Self {
         Self(extract(Some(&self.0.0), exporter))
     }

@@ -1,5 +1,7 @@
 //! What a protection algorithm has to offer.
 
+use std::sync::Arc;
+
 use super::KeyMaterial;
 
 /// The most bytes a suite may add to a record: a 16-byte tag and a 32-byte MAC.
@@ -69,6 +71,19 @@ pub trait Suite: Send + Sync {
     fn protection(&self) -> Protection;
     /// A name for status and logs, such as `aes-256-gcm+hmac-sha256 (aws-lc)`.
     fn name(&self) -> &'static str;
+    /// The name it is negotiated by (docs/protocol.md, section "Records"): the same whichever library does
+    /// the work, with and without the HMAC; 1 to 32 bytes.
+    fn wire_name(&self) -> &'static str;
+    /// Whether records carry an HMAC beside the tag. An endpoint that is given such a suite asks for it.
+    fn has_hmac(&self) -> bool {
+        false
+    }
+    /// The same suite with or without the HMAC beside the tag. `None`: it has no other form. Asked only of
+    /// `Aead` suites; below, there is no tag to stand beside.
+    fn with_hmac(&self, is_on: bool) -> Option<Arc<dyn Suite>> {
+        let _ = is_on;
+        None
+    }
     /// Bytes it adds to a record, at most [`MAX_OVERHEAD_BYTES`].
     fn overhead_bytes(&self) -> usize;
     /// A sealer for one direction, lane and key phase.

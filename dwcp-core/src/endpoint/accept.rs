@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use super::agreement::{Agreement, Terms};
 use super::greeting::{self, Greeting, GreetingError};
 use super::registry::Standing;
 use super::{Inner, lock, paths, spawn};
@@ -72,9 +73,10 @@ async fn greet(
     let bytes = connection.receive().await?;
     let hello = Hello::decode(&bytes)?;
     match decide(inner, &hello, &**connection) {
-        Ok(resumed) => {
+        Ok((resumed, agreement)) => {
+            let session = resumed.as_ref();
             let greeting =
-                greeting::welcome(inner, &mut **connection, &hello, &bytes, resumed.as_ref());
+                greeting::welcome(inner, &mut **connection, &hello, &bytes, session, agreement);
             Ok((greeting.await?, resumed))
         }
         Err((refusal, reason)) => {
@@ -86,8 +88,19 @@ async fn greet(
     }
 }
 
-/// Whether the hello may have its session; the one it resumes, if it does.
+/// Whether the hello may have its session; the one it resumes, if it does, and how records are protected.
 fn decide(
+    inner: &Inner,
+    hello: &Hello,
+    connection: &dyn SecuredConnection,
+) -> Result<(Option<Session>, Agreement), (Refusal, String)> {
+    let resumed = admit(inner, hello, connection)?;
+    let agreement = Terms::new(inner, resumed.as_ref()).choose(hello);
+    Ok((resumed, agreement.map_err(|reason| (Refusal::NoCommonSuite, reason))?))
+}
+
+/// The session that the hello resumes; `None` for a new one.
+fn admit(
     inner: &Inner,
     hello: &Hello,
     connection: &dyn SecuredConnection,
@@ -103,8 +116,11 @@ fn decide(
         };
         let proof = session.shared.secret.resume_proof(connection.exporter());
         let is_new = session.core().lock().machine.is_new_path(hello.path);
-        let is_same = session.shared.peer_incarnation == hello.incarnation;
-        if !is_equal(&proof, &resume.proof) || !is_new || !is_same {
+        if session.shared.peer_incarnation != hello.incarnation {
+            let words = "the session is one with an earlier life of your process";
+            return refuse(Refusal::OtherIncarnation, words);
+        }
+        if !is_equal(&proof, &resume.proof) || !is_new {
             return refuse(Refusal::BadProof, "the session's proof is wrong");
         }
         return Ok(Some(session));

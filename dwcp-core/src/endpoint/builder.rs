@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch as signal};
 
-use super::{Counters, Endpoint, Handle, Inner, Peers, listen, random};
+use super::{Counters, Endpoint, Handle, Inner, Peers, listen, random, rotate_keys};
 use crate::crypto::{Secret, Suite};
 use crate::driver::Clock;
 use crate::link::{Dialer, Listener, PathProvider};
 use crate::mem::Pool;
 use crate::session::EventHub;
-use crate::wire::Compression;
+use crate::wire::{Compression, MAX_SUITES};
 
 /// Limits and times of an endpoint and its sessions.
 #[derive(Clone)]
@@ -42,6 +42,10 @@ pub struct EndpointSettings {
     pub spin: Duration,
     /// Sessions at once.
     pub sessions_max: usize,
+    /// Records of `Aead` paths carry an HMAC beside the tag. One end that wants it is enough.
+    pub hmac: bool,
+    /// Every session gets new keys after so long, besides what their use demands; `None`: only that.
+    pub key_rotation_interval: Option<Duration>,
 }
 
 impl Default for EndpointSettings {
@@ -59,6 +63,8 @@ impl Default for EndpointSettings {
             cluster_key: None,
             spin: Duration::from_micros(60),
             sessions_max: 20_000,
+            hmac: false,
+            key_rotation_interval: Some(Duration::from_secs(86_400)),
         }
     }
 }
@@ -76,14 +82,20 @@ pub enum BuildError {
     /// No suite: `dwcp_tcp::suites` has the ones for untrusted networks.
     #[error("no suite was given: sessions cannot be protected")]
     NoSuite,
+    /// More suites than a hello names.
+    #[error("{given} suites for one kind of medium; a hello names {MAX_SUITES} at most")]
+    TooManySuites {
+        /// Suites given.
+        given: usize,
+    },
 }
 
 /// Describes an [`Endpoint`].
 pub struct EndpointBuilder {
     node_id: String,
     settings: EndpointSettings,
-    suite: Option<Arc<dyn Suite>>,
-    trusted_suite: Option<Arc<dyn Suite>>,
+    suites: Vec<Arc<dyn Suite>>,
+    trusted_suites: Vec<Arc<dyn Suite>>,
     compression: Option<Arc<dyn Compression>>,
     dialer: Option<Arc<dyn Dialer>>,
     listeners: Vec<Box<dyn Listener>>,
@@ -96,8 +108,8 @@ impl EndpointBuilder {
         Self {
             node_id: node_id.to_owned(),
             settings: EndpointSettings::default(),
-            suite: None,
-            trusted_suite: None,
+            suites: Vec::new(),
+            trusted_suites: Vec::new(),
             compression: None,
             dialer: None,
             listeners: Vec::new(),
@@ -120,17 +132,18 @@ impl EndpointBuilder {
         self
     }
 
-    /// How records are protected.
+    /// How records may be protected; called again, a further suite that is good enough. A session uses the
+    /// first of its dialer's that the acceptor was given, too.
     #[must_use]
     pub fn suite(mut self, suite: Arc<dyn Suite>) -> Self {
-        self.suite = Some(suite);
+        self.suites.push(suite);
         self
     }
 
-    /// How records are protected on trusted media; else as everywhere.
+    /// How records may be protected on trusted media, in the same way; without any, as everywhere.
     #[must_use]
     pub fn trusted_suite(mut self, suite: Arc<dyn Suite>) -> Self {
-        self.trusted_suite = Some(suite);
+        self.trusted_suites.push(suite);
         self
     }
 
@@ -173,15 +186,21 @@ impl EndpointBuilder {
         if self.node_id.is_empty() || self.node_id.len() > 255 {
             return Err(BuildError::NodeId { node_id: self.node_id });
         }
-        let suite = self.suite.ok_or(BuildError::NoSuite)?;
-        let trusted_suite = self.trusted_suite.unwrap_or_else(|| suite.clone());
+        let suites = self.suites;
+        let trusted_suites =
+            if self.trusted_suites.is_empty() { suites.clone() } else { self.trusted_suites };
+        match suites.len().max(trusted_suites.len()) {
+            _ if suites.is_empty() => return Err(BuildError::NoSuite),
+            0..=MAX_SUITES => {}
+            given => return Err(BuildError::TooManySuites { given }),
+        }
         let inner = Arc::new(Inner {
             node_id: self.node_id,
             incarnation: u64::from_le_bytes(random()),
             pool: Pool::new(self.settings.memory_budget_bytes),
             settings: self.settings,
-            suite,
-            trusted_suite,
+            suites,
+            trusted_suites,
             compression: self.compression,
             is_compressing: AtomicBool::new(true),
             dialer: self.dialer,
@@ -197,6 +216,9 @@ impl EndpointBuilder {
             is_over: signal::channel(false).0,
             counters: Counters::default(),
         });
+        if let Some(interval) = inner.settings.key_rotation_interval {
+            rotate_keys(&inner, interval);
+        }
         for listener in self.listeners {
             listen(&inner, listener);
         }

@@ -198,7 +198,11 @@ async fn resume(inner: &Arc<Inner>, session: &Session) -> Result<(), Failure> {
         .await
         .map_err(|error| passing(&error))?
         .map_err(|error| match error {
-            GreetingError::Refused { refusal: Refusal::UnknownSession, .. } => Failure::Lost,
+            GreetingError::OtherIncarnation
+            | GreetingError::Refused {
+                refusal: Refusal::UnknownSession | Refusal::OtherIncarnation,
+                ..
+            } => Failure::Lost,
             other => passing(&other),
         })?;
     let link = connection.into_link().map_err(|error| passing(&error))?;

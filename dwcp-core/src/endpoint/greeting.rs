@@ -2,12 +2,13 @@
 
 use sha2::{Digest, Sha256};
 
+use super::agreement::{Agreement, Terms};
 use super::{Inner, random};
 use crate::crypto::{PathSecret, SessionSecret};
 use crate::link::SecuredConnection;
 use crate::session::Session;
 use crate::wire::{
-    Features, Hello, HelloReply, PathId, Refusal, Resumption, SessionId, VERSION, VERSION_MIN,
+    Hello, HelloReply, PathId, Refusal, Resumption, SessionId, VERSION, VERSION_MIN,
 };
 
 /// What both ends know after the hellos.
@@ -16,7 +17,7 @@ pub(super) struct Greeting {
     pub(super) path_secret: PathSecret,
     pub(super) session: SessionId,
     pub(super) session_secret: SessionSecret,
-    pub(super) features: Features,
+    pub(super) agreement: Agreement,
     pub(super) peer_incarnation: u64,
     pub(super) peer_max_message_bytes: u64,
 }
@@ -38,26 +39,15 @@ pub(super) enum GreetingError {
         /// For people.
         reason: String,
     },
+    /// The session to go on with is gone with the peer's process.
+    #[error("the peer is another process than the one that had the session")]
+    OtherIncarnation,
     /// The reply does not fit the hello.
     #[error("the peer's reply does not fit: {what}")]
     Mismatch {
         /// What is wrong.
         what: &'static str,
     },
-}
-
-fn features(inner: &Inner) -> Features {
-    let mut features = Features::default();
-    if inner.offers_compression() {
-        features = features.with(Features::ZSTD);
-    }
-    if inner.suite.overhead_bytes() > 16 {
-        features = features.with(Features::HMAC);
-    }
-    if !inner.providers.is_empty() {
-        features = features.with(Features::HYBRID);
-    }
-    features
 }
 
 fn transcript(hello: &[u8], reply: &[u8]) -> [u8; 32] {
@@ -67,11 +57,6 @@ fn transcript(hello: &[u8], reply: &[u8]) -> [u8; 32] {
         hash.update(part);
     }
     hash.finalize().into()
-}
-
-/// Both suites must protect records in the same way: the HMAC is no option of a single end.
-fn check_hmac(ours: Features, theirs: Features) -> bool {
-    ours.has(Features::HMAC) == theirs.has(Features::HMAC)
 }
 
 /// The dialer's side. `resume` is the session to go on with and the new path's id.
@@ -87,15 +72,18 @@ pub(super) async fn dialer(
         session: session.id(),
         proof: session.shared.secret.resume_proof(&exporter),
     });
+    let terms = Terms::new(inner, resume.map(|(session, _)| session));
     let hello = Hello {
         versions: (VERSION_MIN, VERSION),
-        features: features(inner),
+        features: terms.features,
         node_id: inner.node_id.clone(),
         peer_id: connection.peer_id().to_owned(),
         incarnation: inner.incarnation,
         nonce,
         path,
         max_message_bytes: inner.settings.max_message_bytes,
+        suites: terms.suite_names(),
+        trusted_suites: terms.trusted_suite_names(),
         resume: resumption,
     };
     let hello_bytes = hello.encode();
@@ -104,21 +92,27 @@ pub(super) async fn dialer(
     let reply = HelloReply::decode(&reply_bytes)?;
     check_reply(&hello, &reply)?;
     let HelloReply::Welcome {
-        features: theirs,
+        features,
         incarnation,
         nonce: their_nonce,
         session,
         max_message_bytes,
+        suite,
+        trusted_suite,
         ..
     } = reply
     else {
         unreachable!("a refusal was an error");
     };
     let mismatch = |what| Err(GreetingError::Mismatch { what });
+    let agreement = match terms.accept(features, &suite, &trusted_suite) {
+        Ok(agreement) => agreement,
+        Err(what) => return mismatch(what),
+    };
     let session_secret = match resume {
         Some((known, _)) if known.id() != session => return mismatch("another session"),
         Some((known, _)) if known.shared.peer_incarnation != incarnation => {
-            return mismatch("another incarnation");
+            return Err(GreetingError::OtherIncarnation);
         }
         Some((known, _)) => known.shared.secret.clone(),
         None => SessionSecret::from_exporter(&exporter, inner.settings.cluster_key.as_ref()),
@@ -131,7 +125,7 @@ pub(super) async fn dialer(
         path_secret: path_root.path(path, &nonce, &their_nonce, &hash),
         session,
         session_secret,
-        features: theirs,
+        agreement,
         peer_incarnation: incarnation,
         peer_max_message_bytes: max_message_bytes,
     })
@@ -150,12 +144,6 @@ fn check_reply(hello: &Hello, reply: &HelloReply) -> Result<(), GreetingError> {
         HelloReply::Welcome { node_id, .. } if *node_id != hello.peer_id => {
             mismatch("another node id than the certificate's")
         }
-        HelloReply::Welcome { features, .. }
-            if hello.features.common(*features) != *features
-                || !check_hmac(hello.features, *features) =>
-        {
-            mismatch("features we did not offer")
-        }
         HelloReply::Welcome { .. } => Ok(()),
     }
 }
@@ -167,6 +155,7 @@ pub(super) async fn welcome(
     hello: &Hello,
     hello_bytes: &[u8],
     resumed: Option<&Session>,
+    agreement: Agreement,
 ) -> Result<Greeting, GreetingError> {
     let nonce = random();
     let exporter = connection.exporter().clone();
@@ -174,15 +163,16 @@ pub(super) async fn welcome(
         .common_version((VERSION_MIN, VERSION))
         .ok_or(GreetingError::Mismatch { what: "no version in common" })?;
     let session = resumed.map_or_else(|| SessionId(random()), Session::id);
-    let common = features(inner).common(hello.features);
     let reply = HelloReply::Welcome {
         version,
-        features: common,
+        features: agreement.features,
         node_id: inner.node_id.clone(),
         incarnation: inner.incarnation,
         nonce,
         session,
         max_message_bytes: inner.settings.max_message_bytes,
+        suite: agreement.suite.wire_name().to_owned(),
+        trusted_suite: agreement.trusted_suite.wire_name().to_owned(),
     };
     let reply_bytes = reply.encode();
     connection.send(&reply_bytes).await?;
@@ -196,7 +186,7 @@ pub(super) async fn welcome(
         path_secret: path_root.path(hello.path, &hello.nonce, &nonce, &hash),
         session,
         session_secret,
-        features: common,
+        agreement,
         peer_incarnation: hello.incarnation,
         peer_max_message_bytes: hello.max_message_bytes,
     })
@@ -218,9 +208,6 @@ pub(super) fn objection(inner: &Inner, hello: &Hello, peer: &str) -> Option<(Ref
     }
     if !super::lock(&inner.peers).allows(peer) {
         return refuse(Refusal::NotAPeer, "you are not among this node's peers");
-    }
-    if !check_hmac(features(inner), hello.features) {
-        return refuse(Refusal::Version, "one end wants HMAC on every record and the other not");
     }
     None
 }

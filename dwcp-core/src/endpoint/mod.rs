@@ -1,6 +1,7 @@
 //! Endpoints: who a node is, whom it talks to, and the sessions it has.
 
 mod accept;
+mod agreement;
 mod builder;
 mod dial;
 mod greeting;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch as signal};
 
+pub(crate) use agreement::Agreement;
 pub use builder::{BuildError, EndpointBuilder, EndpointSettings};
 pub use dial::ConnectError;
 pub(crate) use paths::Offer;
@@ -53,8 +55,8 @@ struct Inner {
     node_id: String,
     incarnation: u64,
     settings: EndpointSettings,
-    suite: Arc<dyn Suite>,
-    trusted_suite: Arc<dyn Suite>,
+    suites: Vec<Arc<dyn Suite>>,
+    trusted_suites: Vec<Arc<dyn Suite>>,
     compression: Option<Arc<dyn Compression>>,
     is_compressing: AtomicBool,
     dialer: Option<Arc<dyn Dialer>>,
@@ -137,7 +139,6 @@ impl Endpoint {
                 .dialer(Arc::new(network.dialer(node)))
                 .listener(Box::new(network.listener(node)))
                 .suite(Arc::new(ChecksumSuite))
-                .trusted_suite(Arc::new(ChecksumSuite))
                 .peers(Peers::only([Peer::new(peer, [format!("memory:{peer}")])]))
                 .build()
                 .expect("the description is complete")
@@ -322,4 +323,16 @@ fn spawn(inner: &Arc<Inner>, task: impl Future<Output = ()> + Send + 'static) {
 /// Accepts what `listener` brings, as long as the endpoint lives.
 fn listen(inner: &Arc<Inner>, listener: Box<dyn Listener>) {
     spawn(inner, accept::run(inner.clone(), listener));
+}
+
+/// Gives every session new keys each `interval`, as long as the endpoint lives.
+fn rotate_keys(inner: &Arc<Inner>, interval: Duration) {
+    let room = inner.clone();
+    spawn(inner, async move {
+        loop {
+            tokio::time::sleep(interval).await;
+            let sessions = lock(&room.registry).sessions();
+            sessions.iter().for_each(Session::rekey);
+        }
+    });
 }

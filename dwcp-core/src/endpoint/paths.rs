@@ -53,7 +53,7 @@ pub(super) fn begin(
             core: core.clone(),
             totals: Totals::new(),
             secret: greeting.session_secret.clone(),
-            features: greeting.features,
+            agreement: greeting.agreement.clone(),
             offers: Default::default(),
         }),
     };
@@ -74,14 +74,15 @@ pub(super) fn attach(
 ) -> Result<(), TooWeak> {
     let attributes = link.attributes().clone();
     let is_trusted = attributes.features.has(LinkFeatures::TRUSTED_MEDIUM);
-    let suite = if is_trusted { &inner.trusted_suite } else { &inner.suite };
+    let agreement = &session.shared.agreement;
+    let suite = if is_trusted { &agreement.trusted_suite } else { &agreement.suite };
     let compression = inner.compression.as_deref();
     let setup = PathSetup {
         id: path,
         role: session.role(),
         secret,
         suite: suite.clone(),
-        compression: compression.filter(|_| session.shared.features.has(Features::ZSTD)),
+        compression: compression.filter(|_| agreement.features.has(Features::ZSTD)),
     };
     let io = PathIo::new(link, &setup)?;
     let regions = attributes.regions.iter().map(|one| (one.region, one.address, one.key));
@@ -113,7 +114,7 @@ fn preference(inner: &Inner, kind: PathKind) -> u8 {
 
 /// Offers the peer a path of every kind this node has besides.
 pub(super) fn offer_all(inner: &Inner, session: &Session) {
-    if !session.shared.features.has(Features::HYBRID) {
+    if !session.shared.agreement.features.has(Features::HYBRID) {
         return;
     }
     for provider in &inner.providers {

@@ -16,7 +16,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// The session layer exchanges its hellos through it and then turns it into a link.
 pub trait SecuredConnection: Send {
-    /// 32 bytes both ends share and nobody else knows, bound to this handshake (TLS exporter, RFC 9846
+    /// 32 bytes both ends share and nobody else knows, bound to this handshake (TLS exporter, RFC 8446
     /// section 7.5, label `EXPORTER-DWCP-session`).
     fn exporter(&self) -> &Secret;
     /// The node id the peer's certificate proves (SAN URI `dwcp://node/<nodeId>`).

@@ -24,6 +24,8 @@ pub(super) struct Channel {
     pub(super) is_announced: bool,
     /// The application holds it no more.
     pub(super) is_released: bool,
+    /// It counts against the limit of the end that opened it.
+    counts: bool,
     is_scheduled: bool,
     ack_due: bool,
     credit_due: bool,
@@ -38,6 +40,9 @@ pub(super) struct Channels {
     slots: Vec<Option<Box<Channel>>>,
     free: Vec<u32>,
     by_id: HashMap<u32, u32>,
+    /// Channels that count against our limit, and against the peer's.
+    open_ours: usize,
+    open_peers: usize,
     /// Ids the peer has used, halved.
     peer_ids: RangeSet,
     next_id: u32,
@@ -62,6 +67,8 @@ impl Channels {
             slots: Vec::new(),
             free: Vec::new(),
             by_id: HashMap::new(),
+            open_ours: 0,
+            open_peers: 0,
             peer_ids: RangeSet::default(),
             next_id: if role == Role::Dialer { 2 } else { 1 },
             sendable: Default::default(),
@@ -90,12 +97,18 @@ impl Channels {
             is_over: false,
             is_announced: false,
             is_released: false,
+            counts: id != 0,
             is_scheduled: false,
             ack_due: false,
             credit_due: false,
             confirm_due: false,
             is_due: false,
         });
+        match id {
+            0 => {}
+            _ if is_opened_by_peer => self.open_peers += 1,
+            _ => self.open_ours += 1,
+        }
         let index = self.free.pop().unwrap_or(self.slots.len() as u32);
         match self.slots.get_mut(index as usize) {
             Some(slot) => *slot = Some(channel),
@@ -157,11 +170,42 @@ impl Channels {
         if self.peer_ids.contains(u64::from(id / 2)) {
             return Ok(None);
         }
-        if self.by_id.len() > MAX_CHANNELS || self.peer_ids.ranges() > MAX_CHANNELS {
+        if self.open_peers >= MAX_CHANNELS || self.peer_ids.ranges() > MAX_CHANNELS {
             return Err(Violation::TooManyChannels);
         }
         self.peer_ids.insert(u64::from(id / 2));
         Ok(Some(self.insert(id, Priority::Interactive)))
+    }
+
+    /// Whether we may open another. A reset that is not acked may be overtaken by the next Open: the peer
+    /// still counts the channel, and so do we. Any other control message is taken for one.
+    fn may_open(&self) -> bool {
+        self.open_ours + self.control().unacked() < MAX_CHANNELS
+    }
+
+    /// The peer may count one of its channels no more as soon as it has our Fin and knows that we have its
+    /// own: from the moment our Fin is on its way, neither do we. Ours count until we are through with them.
+    pub(super) fn recount(&mut self, index: u32) {
+        let Some(channel) = self.at_mut(index).filter(|channel| channel.counts) else { return };
+        let (is_over, id) = (channel.is_over, channel.id);
+        let is_finished = channel.receive.is_finished && channel.send.is_fin_sent();
+        if self.role.owns(id) {
+            if is_over {
+                self.discount(index);
+            }
+        } else if is_over || is_finished {
+            self.discount(index);
+        }
+    }
+
+    fn discount(&mut self, index: u32) {
+        let Some(channel) = self.at_mut(index) else { return };
+        if std::mem::take(&mut channel.counts) {
+            match self.role.owns(self.at(index).map_or(0, |channel| channel.id)) {
+                true => self.open_ours -= 1,
+                false => self.open_peers -= 1,
+            }
+        }
     }
 
     /// One past the highest index.
@@ -328,6 +372,7 @@ impl Channels {
         let is_done = is_sent && channel.receive.is_finished && !channel.ack_due;
         if channel.id != 0 && channel.is_released && (is_done || channel.is_over) {
             let (id, extra) = (channel.id, channel.receive.extra_window());
+            self.discount(index);
             self.messages_over += self.at(index).map_or(0, |channel| channel.send.messages().0);
             self.spare_window += extra;
             self.by_id.remove(&id);
@@ -351,8 +396,7 @@ impl Machine {
     /// Opens a channel. The peer learns of it with its first frame.
     ///
     /// # Errors
-    /// `Err(SendError::Closed)` when the session is over, `Window` when there are
-    /// [`MAX_CHANNELS`].
+    /// `Err(SendError::Closed)` when the session is over, `Window` when [`MAX_CHANNELS`] of ours are open.
     ///
     /// # Panics
     /// If `label` is longer than [`MAX_LABEL_BYTES`].
@@ -361,7 +405,7 @@ impl Machine {
         if self.is_over || self.closing.is_some() {
             return Err(SendError::Closed);
         }
-        if self.channels.by_id.len() > MAX_CHANNELS {
+        if !self.channels.may_open() {
             return Err(SendError::Window);
         }
         let id = self.channels.next_id;
@@ -437,6 +481,7 @@ impl Machine {
         for sent in channel.send.abandon() {
             self.settle(sent.state);
         }
+        self.channels.recount(index);
     }
 }
 

@@ -192,7 +192,7 @@ pub enum Violation {
         channel: u32,
     },
     /// More channels than allowed.
-    #[error("more than {} channels", crate::wire::MAX_CHANNELS)]
+    #[error("more than {} channels of its own", crate::wire::MAX_CHANNELS)]
     TooManyChannels,
     /// More data than credit.
     #[error("channel {channel} exceeds its credit")]

@@ -6,6 +6,8 @@ mod event;
 #[doc(hidden)]
 pub mod halves;
 mod ids;
+#[cfg(test)]
+mod limits_tests;
 mod liveness;
 mod path;
 mod receive;

@@ -122,6 +122,7 @@ impl Machine {
         index: u32,
         arrival: receive_side::Arrival,
     ) -> Result<(), Violation> {
+        self.channels.recount(index);
         let channel = self.channels.at_mut(index).expect("data went in");
         let is_pressing = arrival.is_duplicate
             || channel.receive.has_gap()

@@ -322,6 +322,18 @@ impl SendSide {
         Some(acked)
     }
 
+    /// Frames of a control channel that are not known to have arrived.
+    pub(super) fn unacked(&self) -> usize {
+        self.unacked
+    }
+
+    /// Whether the last frame was put on its way.
+    pub(super) fn is_fin_sent(&self) -> bool {
+        self.finished
+            && self.large.is_none()
+            && self.sent_end == self.first_seq + self.frames.len() as u64
+    }
+
     pub(super) fn is_all_acked(&self) -> bool {
         self.unacked == 0 && self.large.is_none()
     }

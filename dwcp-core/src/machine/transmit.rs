@@ -268,6 +268,9 @@ impl Machine {
             path.progress = now;
         }
         path.in_flight += 1;
+        if kind == crate::wire::DataKind::Fin {
+            self.channels.recount(index);
+        }
         true
     }
 }

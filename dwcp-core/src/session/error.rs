@@ -128,8 +128,8 @@ pub enum SessionError {
     /// It has ended.
     #[error("the session is over")]
     Over,
-    /// It has as many channels as it may: close some.
-    #[error("the session has {} channels open already", crate::wire::MAX_CHANNELS)]
+    /// This end has opened as many channels as it may: close some.
+    #[error("this end has opened {} channels already: close some", crate::wire::MAX_CHANNELS)]
     TooManyChannels,
     /// No path answered in time.
     #[error("no path to the peer answered in time")]

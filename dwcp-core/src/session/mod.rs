@@ -27,9 +27,9 @@ pub use stats::{PathStats, SessionStats, SwitchRecord};
 
 use crate::crypto::SessionSecret;
 use crate::driver::{SessionCore, cut};
-use crate::endpoint::Offer;
+use crate::endpoint::{Agreement, Offer};
 use crate::machine::{Closed, PathState, Role, SwitchError};
-use crate::wire::{Features, PathId, PathKind, SessionId, SwitchReason};
+use crate::wire::{PathId, PathKind, SessionId, SwitchReason};
 
 /// A session with a peer. Cloning gives another handle of the same session.
 ///
@@ -49,7 +49,7 @@ pub(crate) struct SessionShared {
     pub(crate) core: Arc<SessionCore>,
     pub(crate) totals: Totals,
     pub(crate) secret: SessionSecret,
-    pub(crate) features: Features,
+    pub(crate) agreement: Agreement,
     /// Paths we offered and the peer has not answered.
     pub(crate) offers: Mutex<Vec<Offer>>,
 }

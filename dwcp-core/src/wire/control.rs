@@ -218,6 +218,7 @@ impl Control {
                 bootstrap: bootstrap(&mut input)?,
             },
             5 => Self::PathClosed { path: PathId(input.u32()?) },
+            6 if bytes.len() > MAX_REPORTS_BYTES => return malformed("report of a fence"),
             6 => {
                 let path = PathId(input.u32()?);
                 let mut received = Vec::new();
@@ -260,6 +261,23 @@ fn bootstrap(input: &mut Reader<'_>) -> Result<Vec<u8>, DecodeError> {
 mod tests {
     use super::super::Ranges;
     use super::*;
+
+    #[test]
+    fn a_report_of_a_fence_is_as_long_as_it_may_be_and_no_longer() {
+        let report = |channel| Ack { channel, cumulative: 1, ranges: Ranges::default() };
+        let received: Vec<_> = (0..1_000).map(report).collect();
+        let mut bytes = Vec::new();
+        Control::Fenced { path: PathId(1), received }.encode(&mut bytes);
+        assert!(bytes.len() <= MAX_REPORTS_BYTES && bytes.len() + 13 > MAX_REPORTS_BYTES);
+        let Ok(Control::Fenced { received, .. }) = Control::decode(&bytes) else {
+            panic!("what is sent is taken");
+        };
+        bytes.resize(5, 0);
+        while bytes.len() <= MAX_REPORTS_BYTES {
+            received[0].encode(&mut bytes);
+        }
+        assert!(Control::decode(&bytes).is_err());
+    }
 
     #[test]
     fn control_messages_round_trip_and_every_truncation_is_refused() {

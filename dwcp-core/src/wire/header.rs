@@ -27,7 +27,7 @@ pub struct RecordHeader {
     pub lane: u8,
     /// Bytes that follow the header.
     pub length: u32,
-    /// Switch epoch of the sender.
+    /// Epoch under which this path last became the sender's active one; 0 if it never did.
     pub epoch: u32,
     /// Record number in its path, direction, lane and phase.
     pub number: u64,
@@ -87,6 +87,17 @@ mod tests {
                 assert_eq!(RecordHeader::decode(&header.encode()), Ok(header));
             }
         }
+    }
+
+    #[test]
+    fn the_fullest_record_fits_its_header() {
+        use crate::wire::{MAX_FRAME_BYTES, MAX_FRAMES_BYTES};
+        let length = MAX_FRAME_BYTES + MAX_FRAMES_BYTES + 2 + crate::crypto::MAX_OVERHEAD_BYTES;
+        let full = RecordHeader { phase: 0, lane: 0, length: length as u32, epoch: 0, number: 0 };
+        assert_eq!(RecordHeader::decode(&full.encode()), Ok(full));
+        let mut longer = full.encode();
+        longer[..4].copy_from_slice(&((length as u32 + 1) << 8).to_le_bytes());
+        assert!(RecordHeader::decode(&longer).is_err());
     }
 
     #[test]

@@ -14,14 +14,14 @@ impl std::fmt::Display for SessionId {
     }
 }
 
-/// Optional abilities; a session uses what both ends have.
+/// Optional abilities; a session uses what both ends have, and the HMAC when either end wants it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Features(pub u32);
 
 impl Features {
     /// Frames may be compressed with zstd.
     pub const ZSTD: Self = Self(1);
-    /// Records carry an HMAC beside the AEAD tag.
+    /// Records carry an HMAC beside the AEAD tag: wanted in a hello, decided in a welcome.
     pub const HMAC: Self = Self(1 << 1);
     /// Sessions may have RDMA and fabric paths.
     pub const HYBRID: Self = Self(1 << 2);
@@ -34,6 +34,11 @@ impl Features {
     /// Both sets together.
     pub fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// Without what `other` has.
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// What both sets have.
@@ -70,6 +75,10 @@ pub struct Hello {
     pub path: PathId,
     /// The largest message the dialer receives whole, bytes.
     pub max_message_bytes: u64,
+    /// Names of the suites the dialer has for untrusted paths, the preferred one first; 1 to [`MAX_SUITES`].
+    pub suites: Vec<String>,
+    /// The same for trusted media.
+    pub trusted_suites: Vec<String>,
     /// The session to go on with; else a new one.
     pub resume: Option<Resumption>,
 }
@@ -93,6 +102,10 @@ pub enum HelloReply {
         session: SessionId,
         /// The largest message the acceptor receives whole, bytes.
         max_message_bytes: u64,
+        /// The suite of untrusted paths: the first of the dialer's that the acceptor has.
+        suite: String,
+        /// The suite of trusted media, likewise.
+        trusted_suite: String,
     },
     /// It does not.
     Refused {
@@ -120,10 +133,14 @@ pub enum Refusal {
     Busy,
     /// The node is draining.
     Draining,
+    /// The two ends have no suite in common.
+    NoCommonSuite,
+    /// The session to resume is one with another life of the dialer's process.
+    OtherIncarnation,
 }
 
 impl Refusal {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Version,
         Self::NotAPeer,
         Self::UnknownSession,
@@ -131,6 +148,8 @@ impl Refusal {
         Self::OtherDialStands,
         Self::Busy,
         Self::Draining,
+        Self::NoCommonSuite,
+        Self::OtherIncarnation,
     ];
 
     fn code(self) -> u8 {
@@ -140,6 +159,10 @@ impl Refusal {
 
 const MAGIC: [u8; 4] = *b"DWCP";
 const MAX_NODE_ID_BYTES: usize = 255;
+/// Suites in one list of a hello, at most.
+pub const MAX_SUITES: usize = 4;
+/// The longest name of a suite, bytes.
+pub const MAX_SUITE_NAME_BYTES: usize = 32;
 /// The longest hello or reply, bytes.
 pub const MAX_HELLO_BYTES: usize = 1_024;
 
@@ -157,6 +180,8 @@ impl Hello {
         out.put(&self.nonce);
         out.put_u32(self.path.0);
         out.put_u64(self.max_message_bytes);
+        put_names(&self.suites, &mut out);
+        put_names(&self.trusted_suites, &mut out);
         match &self.resume {
             None => out.put_u8(0),
             Some(resume) => {
@@ -186,6 +211,8 @@ impl Hello {
             nonce: input.array()?,
             path: PathId(input.u32()?),
             max_message_bytes: input.u64()?,
+            suites: names(&mut input)?,
+            trusted_suites: names(&mut input)?,
             resume: match input.u8()? {
                 0 => None,
                 1 => Some(Resumption { session: SessionId(input.array()?), proof: input.array()? }),
@@ -214,6 +241,8 @@ impl HelloReply {
                 nonce,
                 session,
                 max_message_bytes,
+                suite,
+                trusted_suite,
             } => {
                 out.put_u8(0);
                 out.put_u16(*version);
@@ -223,11 +252,13 @@ impl HelloReply {
                 out.put(nonce);
                 out.put(&session.0);
                 out.put_u64(*max_message_bytes);
+                out.put_short_bytes(suite.as_bytes());
+                out.put_short_bytes(trusted_suite.as_bytes());
             }
             Self::Refused { refusal, reason } => {
                 out.put_u8(1);
                 out.put_u8(refusal.code());
-                out.put_short_bytes(reason.as_bytes());
+                out.put_short_bytes(clipped(reason).as_bytes());
             }
         }
         out
@@ -248,6 +279,8 @@ impl HelloReply {
                 nonce: input.array()?,
                 session: SessionId(input.array()?),
                 max_message_bytes: input.u64()?,
+                suite: name(&mut input)?,
+                trusted_suite: name(&mut input)?,
             },
             1 => {
                 let code = usize::from(input.u8()?);
@@ -257,6 +290,36 @@ impl HelloReply {
             _ => return malformed("hello reply"),
         })
     }
+}
+
+fn put_names(names: &[String], out: &mut Vec<u8>) {
+    debug_assert!((1..=MAX_SUITES).contains(&names.len()), "the builder of endpoints saw to it");
+    out.put_u8(names.len() as u8);
+    names.iter().for_each(|name| out.put_short_bytes(name.as_bytes()));
+}
+
+fn names(input: &mut Reader<'_>) -> Result<Vec<String>, DecodeError> {
+    let count = usize::from(input.u8()?);
+    if !(1..=MAX_SUITES).contains(&count) {
+        return malformed("suites of the hello");
+    }
+    (0..count).map(|_| name(input)).collect()
+}
+
+fn name(input: &mut Reader<'_>) -> Result<String, DecodeError> {
+    match input.text(MAX_SUITE_NAME_BYTES)? {
+        "" => malformed("name of a suite"),
+        name => Ok(name.to_owned()),
+    }
+}
+
+/// As much of a refusal's reason as the peer reads.
+fn clipped(reason: &str) -> &str {
+    let mut end = reason.len().min(MAX_NODE_ID_BYTES);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    &reason[..end]
 }
 
 #[cfg(test)]
@@ -276,6 +339,8 @@ mod tests {
                 nonce: [8; 32],
                 path: PathId(2),
                 max_message_bytes: 1 << 26,
+                suites: vec!["aes-256-gcm".into()],
+                trusted_suites: vec!["hmac-sha256".into(), "aes-256-gcm".into()],
                 resume,
             };
             let bytes = hello.encode();
@@ -297,11 +362,60 @@ mod tests {
             nonce: [4; 32],
             session: SessionId([6; 16]),
             max_message_bytes: 5,
+            suite: "aes-256-gcm".into(),
+            trusted_suite: "crc32".into(),
         });
         for reply in all {
             let bytes = reply.encode();
             assert_eq!(HelloReply::decode(&bytes), Ok(reply));
             assert!((0..bytes.len()).all(|end| HelloReply::decode(&bytes[..end]).is_err()));
         }
+    }
+
+    fn largest() -> Hello {
+        let long = |bytes| "n".repeat(bytes);
+        Hello {
+            versions: (3, 3),
+            features: Features::HMAC,
+            node_id: long(MAX_NODE_ID_BYTES),
+            peer_id: long(MAX_NODE_ID_BYTES),
+            incarnation: 1,
+            nonce: [1; 32],
+            path: PathId(0),
+            max_message_bytes: 1,
+            suites: vec![long(MAX_SUITE_NAME_BYTES); MAX_SUITES],
+            trusted_suites: vec![long(MAX_SUITE_NAME_BYTES); MAX_SUITES],
+            resume: Some(Resumption { session: SessionId([1; 16]), proof: [2; 32] }),
+        }
+    }
+
+    #[test]
+    fn the_longest_hello_fits_its_limit() {
+        assert!(largest().encode().len() <= MAX_HELLO_BYTES);
+    }
+
+    #[test]
+    fn lists_of_suites_have_limits() {
+        let at = largest().encode().len() - 49 - 2 * (1 + MAX_SUITES * (2 + MAX_SUITE_NAME_BYTES));
+        for count in [0, MAX_SUITES as u8 + 1, 255] {
+            let mut bytes = largest().encode();
+            assert_eq!(usize::from(bytes[at]), MAX_SUITES);
+            bytes[at] = count;
+            assert!(Hello::decode(&bytes).is_err(), "{count} suites");
+        }
+        for name in [String::new(), "n".repeat(MAX_SUITE_NAME_BYTES + 1)] {
+            let hello = Hello { suites: vec![name], ..largest() };
+            assert!(Hello::decode(&hello.encode()).is_err());
+        }
+    }
+
+    #[test]
+    fn a_long_reason_is_clipped_to_what_the_peer_reads() {
+        let reason = "é".repeat(200);
+        let reply = HelloReply::Refused { refusal: Refusal::NoCommonSuite, reason };
+        let Ok(HelloReply::Refused { reason, .. }) = HelloReply::decode(&reply.encode()) else {
+            panic!("it decodes");
+        };
+        assert_eq!(reason, "é".repeat(127));
     }
 }

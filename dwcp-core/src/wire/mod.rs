@@ -16,7 +16,10 @@ pub(crate) use control::MAX_REASON_BYTES;
 pub use control::{Control, PathKind, RangeReport, SwitchReason};
 pub use frame::{Ack, DataFrame, DataKind, Frame, PullSource};
 pub use header::{HEADER_BYTES, PathId, RecordHeader};
-pub use hello::{Features, Hello, HelloReply, MAX_HELLO_BYTES, Refusal, Resumption, SessionId};
+pub use hello::{
+    Features, Hello, HelloReply, MAX_HELLO_BYTES, MAX_SUITE_NAME_BYTES, MAX_SUITES, Refusal,
+    Resumption, SessionId,
+};
 pub use ranges::{MAX_RANGES, Ranges};
 pub use record::{Compress, Compression, Decompress, RecordEncoder, decode_record};
 
@@ -30,9 +33,13 @@ pub const MAX_FRAME_BYTES: usize = 256 << 10;
 pub const FRAME_BYTES: usize = 64 << 10;
 /// The most bytes of frame section in one record.
 pub const MAX_FRAMES_BYTES: usize = (4 << 10) - crate::crypto::MAX_OVERHEAD_BYTES;
-/// The most bytes after a record's header.
-pub const MAX_RECORD_BYTES: usize = MAX_FRAME_BYTES + (4 << 10);
-/// Channels a session may have open at once.
+/// The most bytes after a record's header: a full body, a full frame section and its length, sealed by the
+/// suite that adds most.
+pub const MAX_RECORD_BYTES: usize =
+    MAX_FRAME_BYTES + MAX_FRAMES_BYTES + TRAILER_BYTES + crate::crypto::MAX_OVERHEAD_BYTES;
+/// The length of the frame section, behind it.
+const TRAILER_BYTES: usize = 2;
+/// Channels that one end may have opened and not closed at once.
 pub const MAX_CHANNELS: usize = 4_096;
 /// The longest label of a channel, bytes of UTF-8.
 pub const MAX_LABEL_BYTES: usize = 128;

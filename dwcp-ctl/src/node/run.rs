@@ -129,7 +129,6 @@ async fn start(
         StartFailure::new(1, format!("command socket {}: {error}; {help}", socket.display()))
     })?;
     let token = admin_token(&config)?;
-    let rotation = config.protocol.encryption.key_rotation_interval.get();
     let services = services(&config);
     let keepers = Keepers::new(endpoint.clone());
     keepers.set(&plan::kept_peers(&config));
@@ -157,7 +156,6 @@ async fn start(
     });
     let (demand, demands) = mpsc::channel(4);
     let mut tasks = JoinSet::new();
-    tasks.spawn(watch::rekey(endpoint.clone(), rotation));
     tasks.spawn(watch::accept(endpoint.clone()));
     tasks.spawn(watch::watch(endpoint.clone(), services, endpoint.subscribe()));
     for listener in admin.into_iter().flatten() {

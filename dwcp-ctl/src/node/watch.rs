@@ -2,9 +2,8 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use dwcp_core::{Endpoint, EndpointEvent, Events, Session, SessionEvent};
+use dwcp_core::{Endpoint, EndpointEvent, Events, SessionEvent};
 use tracing::{info, warn};
 
 use crate::service::Services;
@@ -34,14 +33,6 @@ pub(super) async fn watch(endpoint: Endpoint, services: Arc<Services>, mut event
 /// Takes the sessions that peers begin, so that they do not pile up: [`watch`] serves them.
 pub(super) async fn accept(endpoint: Endpoint) {
     while endpoint.accept().await.is_some() {}
-}
-
-/// Gives every session new keys each `interval`, besides what their use demands.
-pub(super) async fn rekey(endpoint: Endpoint, interval: Duration) {
-    loop {
-        tokio::time::sleep(interval).await;
-        endpoint.sessions().iter().for_each(Session::rekey);
-    }
 }
 
 fn log(event: &EndpointEvent) {

@@ -29,7 +29,7 @@ use crate::socket::TcpOptions;
 
 /// The application protocol both ends must name (RFC 7301).
 pub const ALPN: &[u8] = b"dwcp/3";
-/// The label of the exported secret (RFC 9846 section 7.5); no context.
+/// The label of the exported secret (RFC 8446 section 7.5); no context.
 pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-DWCP-session";
 
 /// Which end of the connection we are.

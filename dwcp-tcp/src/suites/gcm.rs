@@ -1,6 +1,7 @@
 //! AES-256-GCM records over either backend, with or without the HMAC beside the tag.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use dwcp_core::crypto::{KeyMaterial, NotAuthentic, Open, Protection, Seal, Suite};
 
@@ -56,6 +57,18 @@ impl<G: Gcm, const HMAC: bool> Suite for GcmSuite<G, HMAC> {
     }
     fn name(&self) -> &'static str {
         G::NAMES[usize::from(HMAC)]
+    }
+    fn wire_name(&self) -> &'static str {
+        "aes-256-gcm"
+    }
+    fn has_hmac(&self) -> bool {
+        HMAC
+    }
+    fn with_hmac(&self, is_on: bool) -> Option<Arc<dyn Suite>> {
+        Some(match is_on {
+            true => Arc::new(GcmSuite::<G, true>::new()),
+            false => Arc::new(GcmSuite::<G, false>::new()),
+        })
     }
     fn overhead_bytes(&self) -> usize {
         TAG_BYTES + if HMAC { MAC_BYTES } else { 0 }

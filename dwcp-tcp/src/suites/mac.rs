@@ -47,6 +47,9 @@ impl Suite for MacSuite {
     fn name(&self) -> &'static str {
         "hmac-sha256"
     }
+    fn wire_name(&self) -> &'static str {
+        "hmac-sha256"
+    }
     fn overhead_bytes(&self) -> usize {
         MAC_BYTES
     }

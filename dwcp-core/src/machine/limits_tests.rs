@@ -1,0 +1,155 @@
+//! Limits that honest ends must never be accused of passing.
+
+use super::*;
+use crate::link::LinkFeatures;
+use crate::mem::Pool;
+use crate::wire::{
+    DataFrame, DataKind, DecodeError, Decompress, Frame, MAX_CHANNELS, PathKind, RecordEncoder,
+    decode_record,
+};
+
+/// Two machines with one path between them, and nothing that gets lost.
+struct Pair {
+    ends: [Machine; 2],
+    now: Time,
+    pool: Pool,
+}
+
+/// Nothing is compressed here.
+struct Incompressible;
+
+impl Decompress for Incompressible {
+    fn decompress(&mut self, _: &[u8], _: &mut [u8]) -> Result<(), DecodeError> {
+        unreachable!("no record is compressed")
+    }
+}
+
+impl Pair {
+    fn new() -> Self {
+        let pool = Pool::new(1 << 30);
+        let end = |role| {
+            let mut machine = Machine::new(Settings::new(role, pool.clone()));
+            let attributes = PathAttributes {
+                kind: PathKind::Tcp,
+                features: LinkFeatures::RELIABLE | LinkFeatures::ORDERED,
+                is_proven: true,
+                challenge: [0; 16],
+                receives_posted: 0,
+                regions: Vec::new(),
+                preference: 0,
+            };
+            machine.handle_path_up(Time(1), PathId(0), attributes);
+            machine
+        };
+        Self { ends: [end(Role::Dialer), end(Role::Acceptor)], now: Time(1), pool }
+    }
+
+    /// Carries records until neither end has more to say.
+    fn settle(&mut self) -> Result<(), Violation> {
+        let (mut batch, mut encoder) = (TxBatch::default(), RecordEncoder::default());
+        let mut quiet_rounds = 0;
+        while quiet_rounds < 3 {
+            quiet_rounds += 1;
+            self.now = self.now + std::time::Duration::from_millis(2);
+            for side in 0..2 {
+                while self.ends[side].poll_transmit(self.now, PathId(0), &mut batch) {
+                    quiet_rounds = 0;
+                    for record in batch.records() {
+                        encoder.clear();
+                        encoder.put_frames(batch.frames(record));
+                        batch
+                            .data(record)
+                            .iter()
+                            .for_each(|data| encoder.put_data(&data.frame, None));
+                        let (body, trailer) = encoder.finish();
+                        let mut slot = self.pool.take(body.len() + trailer.len()).expect("room");
+                        slot.extend(body);
+                        slot.extend(trailer);
+                        let mut frames = Vec::new();
+                        decode_record(&slot.freeze(), &self.pool, &mut Incompressible, &mut frames)
+                            .expect("well-formed");
+                        let peer = &mut self.ends[1 - side];
+                        peer.handle_record(self.now, PathId(0), record.epoch, &mut frames)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, side: usize) -> Result<ChannelKey, SendError> {
+        self.ends[side].open(Priority::Interactive, "x")
+    }
+
+    /// Channels the peer of `side` opened there since this was last asked.
+    fn opened(&mut self, side: usize) -> Vec<ChannelKey> {
+        let events = std::iter::from_fn(|| self.ends[side].poll_event());
+        let opened = events.filter_map(|event| match event {
+            Event::ChannelOpened { channel, .. } => Some(channel),
+            _ => None,
+        });
+        opened.collect()
+    }
+}
+
+#[test]
+fn both_ends_open_as_many_channels_as_they_may_at_once() {
+    let mut pair = Pair::new();
+    for _ in 0..MAX_CHANNELS {
+        for side in 0..2 {
+            pair.open(side).expect("within the limit");
+        }
+    }
+    for side in 0..2 {
+        assert_eq!(pair.open(side), Err(SendError::Window));
+    }
+    pair.settle().expect("nobody broke a rule");
+    for side in 0..2 {
+        assert_eq!(pair.opened(side).len(), MAX_CHANNELS);
+        assert_eq!(pair.ends[side].channel_count(), 2 * MAX_CHANNELS);
+        assert_eq!(pair.open(side), Err(SendError::Window), "the peer's do not make room");
+    }
+}
+
+#[test]
+fn channels_that_are_over_on_the_wire_make_room_though_the_peer_holds_them() {
+    let mut pair = Pair::new();
+    for round in 0..2 {
+        let ours: Vec<_> = (0..MAX_CHANNELS).map(|_| pair.open(0).expect("room")).collect();
+        pair.settle().expect("nobody broke a rule");
+        let theirs = pair.opened(1);
+        assert_eq!(theirs.len(), MAX_CHANNELS, "round {round}");
+        // The peer's application finishes them and forgets to let go.
+        theirs.into_iter().for_each(|key| pair.ends[1].finish(key));
+        ours.into_iter().for_each(|key| pair.ends[0].release(key));
+        pair.settle().expect("nobody broke a rule");
+    }
+    assert!(pair.ends[1].channel_count() >= 2 * MAX_CHANNELS, "they are held");
+}
+
+#[test]
+fn a_reset_counts_until_the_peer_has_heard_of_it() {
+    let mut pair = Pair::new();
+    let ours: Vec<_> = (0..MAX_CHANNELS).map(|_| pair.open(0).expect("room")).collect();
+    pair.settle().expect("nobody broke a rule");
+    pair.ends[0].reset(ours[0], 7);
+    assert_eq!(pair.open(0), Err(SendError::Window), "an Open may overtake the Reset");
+    pair.settle().expect("nobody broke a rule");
+    pair.open(0).expect("the Reset is acked");
+    pair.settle().expect("nobody broke a rule");
+}
+
+#[test]
+fn one_channel_too_many_is_a_violation() {
+    let mut pair = Pair::new();
+    let open = |id| {
+        let payload = Payload::Bytes(vec![0].into());
+        let kind = DataKind::Open;
+        Frame::Data(DataFrame { channel: id, seq: 1, kind, payload, length: 1, pull: None })
+    };
+    for count in 1..=MAX_CHANNELS as u32 + 1 {
+        let result = pair.ends[1].handle_record(Time(2), PathId(0), 0, &mut vec![open(2 * count)]);
+        let is_allowed = count as usize <= MAX_CHANNELS;
+        assert_eq!(result, if is_allowed { Ok(()) } else { Err(Violation::TooManyChannels) });
+    }
+}
