@@ -154,14 +154,14 @@ fn join(
     let peer = connection.peer_id().to_owned();
     let link = connection.into_link().map_err(|error| error.to_string())?;
     if let Some(session) = resumed {
-        return paths::attach(inner, &session, link, greeting.path, &greeting.path_secret, true)
-            .map_err(|error| error.to_string());
+        return paths::join(inner, &session, link, greeting).map_err(|error| error.to_string());
     }
     let session = paths::begin(inner, &peer, Role::Acceptor, link, greeting)
         .map_err(|error| error.to_string())?;
     if let Some(old) = inner.enter(&session) {
         // A peer that greets anew has nothing of the old session left.
-        old.core().with_state(|state| state.machine.handle_session_lost());
+        let now = old.core().clock.now();
+        old.core().with_state(|state| state.machine.handle_session_lost(now));
         old.core().wake.raise();
     }
     lock(&inner.accepted).push_back(session);

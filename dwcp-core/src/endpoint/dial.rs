@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch as signal;
+use tokio::sync::{Notify, watch as signal};
 use tokio::time::Instant;
 
 use super::greeting::{self, GreetingError};
 use super::{Inner, lock, paths, spawn};
 use crate::link::{DialError, SecuredConnection};
-use crate::machine::Role;
+use crate::machine::{PathState, Role};
 use crate::session::Session;
-use crate::wire::Refusal;
+use crate::wire::{PathId, PathKind, Refusal};
 
 /// Why there is no session.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -63,6 +63,8 @@ pub enum ConnectError {
 
 /// The first pause between attempts to reconnect.
 const RECONNECT_DELAY: Duration = Duration::from_millis(20);
+/// Certificates that outlive the present ones by less are the same.
+const RENEWAL_MIN: Duration = Duration::from_secs(1);
 
 pub(super) async fn connect(inner: &Arc<Inner>, peer: &str) -> Result<Session, ConnectError> {
     let mut dial = {
@@ -161,15 +163,29 @@ async fn open(inner: &Inner, peer: &str) -> Result<Box<dyn SecuredConnection>, C
         })
 }
 
-/// Brings a session back that has lost its last path: dials until it has one again or is over.
-pub(super) async fn reconnect(inner: Arc<Inner>, session: Session) {
+/// What a dialer's session lacks.
+pub(super) fn is_path_wanted(session: &Session) -> bool {
+    let state = session.core().lock();
+    if state.machine.is_over() {
+        return false;
+    }
+    let live = |path: &crate::machine::PathView| !matches!(path.state, PathState::Fencing(_));
+    let has_tcp = state.machine.paths().any(|path| path.kind == PathKind::Tcp && live(&path));
+    // A session on another kind of path falls back to TCP: one such path always stands by.
+    state.machine.active_path().is_none() || !has_tcp
+}
+
+/// Dials until the session has what it lacks: a path at all, or TCP standing by. `hurry` is notified when
+/// something got worse meanwhile.
+pub(super) async fn mend(inner: Arc<Inner>, session: Session, hurry: Arc<Notify>) {
     let mut delay = RECONNECT_DELAY;
-    while session.core().lock().machine.active_path().is_none() && !session.is_over() {
+    while is_path_wanted(&session) {
         let began = Instant::now();
-        match resume(&inner, &session).await {
-            Ok(()) => return,
+        match resume(&inner, &session, None).await {
+            Ok(()) => {}
             Err(Failure::Lost) => {
-                session.core().with_state(|state| state.machine.handle_session_lost());
+                let now = session.core().clock.now();
+                session.core().with_state(|state| state.machine.handle_session_lost(now));
                 session.core().wake.raise();
                 return;
             }
@@ -177,8 +193,37 @@ pub(super) async fn reconnect(inner: Arc<Inner>, session: Session) {
                 tracing::debug!(peer = session.peer_id(), reason, "reconnecting failed");
             }
         }
-        tokio::time::sleep_until(began + delay).await;
-        delay = (delay * 2).min(inner.settings.reconnect_delay_max);
+        if !is_path_wanted(&session) {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep_until(began + delay) => {
+                delay = (delay * 2).min(inner.settings.reconnect_delay_max);
+            }
+            () = hurry.notified() => delay = RECONNECT_DELAY,
+        }
+    }
+}
+
+/// The session ends soon with its certificates: dials, a few times, to prove new ones, and moves to that path.
+pub(super) async fn renew(inner: Arc<Inner>, session: Session) {
+    loop {
+        let left = || {
+            let core = session.core();
+            core.lock().machine.certificate_left(core.clock.now()).unwrap_or_default()
+        };
+        let before = left();
+        if before < RENEWAL_MIN || session.is_over() {
+            return;
+        }
+        match resume(&inner, &session, Some(before)).await {
+            Ok(()) => return,
+            Err(Failure::Lost) => return, // the loss of the present path says so in its turn
+            Err(Failure::Passing(reason)) => {
+                tracing::debug!(peer = session.peer_id(), reason, "not renewed");
+            }
+        }
+        tokio::time::sleep(left() / 2).await;
     }
 }
 
@@ -189,7 +234,12 @@ enum Failure {
     Lost,
 }
 
-async fn resume(inner: &Arc<Inner>, session: &Session) -> Result<(), Failure> {
+/// Adds a TCP path. With `renews`, only if its certificates outlive that time; the older TCP paths go then.
+async fn resume(
+    inner: &Arc<Inner>,
+    session: &Session,
+    renews: Option<Duration>,
+) -> Result<(), Failure> {
     let passing = |reason: &dyn std::fmt::Display| Failure::Passing(reason.to_string());
     let mut connection = open(inner, session.peer_id()).await.map_err(|error| passing(&error))?;
     let path = session.core().lock().machine.allocate_path();
@@ -205,10 +255,27 @@ async fn resume(inner: &Arc<Inner>, session: &Session) -> Result<(), Failure> {
             } => Failure::Lost,
             other => passing(&other),
         })?;
+    if renews.is_some_and(|left| greeting.certificates_left <= left + RENEWAL_MIN) {
+        return Err(passing(&"the certificates are the same"));
+    }
     let link = connection.into_link().map_err(|error| passing(&error))?;
-    paths::attach(inner, session, link, path, &greeting.path_secret, true)
-        .map_err(|error| passing(&error))?;
+    let older = tcp_paths(session);
+    paths::join(inner, session, link, &greeting).map_err(|error| passing(&error))?;
     Inner::count(&inner.counters.handshakes_ok);
+    if renews.is_some() {
+        let core = session.core();
+        let now = core.clock.now();
+        core.with_state(|state| {
+            older.into_iter().for_each(|path| state.machine.close_path(now, path));
+        });
+        core.wake.raise();
+    }
     paths::offer_all(inner, session);
     Ok(())
+}
+
+fn tcp_paths(session: &Session) -> Vec<PathId> {
+    let state = session.core().lock();
+    let tcp = state.machine.paths().filter(|path| path.kind == PathKind::Tcp);
+    tcp.map(|path| path.id).collect()
 }

@@ -1,5 +1,7 @@
 //! The hellos that start or resume a session, and the keys they lead to: docs/protocol.md, section "Hello".
 
+use std::time::{Duration, SystemTime};
+
 use sha2::{Digest, Sha256};
 
 use super::agreement::{Agreement, Terms};
@@ -20,6 +22,13 @@ pub(super) struct Greeting {
     pub(super) agreement: Agreement,
     pub(super) peer_incarnation: u64,
     pub(super) peer_max_message_bytes: u64,
+    /// Time until the first of the two certificates ends.
+    pub(super) certificates_left: Duration,
+}
+
+fn certificates_left(connection: &dyn SecuredConnection) -> Duration {
+    let ends = connection.peer_not_after().min(connection.own_not_after());
+    ends.duration_since(SystemTime::now()).unwrap_or_default()
 }
 
 /// Why a greeting failed.
@@ -105,12 +114,11 @@ pub(super) async fn dialer(
         unreachable!("a refusal was an error");
     };
     let mismatch = |what| Err(GreetingError::Mismatch { what });
-    let agreement = match terms.accept(features, &suite, &trusted_suite) {
-        Ok(agreement) => agreement,
-        Err(what) => return mismatch(what),
-    };
+    let agreement = terms.accept(features, &suite, &trusted_suite).or_else(mismatch)?;
     let session_secret = match resume {
-        Some((known, _)) if known.id() != session => return mismatch("another session"),
+        Some((known, _)) if known.id() != session => {
+            return Err(GreetingError::Mismatch { what: "another session" });
+        }
         Some((known, _)) if known.shared.peer_incarnation != incarnation => {
             return Err(GreetingError::OtherIncarnation);
         }
@@ -128,6 +136,7 @@ pub(super) async fn dialer(
         agreement,
         peer_incarnation: incarnation,
         peer_max_message_bytes: max_message_bytes,
+        certificates_left: certificates_left(connection),
     })
 }
 
@@ -189,6 +198,7 @@ pub(super) async fn welcome(
         agreement,
         peer_incarnation: hello.incarnation,
         peer_max_message_bytes: hello.max_message_bytes,
+        certificates_left: certificates_left(connection),
     })
 }
 

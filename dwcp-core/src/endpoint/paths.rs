@@ -57,10 +57,26 @@ pub(super) fn begin(
             offers: Default::default(),
         }),
     };
-    attach(inner, &session, link, greeting.path, &greeting.path_secret, true)?;
+    join(inner, &session, link, greeting)?;
     let observer = Arc::new(Watch::new(inner.clone(), session.clone()));
     tokio::spawn(drive(core, observer));
     Ok(session)
+}
+
+/// Adds the link of a handshake to a session, which now lives as long as that handshake's certificates.
+pub(super) fn join(
+    inner: &Inner,
+    session: &Session,
+    link: Box<dyn Link>,
+    greeting: &Greeting,
+) -> Result<(), TooWeak> {
+    attach(inner, session, link, greeting.path, &greeting.path_secret, true)?;
+    let core = session.core();
+    core.with_state(|state| {
+        state.machine.handle_certificates(core.clock.now(), greeting.certificates_left);
+    });
+    core.wake.raise();
+    Ok(())
 }
 
 /// Adds a link to a session as `path`.

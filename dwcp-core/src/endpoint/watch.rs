@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
+use tokio::sync::Notify;
+
 use super::{Inner, dial, lock, paths, spawn};
 use crate::driver::SessionObserver;
 use crate::machine::{Event, Role, Switch};
@@ -14,19 +16,50 @@ use crate::wire::{PathKind, SwitchReason};
 pub(super) struct Watch {
     inner: Arc<Inner>,
     session: Session,
-    is_reconnecting: Arc<AtomicBool>,
+    is_mending: Arc<AtomicBool>,
+    hurry: Arc<Notify>,
     /// The session has no path: the next one brings it back.
     is_holding: AtomicBool,
 }
 
 impl Watch {
     pub(super) fn new(inner: Arc<Inner>, session: Session) -> Self {
-        Self { inner, session, is_reconnecting: Arc::default(), is_holding: AtomicBool::new(false) }
+        Self {
+            inner,
+            session,
+            is_mending: Arc::default(),
+            hurry: Arc::default(),
+            is_holding: AtomicBool::new(false),
+        }
     }
 
     fn publish(&self, event: SessionEvent) {
         let session = &self.session;
         self.inner.hub.publish(session.peer_id(), session.id(), event);
+    }
+
+    /// Sees to it that the session gets the path it lacks. The dialer's part.
+    fn mend(&self) {
+        if self.session.role() != Role::Dialer || self.inner.dialer.is_none() {
+            return;
+        }
+        self.hurry.notify_one();
+        if !dial::is_path_wanted(&self.session) || self.is_mending.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let (inner, session, hurry) =
+            (self.inner.clone(), self.session.clone(), self.hurry.clone());
+        let is_mending = self.is_mending.clone();
+        spawn(&self.inner, async move {
+            loop {
+                dial::mend(inner.clone(), session.clone(), hurry.clone()).await;
+                is_mending.store(false, Ordering::SeqCst);
+                // What was lost between the last look and the store is this task's, too.
+                if !dial::is_path_wanted(&session) || is_mending.swap(true, Ordering::SeqCst) {
+                    return;
+                }
+            }
+        });
     }
 
     fn count_switch(&self, switch: &Switch) {
@@ -63,6 +96,7 @@ impl SessionObserver for Watch {
             }
             Event::PathDown { path, cause } => {
                 self.publish(SessionEvent::PathDown { path: *path, cause: *cause });
+                self.mend();
             }
             Event::Switched(switch) => {
                 self.count_switch(switch);
@@ -77,6 +111,13 @@ impl SessionObserver for Watch {
                 let (channel, from, count) = (*channel, *from, *count);
                 self.publish(SessionEvent::InDoubt { channel, from, count });
             }
+            Event::CertificateEnds { within } => {
+                self.publish(SessionEvent::CertificateEnds { within: *within });
+                if self.session.role() == Role::Dialer && self.inner.dialer.is_some() {
+                    let renewal = dial::renew(self.inner.clone(), self.session.clone());
+                    spawn(&self.inner, renewal);
+                }
+            }
             Event::Closed(why) => {
                 lock(&self.inner.registry).remove(self.session.peer_id(), self.session.id());
                 lock(&self.session.shared.offers).clear();
@@ -90,16 +131,7 @@ impl SessionObserver for Watch {
     fn path_needed(&self) {
         self.is_holding.store(true, Ordering::SeqCst);
         self.publish(SessionEvent::Holding);
-        if self.session.role() != Role::Dialer || self.is_reconnecting.swap(true, Ordering::SeqCst)
-        {
-            return;
-        }
-        let (inner, session) = (self.inner.clone(), self.session.clone());
-        let is_reconnecting = self.is_reconnecting.clone();
-        spawn(&self.inner, async move {
-            dial::reconnect(inner, session).await;
-            is_reconnecting.store(false, Ordering::SeqCst);
-        });
+        self.mend();
     }
 
     fn path_bootstrap(&self, event: Event) {

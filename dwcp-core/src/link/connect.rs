@@ -23,6 +23,8 @@ pub trait SecuredConnection: Send {
     fn peer_id(&self) -> &str;
     /// When the peer's certificate ends.
     fn peer_not_after(&self) -> SystemTime;
+    /// When our own ends, of which the handshake made use.
+    fn own_not_after(&self) -> SystemTime;
     /// Sends one handshake message, at most `wire::MAX_HELLO_BYTES`.
     ///
     /// # Cancel safety

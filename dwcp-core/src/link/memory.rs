@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::SystemTime;
@@ -22,6 +22,8 @@ pub struct MemoryLink {
     attributes: LinkAttributes,
     outgoing: Arc<Pipe>,
     incoming: Arc<Pipe>,
+    /// While it is set, what is sent is lost without a word.
+    hole: Arc<AtomicBool>,
 }
 
 /// Two connected ends: reliable, ordered, trusted (nobody else sees this memory).
@@ -39,6 +41,7 @@ pub fn memory_pair() -> (MemoryLink, MemoryLink) {
         },
         outgoing: outgoing.clone(),
         incoming: incoming.clone(),
+        hole: Arc::default(),
     };
     (end("memory:a", "memory:b", &there, &back), end("memory:b", "memory:a", &back, &there))
 }
@@ -74,7 +77,8 @@ impl Link for MemoryLink {
     }
 
     fn split(self: Box<Self>) -> (Box<dyn LinkSender>, Box<dyn LinkReceiver>) {
-        let sender = MemorySender { pipe: self.outgoing, back: self.incoming.clone() };
+        let sender =
+            MemorySender { pipe: self.outgoing, back: self.incoming.clone(), hole: self.hole };
         (Box::new(sender), Box::new(MemoryReceiver { pipe: self.incoming }))
     }
 }
@@ -82,6 +86,7 @@ impl Link for MemoryLink {
 struct MemorySender {
     pipe: Arc<Pipe>,
     back: Arc<Pipe>,
+    hole: Arc<AtomicBool>,
 }
 
 impl LinkSender for MemorySender {
@@ -89,6 +94,9 @@ impl LinkSender for MemorySender {
         let mut state = self.pipe.lock();
         if state.is_closed {
             return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if self.hole.load(Ordering::Relaxed) {
+            return Ok(records.len());
         }
         let count = records.len().min(CAPACITY_BYTES - state.bytes.len());
         if count == 0 {
@@ -199,8 +207,11 @@ impl SecuredConnection for MemoryConnection {
         &self.peer
     }
     fn peer_not_after(&self) -> SystemTime {
-        // There is no certificate: a day longer than anybody tests.
-        SystemTime::now() + std::time::Duration::from_secs(86_400)
+        // There is no certificate: years longer than anybody tests.
+        SystemTime::now() + std::time::Duration::from_secs(10 * 365 * 86_400)
+    }
+    fn own_not_after(&self) -> SystemTime {
+        self.peer_not_after()
     }
     fn send<'a>(&'a mut self, message: &'a [u8]) -> BoxFuture<'a, io::Result<()>> {
         let mut bytes = (message.len() as u16).to_le_bytes().to_vec();
@@ -323,12 +334,18 @@ impl Incoming for MemoryIncoming {
 pub struct MemoryProvider {
     kind: PathKind,
     waiting: Arc<Mutex<HashMap<u64, MemoryLink>>>,
+    hole: Arc<AtomicBool>,
 }
 
 impl MemoryProvider {
     /// A provider of links of `kind`.
     pub fn new(kind: PathKind) -> Self {
-        Self { kind, waiting: Arc::default() }
+        Self { kind, waiting: Arc::default(), hole: Arc::default() }
+    }
+
+    /// From now on its links lose, or no longer lose, all that is sent, in both directions and without a word.
+    pub fn set_black_hole(&self, is_hole: bool) {
+        self.hole.store(is_hole, Ordering::Relaxed);
     }
 }
 
@@ -363,6 +380,7 @@ impl PendingLink for PendingMemory {
         let (mut ours, mut theirs) = memory_pair();
         ours.attributes.kind = self.provider.kind;
         theirs.attributes.kind = self.provider.kind;
+        (ours.hole, theirs.hole) = (self.provider.hole.clone(), self.provider.hole.clone());
         waiting.insert(u64::from_le_bytes(name), theirs);
         Ok(Box::new(ours))
     }

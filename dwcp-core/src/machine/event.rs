@@ -84,6 +84,11 @@ pub enum Event {
         /// How many.
         count: u64,
     },
+    /// The session ends soon, with a certificate behind it, unless a new one comes before.
+    CertificateEnds {
+        /// Time left.
+        within: std::time::Duration,
+    },
     /// The session is over.
     Closed(Closed),
 }
@@ -162,6 +167,8 @@ pub enum Closed {
     Expired,
     /// The peer came back as a new process, or no longer knows the session.
     PeerRestarted,
+    /// The certificate of one end ended, and no handshake with a new one came before.
+    CertificateEnded,
     /// The peer broke the protocol inside an authentic record.
     PeerViolated(Violation),
 }

@@ -22,7 +22,8 @@ impl Machine {
         let acks = self.ack_at.filter(|&at| may_ack && at > self.woken);
         let paths = self.paths.iter().filter(|path| path.is_live());
         let paths = paths.map(|path| self.path_timeout(path)).min();
-        [session, switch, acks, paths].into_iter().flatten().min()
+        let certificate = self.certificate_timeout();
+        [session, certificate, switch, acks, paths].into_iter().flatten().min()
     }
 
     fn path_timeout(&self, path: &Path) -> Time {
@@ -52,6 +53,9 @@ impl Machine {
         }
         if self.lost_at.is_some_and(|at| now >= at + self.settings.time_to_live) {
             self.end(Closed::Expired);
+            return;
+        }
+        if self.check_certificates(now) {
             return;
         }
         self.woken = now;

@@ -1,5 +1,6 @@
 //! The session machine: everything a session decides, without I/O, clock or randomness.
 
+mod certificate;
 mod channels;
 mod event;
 #[cfg(feature = "sim")]
@@ -91,6 +92,8 @@ pub struct Machine {
     woken: Time,
     /// Data waits until the peer has told what it has.
     holds_for_resume: bool,
+    /// When the certificates behind the session end.
+    certificate: Option<certificate::Limit>,
     /// Some path was active once.
     was_active: bool,
     wants_all_acked: bool,
@@ -180,6 +183,7 @@ impl Machine {
             ack_at: None,
             woken: Time::default(),
             holds_for_resume: false,
+            certificate: None,
             was_active: false,
             wants_all_acked: false,
             closing: None,
@@ -295,9 +299,10 @@ impl Machine {
 
     /// The peer no longer knows this session (it restarted, or let it expire): reports every un-acked
     /// message as in doubt and ends.
-    pub fn handle_session_lost(&mut self) {
+    pub fn handle_session_lost(&mut self, now: Time) {
         if !self.is_over {
-            self.end(Closed::PeerRestarted);
+            let why = self.why_lost(now);
+            self.end(why);
         }
     }
 

@@ -161,6 +161,9 @@ pub(crate) fn describe(why: &Closed) -> String {
         Closed::ByUs => "closed by this end".into(),
         Closed::Expired => "no path for longer than its time to live".into(),
         Closed::PeerRestarted => "the peer restarted or forgot it".into(),
+        Closed::CertificateEnded => {
+            "the certificate of one end has ended: renew it and reload before".into()
+        }
         Closed::PeerViolated(violation) => format!("the peer broke the protocol: {violation}"),
     }
 }

@@ -55,6 +55,12 @@ pub enum SessionEvent {
         /// How many.
         count: u64,
     },
+    /// The session ends soon, with a certificate of one end, unless that is renewed: the dialer dials again
+    /// in time, and a handshake that proves a new one moves the end.
+    CertificateEnds {
+        /// Time left.
+        within: std::time::Duration,
+    },
     /// The session is over.
     Closed(Closed),
 }

@@ -232,10 +232,11 @@ impl World {
             Happening::Timer { side } => self.timer(side),
             Happening::Wake { .. } => {}
             Happening::SessionLost { side } => {
+                let now = self.now;
                 self.ends[side]
                     .machine
                     .iter_mut()
-                    .for_each(|machine| machine.handle_session_lost());
+                    .for_each(|machine| machine.handle_session_lost(now));
             }
             Happening::Connect => self.reconnect(),
             Happening::Open { plan } => self.open(plan),
@@ -321,7 +322,7 @@ impl World {
         if self.ends[1].is_over() {
             self.trace.note(self.now, || "the peer does not know the session".to_owned());
             let machine = self.ends[0].machine.as_mut().expect("looked at above");
-            return machine.handle_session_lost();
+            return machine.handle_session_lost(self.now);
         }
         let spec = if self.scenario.is_scripted {
             LinkSpec::plain(60)
@@ -464,7 +465,7 @@ impl World {
             Closed::ByPeer { .. } => self.scenario.closers[1 - side],
             Closed::Expired => self.ends[side].was_alone_for >= self.scenario.time_to_live,
             Closed::PeerRestarted => peer.is_over(),
-            Closed::PeerViolated(_) => false,
+            Closed::CertificateEnded | Closed::PeerViolated(_) => false,
         };
         self.oracle.check(is_good, || format!("side {side} ended as {closed:?}"));
     }

@@ -55,6 +55,9 @@ fn log(event: &EndpointEvent) {
         SessionEvent::InDoubt { channel, from, count } => {
             warn!(peer, %session, channel, from, count, "messages in doubt: delivered at most once, perhaps not");
         }
+        SessionEvent::CertificateEnds { within } => {
+            warn!(peer, %session, seconds = within.as_secs(), "the session ends with a certificate: renew it and reload");
+        }
         SessionEvent::Closed(why) => info!(peer, %session, ?why, "session over"),
         _ => {}
     }

@@ -18,6 +18,7 @@ use crate::socket::TcpOptions;
 pub(super) struct TcpConnection {
     pub(super) tls: TlsStream,
     pub(super) peer: Facts,
+    pub(super) own_not_after: SystemTime,
     pub(super) exporter: Secret,
     pub(super) address: String,
     pub(super) side: Side,
@@ -41,6 +42,9 @@ impl SecuredConnection for TcpConnection {
     }
     fn peer_not_after(&self) -> SystemTime {
         self.peer.not_after
+    }
+    fn own_not_after(&self) -> SystemTime {
+        self.own_not_after
     }
     fn send<'a>(&'a mut self, message: &'a [u8]) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {

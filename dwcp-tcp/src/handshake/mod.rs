@@ -58,15 +58,23 @@ impl Unsecured {
     ) -> Result<Box<dyn SecuredConnection>, DialError> {
         let limit = self.options.handshake_timeout;
         let Self { stream, address, options } = self;
+        // Before the start: if the certificate is replaced in between, the earlier end is the safe one.
+        let own_not_after = identity.not_after();
         let connection: rustls::Connection = match start(identity, &side) {
             Ok(connection) => connection,
             Err(trouble) => return Err(trouble.into_dial_error(&address, &side, limit)),
         };
         let mut tls = TlsStream::new(stream, connection, deadline(limit));
         match tls.handshake().await.and_then(|()| proven(&tls)) {
-            Ok((peer, exporter)) => {
-                Ok(Box::new(TcpConnection { tls, peer, exporter, address, side, options }))
-            }
+            Ok((peer, exporter)) => Ok(Box::new(TcpConnection {
+                tls,
+                peer,
+                own_not_after,
+                exporter,
+                address,
+                side,
+                options,
+            })),
             Err(trouble) => {
                 tls.farewell().await;
                 Err(trouble.into_dial_error(&address, &side, limit))
