@@ -1,22 +1,30 @@
 //! Connects to peers.
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use dwcp_core::link::{BoxFuture, DialError, Dialer, SecuredConnection};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
-use tokio::time::timeout;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::handshake::{Side, Unsecured};
 use crate::identity::Identity;
 use crate::socket::{self, TcpOptions};
 
+/// An address has this head start before the next is tried, too (RFC 8305, section 8).
+const STAGGER: Duration = Duration::from_millis(250);
+
 /// Dials peers over TCP and TLS 1.3.
 ///
-/// A host with several addresses is tried at each, in the resolver's order, with
-/// [`connect_timeout`](TcpOptions::connect_timeout) for each.
+/// All addresses of a peer are resolved and tried side by side, in order, 250 ms apart, with
+/// [`connect_timeout`](TcpOptions::connect_timeout) for each; the first that connects and proves to be the peer
+/// is used.
 #[derive(Clone, Debug)]
 pub struct TcpDialer {
     identity: Identity,
@@ -36,41 +44,66 @@ impl TcpDialer {
         Self { bind: Some(local), ..self }
     }
 
-    async fn dial_address(
+    /// Tries `targets` side by side, each [`STAGGER`] after the one before or as soon as one has failed
+    /// (RFC 8305, section 5). The first that connects goes through the handshake; the others wait for how that
+    /// ends.
+    async fn race(
         &self,
         peer_id: &str,
-        address: &str,
+        targets: Vec<Target>,
+        mut failure: Option<DialError>,
     ) -> Result<Box<dyn SecuredConnection>, DialError> {
-        let resolved = lookup_host(address).await.map_err(|source| resolve(address, source))?;
-        let mut failure = None;
-        for target in resolved {
-            match self.dial_target(peer_id, address, target).await {
-                Ok(connection) => return Ok(connection),
-                Err(error) => failure = Some(worse(failure, error)),
+        let mut waiting = targets.into_iter();
+        let mut attempts = JoinSet::new();
+        let mut next_at = Instant::now();
+        loop {
+            tokio::select! {
+                () = sleep_until(next_at), if waiting.len() > 0 => {
+                    let target = waiting.next().expect("one waits");
+                    let dialer = self.clone();
+                    attempts.spawn(async move { dialer.connect_target(target).await });
+                    next_at = Instant::now() + STAGGER;
+                }
+                Some(attempt) = attempts.join_next() => {
+                    let connected = match attempt {
+                        Ok(Ok(unsecured)) => self.secure(peer_id, unsecured).await,
+                        Ok(Err(error)) => Err(error),
+                        Err(broken) => std::panic::resume_unwind(broken.into_panic()),
+                    };
+                    match connected {
+                        Ok(connection) => return Ok(connection),
+                        Err(error) => failure = Some(worse(failure, error)),
+                    }
+                    next_at = Instant::now();
+                }
+                else => break,
             }
         }
-        Err(failure.unwrap_or_else(|| resolve(address, io::ErrorKind::NotFound.into())))
+        Err(failure.unwrap_or_else(|| {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "no address is configured");
+            DialError::Unreachable { address: format!("peer {peer_id}"), source }
+        }))
     }
 
-    async fn dial_target(
+    async fn secure(
         &self,
         peer_id: &str,
-        address: &str,
-        target: SocketAddr,
+        unsecured: Unsecured,
     ) -> Result<Box<dyn SecuredConnection>, DialError> {
-        // Both what was written and what it resolved to, when they differ.
-        let shown = target.to_string();
-        let shown = if shown == address { shown } else { format!("{address} ({shown})") };
+        let side = Side::Dialer { expected: peer_id.to_owned() };
+        unsecured.secure(&self.identity, side).await
+    }
+
+    async fn connect_target(&self, target: Target) -> Result<Unsecured, DialError> {
+        let Target { shown, address } = target;
         let limit = self.options.connect_timeout;
-        let connected = match timeout(limit, self.connect(target)).await {
+        let connected = match timeout(limit, self.connect(address)).await {
             Ok(connected) => connected,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         };
         let stream = connected
             .map_err(|source| DialError::Unreachable { address: shown.clone(), source })?;
-        let side = Side::Dialer { expected: peer_id.to_owned() };
-        let options = self.options.clone();
-        Unsecured { stream, address: shown, options }.secure(&self.identity, side).await
+        Ok(Unsecured { stream, address: shown, options: self.options.clone() })
     }
 
     async fn connect(&self, target: SocketAddr) -> io::Result<TcpStream> {
@@ -93,20 +126,72 @@ impl Dialer for TcpDialer {
         addresses: &'a [String],
     ) -> BoxFuture<'a, Result<Box<dyn SecuredConnection>, DialError>> {
         Box::pin(async move {
-            let mut failure = None;
-            for address in addresses {
-                match self.dial_address(peer_id, address).await {
-                    Ok(connection) => return Ok(connection),
+            let lookups = addresses.iter().map(|address| targets_of(address));
+            let (mut targets, mut failure) = (Vec::new(), None);
+            for lookup in join_all(lookups).await {
+                match lookup {
+                    Ok(found) => targets.push(found),
                     Err(error) => failure = Some(worse(failure, error)),
                 }
             }
-            Err(failure.unwrap_or_else(|| {
-                let source =
-                    io::Error::new(io::ErrorKind::InvalidInput, "no address is configured");
-                DialError::Unreachable { address: format!("peer {peer_id}"), source }
-            }))
+            self.race(peer_id, targets.into_iter().flatten().collect(), failure).await
         })
     }
+}
+
+/// A socket address, and how it is shown: what was written and what it resolved to, when they differ.
+struct Target {
+    shown: String,
+    address: SocketAddr,
+}
+
+/// What `address` resolves to: the two families in turn, in the resolver's order (RFC 8305, section 4).
+async fn targets_of(address: &str) -> Result<Vec<Target>, DialError> {
+    let resolved = lookup_host(address).await.map_err(|source| resolve(address, source))?;
+    let found = in_turn(resolved.collect());
+    if found.is_empty() {
+        return Err(resolve(address, io::ErrorKind::NotFound.into()));
+    }
+    let target = |found: SocketAddr| {
+        let shown = found.to_string();
+        let shown = if shown == address { shown } else { format!("{address} ({shown})") };
+        Target { shown, address: found }
+    };
+    Ok(found.into_iter().map(target).collect())
+}
+
+/// The families alternate, beginning with that of the first address.
+fn in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let Some(first) = addresses.first().map(SocketAddr::is_ipv6) else { return addresses };
+    let (preferred, other): (Vec<_>, Vec<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv6() == first);
+    let (mut preferred, mut other) = (preferred.into_iter(), other.into_iter());
+    let mut sorted = Vec::new();
+    loop {
+        let pair = [preferred.next(), other.next()];
+        if pair.iter().all(Option::is_none) {
+            return sorted;
+        }
+        sorted.extend(pair.into_iter().flatten());
+    }
+}
+
+/// Waits for all of them, side by side, and keeps their order.
+async fn join_all<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut futures: Vec<_> = futures.map(Box::pin).collect();
+    let mut results: Vec<Option<T>> = futures.iter().map(|_| None).collect();
+    poll_fn(|context| {
+        for (future, result) in futures.iter_mut().zip(&mut results) {
+            if result.is_none()
+                && let Poll::Ready(output) = future.as_mut().poll(context)
+            {
+                *result = Some(output);
+            }
+        }
+        if results.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    results.into_iter().flatten().collect()
 }
 
 fn resolve(address: &str, source: io::Error) -> DialError {
@@ -123,5 +208,29 @@ fn worse(earlier: Option<DialError>, later: DialError) -> DialError {
     match earlier {
         Some(earlier) if weight(&earlier) > weight(&later) => earlier,
         _ => later,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_families_alternate() {
+        let parse = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let resolved = ["[::1]:1", "[::2]:1", "[::3]:1", "10.0.0.1:1"].map(parse).to_vec();
+        let sorted = ["[::1]:1", "10.0.0.1:1", "[::2]:1", "[::3]:1"].map(parse);
+        assert_eq!(in_turn(resolved), sorted);
+        assert_eq!(in_turn(Vec::new()), []);
+    }
+
+    #[tokio::test]
+    async fn results_keep_their_order() {
+        let delays = [30, 1, 10];
+        let waits = delays.into_iter().map(async |delay| {
+            tokio::time::sleep(Duration::from_millis(delay)).await;
+            delay
+        });
+        assert_eq!(join_all(waits).await, delays);
     }
 }

@@ -55,6 +55,9 @@ impl SessionCore {
                 let is_any = state.machine.poll_transmit(now, path.id, &mut scratch.batch);
                 state.is_flush_due = false;
                 state.flushed_at = now;
+                if state.machine.has_events() {
+                    self.wake.raise(); // another path has something to send, too
+                }
                 if !is_any {
                     let is_sooner =
                         state.machine.poll_timeout().is_some_and(|due| due < state.armed);

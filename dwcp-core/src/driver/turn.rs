@@ -161,6 +161,7 @@ impl Turn {
                     self.observer.path_bootstrap(event);
                 }
                 Event::Pull(request) => self.pull(*request, now),
+                Event::ProgressAsked => self.progress(),
                 Event::PathValidated(path) => {
                     self.observer.observe(&event);
                     self.consider(*path, now);
@@ -170,6 +171,17 @@ impl Turn {
         }
         self.fence(now);
         count
+    }
+
+    /// Looks at every link, whatever its readiness says.
+    fn progress(&mut self) {
+        self.refresh();
+        for path in &self.paths {
+            if let Ok(mut rx) = path.rx.try_lock() {
+                rx.link.wake_up();
+            }
+            while self.core.receive(path) == Received::More {}
+        }
     }
 
     /// A path with a higher preference than the active one takes over as soon as it stands.

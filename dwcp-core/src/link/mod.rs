@@ -105,6 +105,9 @@ pub trait LinkReceiver: Send {
     fn try_recv(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
     /// How to wait until [`try_recv`](Self::try_recv) or [`poll_pulled`](Self::poll_pulled) may go on.
     fn readiness(&self) -> Readiness;
+    /// The peer is about to send here. A link that moves only while it is polled, and had been left to be
+    /// polled now and then, is polled often again.
+    fn wake_up(&mut self) {}
     /// Receives posted since this was last asked; the peer may send as many records more.
     fn take_posted(&mut self) -> u64 {
         0

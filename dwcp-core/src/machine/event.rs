@@ -41,6 +41,11 @@ pub enum Event {
     },
     /// Nothing can land in memory that the path used: the driver may reuse it.
     PathReleased(PathId),
+    /// Something has to go out on this path now, besides the one that was polled: poll it, too.
+    TransmitNeeded(PathId),
+    /// The peer sends to a path of which we said that we hardly look at it: make progress on every link
+    /// now, and look often again.
+    ProgressAsked,
     /// No path is left. The dialer's driver connects anew; the acceptor's waits.
     PathNeeded,
     /// The session moved.

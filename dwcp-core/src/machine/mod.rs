@@ -15,6 +15,7 @@ mod receive;
 mod receive_side;
 mod send_side;
 mod settings;
+mod sleep;
 mod switching;
 mod time;
 mod transmit;
@@ -238,6 +239,11 @@ impl Machine {
         let frame = room.receive.take()?;
         self.channels.note_consumed(channel.index);
         Some(frame)
+    }
+
+    /// Whether [`poll_event`](Self::poll_event) has something.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// The next thing to tell or to do.

@@ -66,6 +66,8 @@ pub(super) struct Path {
     /// Frames of ours on their way here, and when their ack last made progress.
     pub(super) in_flight: usize,
     pub(super) progress: Time,
+    /// The peer hardly looks at this path: a Wake goes before the next message.
+    pub(super) peer_sleeps: bool,
     /// Since when the path is suspected of being dead.
     pub(super) suspected: Option<Time>,
     /// Records we sent, and the limit the peer granted.
@@ -95,6 +97,7 @@ impl Path {
             ack_rtt: None,
             in_flight: 0,
             progress: now,
+            peer_sleeps: false,
             suspected: None,
             records_sent: 0,
             records_limit: 0,

@@ -26,6 +26,7 @@ impl Machine {
         }
         let room = self.path_mut(path).expect("found above");
         room.heard = now;
+        room.peer_sleeps = false; // who sends looks
         self.hear_epoch(now, path, epoch);
         for frame in frames.drain(..) {
             self.handle_frame(now, path, frame)?;
@@ -77,8 +78,8 @@ impl Machine {
                 }
             }
             Frame::PathCredit { records } => path.records_limit = path.records_limit.max(records),
-            // The peer's sleep concerns only how soon it sees what we send; a ping is its Wake.
-            Frame::Asleep | Frame::Wake => {}
+            Frame::Asleep => path.peer_sleeps = true,
+            Frame::Wake => self.events.push_back(Event::ProgressAsked),
             _ => unreachable!("not a frame of a path"),
         }
     }

@@ -253,6 +253,7 @@ impl Machine {
         if !batch.may_grow(path, RECORD_RESERVE) {
             return false;
         }
+        let must_wake = std::mem::take(&mut path.peer_sleeps).then_some(path.id);
         let length = sent.payload.len() as u32;
         let payload = sent.payload.clone();
         if pull.is_some() {
@@ -270,6 +271,9 @@ impl Machine {
         path.in_flight += 1;
         if kind == crate::wire::DataKind::Fin {
             self.channels.recount(index);
+        }
+        if let Some(path) = must_wake {
+            self.wake_peer(path);
         }
         true
     }

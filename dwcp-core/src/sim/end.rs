@@ -48,6 +48,9 @@ pub(super) struct EndPath {
     pub(super) sealer: PathSealer,
     opener: PathOpener,
     pub(super) is_down: bool,
+    /// This side looks at the link only now and then; what came meanwhile.
+    dozes: bool,
+    held: Vec<Vec<u8>>,
     is_released: bool,
     is_fenced: bool,
     /// Receives posted and used since.
@@ -172,6 +175,8 @@ impl World {
             sealer: PathSealer::new(suite.clone(), secret, out, 0),
             opener: PathOpener::new(suite, secret, back, 0, is_ordered),
             is_down: false,
+            dozes: false,
+            held: Vec::new(),
             is_released: false,
             is_fenced: false,
             posted: spec.receives,
@@ -203,6 +208,9 @@ impl World {
         };
         if path.is_down {
             return;
+        }
+        if path.dozes {
+            return path.held.push(record);
         }
         let id = path.path;
         let has_receive = path.posted > path.used;
@@ -236,6 +244,37 @@ impl World {
         }
         frames.clear();
         self.ends[side].frames = frames;
+    }
+
+    /// `side` hardly looks at its active path from now on, and says so.
+    pub(super) fn doze(&mut self, side: Side) {
+        let end = &mut self.ends[side];
+        let Some(machine) = end.machine.as_mut().filter(|machine| !machine.is_over()) else {
+            return;
+        };
+        let Some(active) = machine.active_path() else { return };
+        let Some(path) = end.paths.iter_mut().find(|path| path.path == active) else { return };
+        machine.handle_asleep(active);
+        path.dozes = true;
+        let link = path.link;
+        self.after(100, 10_000, Happening::Look { side, link });
+    }
+
+    /// `side` is asked to look.
+    pub(super) fn rouse(&mut self, side: Side) {
+        let dozing = self.ends[side].paths.iter().filter(|path| path.dozes);
+        let links: Vec<usize> = dozing.map(|path| path.link).collect();
+        for link in links {
+            self.after(0, 10, Happening::Look { side, link });
+        }
+    }
+
+    pub(super) fn look(&mut self, side: Side, link: usize) {
+        let Some(path) = self.ends[side].at_link(link) else { return };
+        path.dozes = false;
+        for record in std::mem::take(&mut path.held) {
+            self.arrive(side, link, record);
+        }
     }
 
     pub(super) fn post(&mut self, side: Side, link: usize) {

@@ -56,6 +56,7 @@ impl World {
                 self.oracle.check(asked, || format!("side {side} tells AllAcked unasked"));
             }
             Event::PathDown { path, .. } => self.end_link(side, path),
+            Event::ProgressAsked => self.rouse(side),
             Event::PathReleased(path) => self.release_path(side, path),
             Event::PathNeeded if side == 0 => self.after(500, 20_000, Happening::Connect),
             Event::Pull(request) => self.begin_pull(side, request),
@@ -179,6 +180,11 @@ impl World {
                 }
             }
             Fault::Restart { side } => self.restart(side),
+            Fault::Doze { side } => {
+                if now >= self.ends[side].frozen_until {
+                    self.doze(side);
+                }
+            }
             Fault::Switch { side }
             | Fault::Rekey { side }
             | Fault::ClosePath { side }

@@ -117,6 +117,10 @@ pub(super) enum Fault {
     Restart {
         side: Side,
     },
+    /// The side hardly looks at its active path any more, and says so.
+    Doze {
+        side: Side,
+    },
 }
 
 /// A scripted fault.
@@ -139,6 +143,7 @@ impl Scenario {
         let channels = random.between(1, if is_big { 12 } else { 4 });
         let calm = random.chance(10);
         let faults = if calm { 0 } else { random.between(1, 8) };
+        let dozes = Fault::draw_dozes(seed, chaos);
         Self {
             seed,
             heartbeat,
@@ -151,6 +156,7 @@ impl Scenario {
             channels: (0..channels).map(|_| ChannelPlan::draw(random, chaos, is_big)).collect(),
             faults: (0..faults)
                 .map(|_| (random.micros(0, chaos.as_micros() as u64), Fault::draw(random)))
+                .chain(dozes)
                 .collect(),
             links,
             triggers: Vec::new(),
@@ -231,6 +237,17 @@ impl FlowPlan {
 }
 
 impl Fault {
+    /// From chance of its own: what else happens in the run of a seed does not depend on it.
+    fn draw_dozes(seed: u64, chaos: Duration) -> Vec<(Duration, Self)> {
+        let random = &mut Random::new(seed ^ 0xd02e);
+        let count = if random.chance(30) { random.between(1, 6) } else { 0 };
+        let dozes = (0..count).map(|_| {
+            let at = random.micros(0, chaos.as_micros() as u64);
+            (at, Self::Doze { side: random.side() })
+        });
+        dozes.collect()
+    }
+
     fn draw(random: &mut Random) -> Self {
         let side = random.side();
         let both = [[true, true], [true, false], [false, true]];

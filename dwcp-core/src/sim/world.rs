@@ -56,6 +56,11 @@ pub(super) enum Happening {
         side: Side,
         link: usize,
     },
+    /// The side looks at a link at which it hardly looks.
+    Look {
+        side: Side,
+        link: usize,
+    },
     Timer {
         side: Side,
     },
@@ -229,6 +234,7 @@ impl World {
             Happening::Late { side, link, token } => self.land_late(side, link, token),
             Happening::Fenced { side, link, is_good } => self.fenced(side, link, is_good),
             Happening::Post { side, link } => self.post(side, link),
+            Happening::Look { side, link } => self.look(side, link),
             Happening::Timer { side } => self.timer(side),
             Happening::Wake { .. } => {}
             Happening::SessionLost { side } => {
@@ -480,6 +486,7 @@ impl Happening {
             | Self::PullEnd { side, .. }
             | Self::Fenced { side, .. }
             | Self::Post { side, .. }
+            | Self::Look { side, .. }
             | Self::Timer { side }
             | Self::SessionLost { side }
             | Self::Wake { side } => Some(side),
