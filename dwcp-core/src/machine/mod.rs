@@ -47,7 +47,8 @@ use path::Path;
 /// * **What happened**: [`handle_path_up`](Self::handle_path_up), [`handle_record`](Self::handle_record),
 ///   [`handle_path_down`](Self::handle_path_down), [`handle_path_fenced`](Self::handle_path_fenced),
 ///   [`handle_pull_complete`](Self::handle_pull_complete), [`handle_timeout`](Self::handle_timeout),
-///   [`handle_session_lost`](Self::handle_session_lost).
+///   [`handle_session_lost`](Self::handle_session_lost), [`handle_certificates`](Self::handle_certificates),
+///   [`handle_asleep`](Self::handle_asleep).
 /// * **Commands** of the application: [`open`](Self::open), [`send`](Self::send), [`finish`](Self::finish),
 ///   [`reset`](Self::reset), [`release`](Self::release), [`confirm`](Self::confirm),
 ///   [`request_switch`](Self::request_switch), [`offer_path`](Self::offer_path),
