@@ -97,12 +97,21 @@ impl SessionObserver for Watch {
         let (inner, session) = (self.inner.clone(), self.session.clone());
         let is_reconnecting = self.is_reconnecting.clone();
         spawn(&self.inner, async move {
-            dial::reconnect(inner, session).await;
-            is_reconnecting.store(false, Ordering::SeqCst);
+            loop {
+                dial::reconnect(inner.clone(), session.clone()).await;
+                is_reconnecting.store(false, Ordering::SeqCst);
+                // The new path may be lost already: whoever asked for another found the flag up.
+                let is_needed = session.core().lock().paths.is_empty() && !session.is_over();
+                if !is_needed || is_reconnecting.swap(true, Ordering::SeqCst) {
+                    return;
+                }
+            }
         });
     }
 
     fn path_bootstrap(&self, event: Event) {
+        // A provider may look for the runtime, and this may be a thread of the poll driver.
+        let _runtime = self.inner.runtime.enter();
         paths::handle_bootstrap(&self.inner, &self.session, event);
     }
 }

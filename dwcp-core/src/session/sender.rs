@@ -107,6 +107,7 @@ impl Sender {
     ///
     /// # Cancel safety
     /// Cancel-safe.
+    #[cfg(feature = "tokio")]
     pub async fn send_by(
         &mut self,
         message: impl Into<Message>,
