@@ -29,8 +29,9 @@ pub use machine::{
 };
 pub use mem::Message;
 pub use session::{
-    Channel, ChannelOptions, Chunk, Claim, MessageCounts, PathStats, Receiver, RecvError, Retry,
-    Scope, SendError, Sender, Session, SessionError, SessionStats, SwitchRecord, TryRecvError,
+    Channel, ChannelOptions, Chunk, Claim, DirectSetup, MessageCounts, PathStats, Receiver,
+    RecvError, Retry, Scope, SendError, Sender, Session, SessionError, SessionStats, SwitchRecord,
+    TryRecvError, block_on, block_on_for,
 };
 #[cfg(feature = "tokio")]
 pub use session::{EndpointEvent, Events, SessionEvent};

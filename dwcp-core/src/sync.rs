@@ -2,6 +2,6 @@
 //! of the standard library's (see `.ci/rooms/mem`).
 
 #[cfg(dwcp_loom)]
-pub(crate) use loom::sync::atomic;
+pub(crate) use loom::sync::{Mutex, MutexGuard, atomic};
 #[cfg(not(dwcp_loom))]
-pub(crate) use std::sync::atomic;
+pub(crate) use std::sync::{Mutex, MutexGuard, atomic};

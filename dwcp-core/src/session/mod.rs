@@ -1,6 +1,7 @@
 //! The public face of a session: handles, channels, statistics.
 
 mod channel;
+mod direct;
 mod error;
 #[cfg(feature = "tokio")]
 mod events;
@@ -18,6 +19,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 pub use channel::{Channel, ChannelOptions};
+pub use direct::{DirectSetup, block_on, block_on_for};
 pub use error::{RecvError, Retry, Scope, SendError, SessionError, TryRecvError};
 #[cfg(feature = "tokio")]
 pub(crate) use events::EventHub;
@@ -30,10 +32,13 @@ pub use sender::{Claim, MessageCounts, Sender};
 pub(crate) use stats::Totals;
 pub use stats::{PathStats, SessionStats, SwitchRecord};
 
+#[cfg(feature = "tokio")]
 use crate::crypto::SessionSecret;
 use crate::driver::{SessionCore, cut};
 use crate::machine::{Closed, PathState, Role, SwitchError};
-use crate::wire::{Features, PathId, PathKind, SessionId, SwitchReason};
+#[cfg(feature = "tokio")]
+use crate::wire::Features;
+use crate::wire::{PathId, PathKind, SessionId, SwitchReason};
 
 /// A session with a peer. Cloning gives another handle of the same session.
 ///
@@ -52,7 +57,9 @@ pub(crate) struct SessionShared {
     pub(crate) role: Role,
     pub(crate) core: Arc<SessionCore>,
     pub(crate) totals: Totals,
+    #[cfg(feature = "tokio")]
     pub(crate) secret: SessionSecret,
+    #[cfg(feature = "tokio")]
     pub(crate) features: Features,
     /// Paths we offered and the peer has not answered.
     #[cfg(feature = "tokio")]

@@ -7,6 +7,7 @@ use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+#[cfg(feature = "tokio")]
 use tokio::time::Instant;
 
 use super::channel::ChannelShared;

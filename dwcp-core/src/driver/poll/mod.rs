@@ -7,6 +7,8 @@
 //! a thread that spins under SCHED_FIFO can hang its processor.
 
 mod bell;
+#[cfg(all(test, dwcp_loom))]
+mod loom_tests;
 mod seat;
 mod thread;
 
