@@ -1,12 +1,11 @@
 //! DWCP core: one reliable message session over whatever paths two nodes have.
 #![deny(unsafe_code)] // `mem` alone relaxes it; .ci/unsafe-rooms.txt lists the rooms
 
-#[cfg(feature = "tokio")]
 mod driver;
 #[cfg(feature = "tokio")]
 mod endpoint;
-#[cfg(feature = "tokio")]
 mod session;
+mod sync;
 
 pub mod crypto;
 pub mod link;
@@ -19,21 +18,21 @@ pub mod config;
 #[cfg(feature = "sim")]
 pub mod sim;
 
-#[cfg(feature = "tokio")]
-pub use driver::TooWeak;
+pub use driver::{PollDriver, PollMode, PollSettings, PollStats, TooWeak};
 #[cfg(feature = "tokio")]
 pub use endpoint::{
-    BuildError, ConnectError, Drained, Endpoint, EndpointBuilder, EndpointSettings, EndpointStats,
-    Peer, Peers,
+    BuildError, ConnectError, Drained, DriverKind, Endpoint, EndpointBuilder, EndpointSettings,
+    EndpointStats, Peer, Peers,
 };
 pub use machine::{
     Closed, PathCause, PathState, Priority, Role, Switch, SwitchError, SwitchFailure,
 };
 pub use mem::Message;
-#[cfg(feature = "tokio")]
 pub use session::{
-    Channel, ChannelOptions, Chunk, Claim, EndpointEvent, Events, MessageCounts, PathStats,
-    Receiver, RecvError, Retry, Scope, SendError, Sender, Session, SessionError, SessionEvent,
-    SessionStats, SwitchRecord, TryRecvError,
+    Channel, ChannelOptions, Chunk, Claim, DirectSetup, MessageCounts, PathStats, Receiver,
+    RecvError, Retry, Scope, SendError, Sender, Session, SessionError, SessionStats, SwitchRecord,
+    TryRecvError, block_on, block_on_for,
 };
+#[cfg(feature = "tokio")]
+pub use session::{EndpointEvent, Events, SessionEvent};
 pub use wire::{PathId, PathKind, Refusal, SessionId, SwitchReason};

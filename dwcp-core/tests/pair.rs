@@ -6,9 +6,19 @@ use std::time::Duration;
 use dwcp_core::crypto::ChecksumSuite;
 use dwcp_core::link::{MemoryNetwork, MemoryProvider};
 use dwcp_core::{
-    ChannelOptions, Closed, Endpoint, Message, PathKind, Peer, Peers, RecvError, SendError,
-    Session, SessionEvent, SwitchReason, TryRecvError,
+    ChannelOptions, Closed, DriverKind, Endpoint, EndpointSettings, Message, PathKind, Peer, Peers,
+    PollSettings, RecvError, SendError, Session, SessionEvent, SwitchReason, TryRecvError,
 };
+
+fn settings(driver: DriverKind) -> EndpointSettings {
+    let mut settings = EndpointSettings::default();
+    settings.driver = driver;
+    settings
+}
+
+fn pair(driver: DriverKind) -> (Endpoint, Endpoint) {
+    Endpoint::pair_with(&settings(driver))
+}
 
 /// A session between the nodes of a pair, from both ends.
 async fn sessions(a: &Endpoint, b: &Endpoint) -> (Session, Session) {
@@ -22,9 +32,8 @@ fn payload(index: usize) -> Vec<u8> {
     (0..length).map(|at| (at * 31 + index * 7) as u8).collect()
 }
 
-#[tokio::test]
-async fn messages_of_every_size_arrive_once_and_in_order() {
-    let (a, b) = Endpoint::pair();
+async fn messages_of_every_size_arrive_once_and_in_order(driver: DriverKind) {
+    let (a, b) = pair(driver);
     let (session, peer) = sessions(&a, &b).await;
     let mut channel = session.open("sizes", ChannelOptions::default()).expect("room");
     let sends = tokio::spawn(async move {
@@ -46,10 +55,9 @@ async fn messages_of_every_size_arrive_once_and_in_order() {
     sends.await.expect("sender");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_thousand_small_messages_survive_cuts() {
+async fn a_hundred_thousand_small_messages_survive_cuts(driver: DriverKind) {
     const COUNT: u64 = 100_000;
-    let (a, b) = Endpoint::pair();
+    let (a, b) = pair(driver);
     let (session, peer) = sessions(&a, &b).await;
     let mut channel = session.open("flood", ChannelOptions::default()).expect("room");
     let sends = tokio::spawn(async move {
@@ -74,11 +82,13 @@ async fn a_hundred_thousand_small_messages_survive_cuts() {
     assert_eq!((stats.unacked_messages, stats.in_doubt_total), (0, 0));
 }
 
-fn hybrid(kinds: &[PathKind]) -> (Endpoint, Endpoint) {
+fn hybrid(driver: DriverKind, kinds: &[PathKind]) -> (Endpoint, Endpoint) {
     let network = MemoryNetwork::default();
     let providers: Vec<_> = kinds.iter().map(|&kind| MemoryProvider::new(kind)).collect();
+    let settings = settings(driver);
     let end = |node: &str, peer: &str| {
         let mut builder = Endpoint::builder(node)
+            .settings(settings.clone())
             .dialer(Arc::new(network.dialer(node)))
             .listener(Box::new(network.listener(node)))
             .suite(Arc::new(ChecksumSuite))
@@ -106,9 +116,8 @@ fn active_kind(session: &Session) -> Option<PathKind> {
     stats.paths.iter().find(|path| Some(path.id) == stats.active).map(|path| path.kind)
 }
 
-#[tokio::test]
-async fn the_session_moves_to_the_better_path_and_back_when_it_is_cut() {
-    let (a, b) = hybrid(&[PathKind::Rdma]);
+async fn the_session_moves_to_the_better_path_and_back_when_it_is_cut(driver: DriverKind) {
+    let (a, b) = hybrid(driver, &[PathKind::Rdma]);
     let (session, peer) = sessions(&a, &b).await;
     let echo = tokio::spawn(async move {
         let mut channel = peer.accept().await.expect("a channel");
@@ -142,24 +151,28 @@ async fn the_session_moves_to_the_better_path_and_back_when_it_is_cut() {
         }
     }
     let stats = session.stats();
-    assert_eq!((stats.switches_total, stats.failovers_total), (3, 1), "{stats:?}");
+    // Either end may begin the failover; to the other one it is a switch that it follows.
+    assert_eq!(stats.switches_total + stats.failovers_total, 4, "{stats:?}");
+    assert!(stats.failovers_total <= 1, "{stats:?}");
     assert_eq!(stats.reconnects_total, 0);
     channel.sender.finish();
     echo.await.expect("the peer ends in good order");
 }
 
-#[tokio::test]
-async fn both_ends_dial_at_once_and_share_one_session() {
-    let (a, b) = Endpoint::pair();
+async fn both_ends_dial_at_once_and_share_one_session(driver: DriverKind) {
+    let (a, b) = pair(driver);
     let (left, right) = tokio::join!(a.connect("b"), b.connect("a"));
     let (left, right) = (left.expect("one stands"), right.expect("one stands"));
     assert_eq!(left.id(), right.id());
     assert_eq!((a.sessions().len(), b.sessions().len()), (1, 1));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_session_without_a_path_expires_and_reports_what_is_in_doubt() {
-    let (a, b) = Endpoint::pair();
+async fn a_session_without_a_path_expires_and_reports_what_is_in_doubt(driver: DriverKind) {
+    let is_paused = driver == DriverKind::Tokio;
+    let mut settings = settings(driver);
+    // Threads live by the system's clock, which cannot be paused.
+    settings.time_to_live = Duration::from_secs(if is_paused { 60 } else { 1 });
+    let (a, b) = Endpoint::pair_with(&settings);
     let mut events = a.subscribe();
     let (session, _peer) = sessions(&a, &b).await;
     let mut channel = session.open("x", ChannelOptions::default()).expect("room");
@@ -173,7 +186,7 @@ async fn a_session_without_a_path_expires_and_reports_what_is_in_doubt() {
     }
     let began = tokio::time::Instant::now();
     let why = session.closed().await;
-    assert!(began.elapsed() <= Duration::from_secs(61), "{why:?}");
+    assert!(!is_paused || began.elapsed() <= Duration::from_secs(61), "{why:?}");
     assert_eq!(why, Closed::Expired);
     assert_eq!(channel.sender.send("more").await, Err(SendError::Closed));
     let mut doubt = None;
@@ -188,9 +201,8 @@ async fn a_session_without_a_path_expires_and_reports_what_is_in_doubt() {
     assert!(matches!(channel.receiver.recv().await, Err(RecvError::SessionOver { .. })));
 }
 
-#[tokio::test]
-async fn a_drain_waits_for_acks_and_closes() {
-    let (a, b) = Endpoint::pair();
+async fn a_drain_waits_for_acks_and_closes(driver: DriverKind) {
+    let (a, b) = pair(driver);
     let (session, peer) = sessions(&a, &b).await;
     let mut channel = session.open("x", ChannelOptions::default()).expect("room");
     for _ in 0..60 {
@@ -207,9 +219,8 @@ async fn a_drain_waits_for_acks_and_closes() {
     assert!(matches!(peer.closed().await, Closed::ByPeer { code: 0, .. }));
 }
 
-#[tokio::test]
-async fn back_pressure_is_a_value_and_ends() {
-    let (a, b) = Endpoint::pair();
+async fn back_pressure_is_a_value_and_ends(driver: DriverKind) {
+    let (a, b) = pair(driver);
     let (session, peer) = sessions(&a, &b).await;
     let mut channel = session.open("slow", ChannelOptions::bulk()).expect("room");
     let mut sent = 0_u32;
@@ -234,9 +245,8 @@ async fn back_pressure_is_a_value_and_ends() {
     sent_last.expect("the window opens again");
 }
 
-#[tokio::test]
-async fn claims_chunks_and_confirmations() {
-    let (a, b) = Endpoint::pair();
+async fn claims_chunks_and_confirmations(driver: DriverKind) {
+    let (a, b) = pair(driver);
     let (session, peer) = sessions(&a, &b).await;
     let mut channel = session.open("x", ChannelOptions::default()).expect("room");
     let reads = tokio::spawn(async move {
@@ -268,11 +278,12 @@ async fn claims_chunks_and_confirmations() {
     assert_eq!(session.stats().paths[0].rekeys_total, 1);
 }
 
-#[tokio::test]
-async fn strangers_are_refused_in_words() {
+async fn strangers_are_refused_in_words(driver: DriverKind) {
     let network = MemoryNetwork::default();
+    let settings = settings(driver);
     let end = |node: &str, peers: Peers| {
         Endpoint::builder(node)
+            .settings(settings.clone())
             .dialer(Arc::new(network.dialer(node)))
             .listener(Box::new(network.listener(node)))
             .suite(Arc::new(ChecksumSuite))
@@ -293,7 +304,7 @@ async fn strangers_are_refused_in_words() {
 async fn keys_change_with_time() {
     let network = MemoryNetwork::default();
     let end = |node: &str, peer: &str, interval| {
-        let mut settings = dwcp_core::EndpointSettings::default();
+        let mut settings = EndpointSettings::default();
         settings.key_rotation_interval = interval;
         Endpoint::builder(node)
             .dialer(Arc::new(network.dialer(node)))
@@ -315,4 +326,32 @@ async fn keys_change_with_time() {
         assert!(rekeys >= minute - 1, "{rekeys} rekeys in {minute} minutes");
     }
     assert_eq!(peer.stats().paths[0].rekeys_total, 0, "each end sees to its own direction");
+}
+
+/// The same tests under each driver.
+macro_rules! with_each_driver {
+    ($($(#[$on_tokio:meta])* | $(#[$on_threads:meta])* $name:ident;)*) => {
+        mod on_tokio {
+            $($(#[$on_tokio])* async fn $name() {
+                super::$name(super::DriverKind::Tokio).await;
+            })*
+        }
+        mod on_poll_threads {
+            $($(#[$on_threads])* async fn $name() {
+                super::$name(super::DriverKind::Poll(super::PollSettings::default())).await;
+            })*
+        }
+    };
+}
+
+with_each_driver! {
+    #[tokio::test] | #[tokio::test] messages_of_every_size_arrive_once_and_in_order;
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)] | #[tokio::test(flavor = "multi_thread", worker_threads = 2)] a_hundred_thousand_small_messages_survive_cuts;
+    #[tokio::test] | #[tokio::test] the_session_moves_to_the_better_path_and_back_when_it_is_cut;
+    #[tokio::test] | #[tokio::test] both_ends_dial_at_once_and_share_one_session;
+    #[tokio::test(start_paused = true)] | #[tokio::test] a_session_without_a_path_expires_and_reports_what_is_in_doubt;
+    #[tokio::test] | #[tokio::test] a_drain_waits_for_acks_and_closes;
+    #[tokio::test] | #[tokio::test] back_pressure_is_a_value_and_ends;
+    #[tokio::test] | #[tokio::test] claims_chunks_and_confirmations;
+    #[tokio::test] | #[tokio::test] strangers_are_refused_in_words;
 }

@@ -1,33 +1,60 @@
 //! The clock that drivers tell the machine.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::machine::Time;
 
-#[cfg(not(feature = "tokio"))]
-use std::time::Instant;
-#[cfg(feature = "tokio")]
-use tokio::time::Instant;
-
-/// Counts from the moment it was made. With tokio it obeys the runtime's paused time.
+/// Counts from the moment it was made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
-    start: Instant,
+    start: Start,
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    /// The system's clock: threads of our own have no other.
+    System(Instant),
+    /// The runtime's, which a test may pause.
+    #[cfg(feature = "tokio")]
+    Tokio(tokio::time::Instant),
+}
+
+/// A time that lies beyond what an instant can say is as good as never.
+const NEVER: Duration = Duration::from_secs(365 * 86_400);
+
 impl Clock {
-    pub(crate) fn new() -> Self {
-        Self { start: Instant::now() }
+    /// The clock for the driver on tokio.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn tokio() -> Self {
+        Self { start: Start::Tokio(tokio::time::Instant::now()) }
+    }
+
+    /// The clock for drivers with threads of their own.
+    pub(crate) fn system() -> Self {
+        Self { start: Start::System(Instant::now()) }
     }
 
     pub(crate) fn now(&self) -> Time {
-        Time(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        let elapsed = match self.start {
+            Start::System(start) => start.elapsed(),
+            #[cfg(feature = "tokio")]
+            Start::Tokio(start) => start.elapsed(),
+        };
+        Time(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
     }
 
-    /// The moment `time` names.
-    pub(crate) fn instant(&self, time: Time) -> Instant {
-        // A time that lies beyond what an Instant can say is as good as never.
-        const NEVER: Duration = Duration::from_secs(365 * 86_400);
-        self.start + Duration::from_nanos(time.0).min(NEVER)
+    /// How long until `time`; zero if it is past.
+    pub(crate) fn until(&self, time: Time) -> Duration {
+        Duration::from_nanos(time.0.saturating_sub(self.now().0)).min(NEVER)
+    }
+
+    /// The moment `time` names, for the runtime's timers.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn instant(&self, time: Time) -> tokio::time::Instant {
+        let after = Duration::from_nanos(time.0).min(NEVER);
+        match self.start {
+            Start::System(start) => tokio::time::Instant::from_std(start + after),
+            Start::Tokio(start) => start + after,
+        }
     }
 }

@@ -5,11 +5,12 @@
 //! * `transmit`, `receive`: between machine and link, in whichever thread has the reason to: the caller's for
 //!   a lone message or a full cork, a polling receiver's, the driver's for all else.
 //! * `turn`: one turn of a session, the same for every driver.
-//! * `task`: the driver on tokio. `poll`: the driver on a thread of its own.
+//! * `task`: the driver on tokio. `poll`: the driver on threads of its own.
 
 mod clock;
 mod core;
 mod path_io;
+mod poll;
 mod receive;
 mod scratch;
 #[cfg(feature = "tokio")]
@@ -21,6 +22,7 @@ pub(crate) use self::clock::Clock;
 pub(crate) use self::core::{SessionCore, State};
 pub use self::path_io::TooWeak;
 pub(crate) use self::path_io::{PathIo, PathSetup};
+pub use self::poll::{PollDriver, PollMode, PollSettings, PollStats};
 #[cfg(feature = "tokio")]
 pub(crate) use self::task::drive;
 pub(crate) use self::transmit::{CORK, CORK_BYTES};

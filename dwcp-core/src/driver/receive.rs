@@ -12,7 +12,9 @@ use crate::wire::{HEADER_BYTES, RecordHeader, decode_record};
 /// What one read of a link came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Received {
-    /// Nothing more has arrived.
+    /// Nothing had arrived.
+    Empty,
+    /// Something had arrived, and nothing more.
     Drained,
     /// There may be more.
     More,
@@ -43,7 +45,7 @@ impl SessionCore {
         let mut found = false;
         while !rx.is_ended {
             let received = self.read(path, &mut rx);
-            if received != Received::Drained || is_done() {
+            if !matches!(received, Received::Empty | Received::Drained) || is_done() {
                 found = is_done();
                 if found || received == Received::Starved {
                     break;
@@ -89,7 +91,7 @@ impl SessionCore {
         let count = match rx.link.try_recv(&mut input[carried..]) {
             Ok(0) => return self.lose_rx(path, rx, PathCause::LinkFailed, scratch),
             Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Received::Drained,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Received::Empty,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Received::More,
             Err(error) => {
                 tracing::debug!(path = path.id.0, %error, "receiving failed");

@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::core::SessionCore;
 use super::path_io::PathIo;
+use super::receive::Received;
 use super::turn::{ReadySet, SessionObserver, Turn};
 use crate::link::{Readiness, Signal};
 use crate::wire::PathId;
@@ -47,6 +48,8 @@ struct Wait {
     /// `None`: the descriptor of `rx` serves both directions.
     tx: Option<Source>,
     is_readable: bool,
+    /// The next turn reads it, but nothing calls for one: whoever has it does.
+    is_set_aside: bool,
     is_writable: bool,
     is_blocked: bool,
 }
@@ -124,6 +127,7 @@ impl Wait {
             rx: Source::new(&path.rx_ready, interest)?,
             tx: tx.transpose()?,
             is_readable: true,
+            is_set_aside: false,
             is_writable: false,
             is_blocked: false,
         })
@@ -151,9 +155,10 @@ impl ReadySet for Waits<'_> {
         }
     }
 
-    fn was_drained(&mut self, path: &PathIo) {
+    fn was_read(&mut self, path: &PathIo, received: Received) {
         if let Some(wait) = self.of(path) {
-            wait.is_readable = false;
+            wait.is_readable = received == Received::More;
+            wait.is_set_aside = matches!(received, Received::Nothing | Received::Starved);
         }
     }
 
@@ -187,7 +192,8 @@ impl Task {
     fn arm(&mut self, context: &mut Context<'_>) -> bool {
         let mut is_ready = false;
         for wait in &mut self.waits {
-            if !wait.is_readable && wait.rx.poll(context, true).is_ready() {
+            let is_watched = !wait.is_readable && !wait.is_set_aside;
+            if is_watched && wait.rx.poll(context, true).is_ready() {
                 wait.is_readable = true;
             }
             is_ready |= wait.is_readable;
@@ -221,6 +227,9 @@ impl Future for Task {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         for _ in 0..TURNS {
+            for wait in &mut this.waits {
+                wait.is_readable |= std::mem::take(&mut wait.is_set_aside);
+            }
             this.turn.turn(&mut Waits(&mut this.waits));
             this.adopt();
             if this.turn.is_done() {

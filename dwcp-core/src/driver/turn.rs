@@ -27,8 +27,9 @@ pub(crate) trait ReadySet {
     fn is_readable(&mut self, path: &PathIo) -> bool;
     /// `path` is about to be read: only what arrives from now on is news.
     fn will_read(&mut self, path: &PathIo);
-    /// A read of `path` found nothing more.
-    fn was_drained(&mut self, path: &PathIo);
+    /// What a read of `path` came to. After `Nothing` and `Starved` the next turn tries again, but reading
+    /// calls for none: whoever reads the path wakes the driver when it leaves, memory is looked for by time.
+    fn was_read(&mut self, path: &PathIo, received: Received);
     /// Whether `path`, which was blocked, takes bytes again.
     fn is_writable(&mut self, path: &PathIo) -> bool;
     /// `path` is about to be closed.
@@ -96,6 +97,7 @@ impl Turn {
                 count += 1;
             } else if self.core.lock().machine.wants_transmit(now, path.id) {
                 self.core.flush(path);
+                count += 1;
             }
         }
         self.look_for_memory(now);
@@ -275,16 +277,13 @@ impl Turn {
         let mut count = 0;
         while ready.is_readable(&path) {
             ready.will_read(&path);
-            match self.core.receive(&path) {
-                Received::Drained => ready.was_drained(&path),
-                Received::More => count += 1,
-                Received::Starved => {
-                    self.retry_at = Some(now + RETRY);
-                    break;
-                }
-                Received::Nothing => break,
+            let received = self.core.receive(&path);
+            ready.was_read(&path, received);
+            match received {
+                Received::Drained | Received::More => count += 1,
+                Received::Starved => self.retry_at = Some(now + RETRY),
+                Received::Empty | Received::Nothing => {}
             }
-            count += 1;
             if count >= READS_PER_TURN {
                 break;
             }

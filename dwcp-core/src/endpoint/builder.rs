@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch as signal};
 
 use super::{Counters, Endpoint, Handle, Inner, Peers, listen, random, rotate_keys};
 use crate::crypto::{Secret, Suite};
-use crate::driver::Clock;
+use crate::driver::{Clock, PollDriver, PollSettings};
 use crate::link::{Dialer, Listener, PathProvider};
 use crate::mem::Pool;
 use crate::session::EventHub;
@@ -46,6 +46,21 @@ pub struct EndpointSettings {
     pub hmac: bool,
     /// Every session gets new keys after so long, besides what their use demands; `None`: only that.
     pub key_rotation_interval: Option<Duration>,
+    /// What moves the records of sessions.
+    pub driver: DriverKind,
+}
+
+/// What moves the records of an endpoint's sessions. The handles are the same with each, and so is what they
+/// need: dialling, accepting and time-outs always run on tokio.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DriverKind {
+    /// A task a session on the runtime that the endpoint was built in. Obeys paused time.
+    #[default]
+    Tokio,
+    /// Threads of the endpoint's own, which the runtime's other tasks cannot hold up. They live by the
+    /// system's clock, also where tokio's is paused.
+    Poll(PollSettings),
 }
 
 impl Default for EndpointSettings {
@@ -65,6 +80,7 @@ impl Default for EndpointSettings {
             sessions_max: 20_000,
             hmac: false,
             key_rotation_interval: Some(Duration::from_secs(86_400)),
+            driver: DriverKind::Tokio,
         }
     }
 }
@@ -87,6 +103,12 @@ pub enum BuildError {
     TooManySuites {
         /// Suites given.
         given: usize,
+    },
+    /// The poll driver did not start.
+    #[error("the poll driver did not start: {reason}")]
+    Driver {
+        /// What failed.
+        reason: String,
     },
 }
 
@@ -194,7 +216,17 @@ impl EndpointBuilder {
             0..=MAX_SUITES => {}
             given => return Err(BuildError::TooManySuites { given }),
         }
+        let (clock, polls) = match &self.settings.driver {
+            DriverKind::Tokio => (Clock::tokio(), None),
+            DriverKind::Poll(settings) => {
+                let failed =
+                    |error: std::io::Error| BuildError::Driver { reason: error.to_string() };
+                (Clock::system(), Some(PollDriver::start(settings).map_err(failed)?))
+            }
+        };
         let inner = Arc::new(Inner {
+            runtime: tokio::runtime::Handle::current(),
+            polls,
             node_id: self.node_id,
             incarnation: u64::from_le_bytes(random()),
             pool: Pool::new(self.settings.memory_budget_bytes),
@@ -211,7 +243,7 @@ impl EndpointBuilder {
             accepted: Mutex::default(),
             changed: Notify::new(),
             hub: EventHub::new(),
-            clock: Clock::new(),
+            clock,
             is_draining: AtomicBool::new(false),
             is_over: signal::channel(false).0,
             counters: Counters::default(),

@@ -19,13 +19,12 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch as signal};
 
 pub(crate) use agreement::Agreement;
-pub use builder::{BuildError, EndpointBuilder, EndpointSettings};
+pub use builder::{BuildError, DriverKind, EndpointBuilder, EndpointSettings};
 pub use dial::ConnectError;
-pub(crate) use paths::Offer;
 pub use peers::{Peer, Peers};
 
 use crate::crypto::{ChecksumSuite, Suite};
-use crate::driver::Clock;
+use crate::driver::{Clock, PollDriver, PollStats, SessionCore, SessionObserver, drive};
 use crate::link::{Dialer, Listener, MemoryNetwork, PathProvider};
 use crate::mem::{Pool, PoolStats};
 use crate::session::{EventHub, Events, Session, SessionEvent};
@@ -52,6 +51,10 @@ impl Drop for Handle {
 
 /// What handles and background tasks share.
 struct Inner {
+    /// Where the endpoint's tasks run, whichever thread begins them.
+    runtime: tokio::runtime::Handle,
+    /// The threads that drive the sessions; `None`: tasks do.
+    polls: Option<PollDriver>,
     node_id: String,
     incarnation: u64,
     settings: EndpointSettings,
@@ -98,6 +101,8 @@ pub struct EndpointStats {
     pub handshakes_failed_total: u64,
     /// Hellos refused by this node: not a peer, unknown session, draining.
     pub refused_total: u64,
+    /// The threads of the poll driver; all zero with the driver on tokio.
+    pub polls: PollStats,
 }
 
 /// What a drain left behind.
@@ -133,6 +138,14 @@ impl Endpoint {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn pair() -> (Self, Self) {
+        Self::pair_with(&EndpointSettings::default())
+    }
+
+    /// As [`pair`](Self::pair), both with `settings`. With the poll driver they live by the system's clock.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, or when `settings` cannot be obeyed.
+    pub fn pair_with(settings: &EndpointSettings) -> (Self, Self) {
         let network = MemoryNetwork::default();
         let end = |node: &str, peer: &str| {
             Self::builder(node)
@@ -140,6 +153,7 @@ impl Endpoint {
                 .listener(Box::new(network.listener(node)))
                 .suite(Arc::new(ChecksumSuite))
                 .peers(Peers::only([Peer::new(peer, [format!("memory:{peer}")])]))
+                .settings(settings.clone())
                 .build()
                 .expect("the description is complete")
         };
@@ -233,6 +247,7 @@ impl Endpoint {
             handshakes_ok_total: get(&inner.counters.handshakes_ok),
             handshakes_failed_total: get(&inner.counters.handshakes_failed),
             refused_total: get(&inner.counters.refused),
+            polls: inner.polls.as_ref().map(PollDriver::stats).unwrap_or_default(),
         }
     }
 
@@ -267,6 +282,8 @@ impl Endpoint {
     }
 
     /// Ends at once: what is un-acked is in doubt.
+    ///
+    /// With the poll driver its threads end as soon as the sessions' links are closed.
     pub fn shut_down(&self) {
         self.inner().shut_down();
     }
@@ -280,6 +297,17 @@ impl Inner {
         sessions.iter().for_each(Session::abort);
         lock(&self.accepted).clear();
         self.changed.notify_waiters();
+        if let Some(polls) = &self.polls {
+            polls.stop();
+        }
+    }
+
+    /// Moves the records of a session until it is over.
+    fn drive(&self, core: Arc<SessionCore>, observer: Arc<dyn SessionObserver>) {
+        match &self.polls {
+            Some(polls) => polls.drive(core, observer),
+            None => drop(self.runtime.spawn(drive(core, observer))),
+        }
     }
 
     /// Enters a new session, and only then tells of it: whoever hears of a session finds it. Returns the one
@@ -312,7 +340,7 @@ fn random<const N: usize>() -> [u8; N] {
 /// The tasks of an endpoint end with it.
 fn spawn(inner: &Arc<Inner>, task: impl Future<Output = ()> + Send + 'static) {
     let mut over = inner.is_over.subscribe();
-    tokio::spawn(async move {
+    inner.runtime.spawn(async move {
         tokio::select! {
             () = task => {}
             _ = over.wait_for(|over| *over) => {}

@@ -8,19 +8,11 @@ use super::greeting::Greeting;
 use super::watch::Watch;
 use super::{Inner, random};
 use crate::crypto::PathSecret;
-use crate::driver::{PathIo, PathSetup, SessionCore, TooWeak, drive};
+use crate::driver::{PathIo, PathSetup, SessionCore, TooWeak};
 use crate::link::{Link, LinkFeatures, PathProvider, PendingLink};
 use crate::machine::{Event, Machine, PathAttributes, Role, Settings};
-use crate::session::{Session, SessionShared, Totals};
+use crate::session::{Offer, Session, SessionShared, Totals};
 use crate::wire::{Features, PathId, PathKind};
-
-/// An offer that the peer has not answered.
-pub(crate) struct Offer {
-    path: PathId,
-    kind: PathKind,
-    nonce: [u8; 32],
-    pending: Box<dyn PendingLink>,
-}
 
 /// Offers kept at once; a peer that never answers costs no more.
 const OFFERS_MAX: usize = 8;
@@ -59,7 +51,7 @@ pub(super) fn begin(
     };
     join(inner, &session, link, greeting)?;
     let observer = Arc::new(Watch::new(inner.clone(), session.clone()));
-    tokio::spawn(drive(core, observer));
+    inner.drive(core, observer);
     Ok(session)
 }
 

@@ -135,6 +135,8 @@ impl SessionObserver for Watch {
     }
 
     fn path_bootstrap(&self, event: Event) {
+        // A provider may look for the runtime, and this may be a thread of the poll driver.
+        let _runtime = self.inner.runtime.enter();
         paths::handle_bootstrap(&self.inner, &self.session, event);
     }
 }

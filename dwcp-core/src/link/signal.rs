@@ -1,7 +1,9 @@
 //! A wake-up for links without a descriptor.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::task::{Context, Poll, Waker};
+
+use crate::sync::Mutex;
 
 /// Remembers that something happened until it is seen, and wakes who waits for it.
 #[derive(Debug, Default)]

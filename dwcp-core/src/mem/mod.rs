@@ -9,6 +9,8 @@
 //! This is the only module of the crate with `unsafe` code.
 #![allow(unsafe_code)]
 
+#[cfg(all(test, dwcp_loom))]
+mod loom_tests;
 mod message;
 mod pool;
 mod region;

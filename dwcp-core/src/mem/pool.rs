@@ -2,18 +2,23 @@
 
 use std::fmt;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use super::region::Region;
 use super::slot::{Handle, SlotMeta, SlotMut};
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Slot sizes, bytes. The two large ones hold a whole record: a frame of 64 or 256 KiB and 4 KiB of frames
 /// and tags around it (`wire::MAX_FRAMES_BYTES`).
 pub const CLASS_BYTES: [usize; 4] = [2 << 10, 16 << 10, 68 << 10, 260 << 10];
 
 /// Slots added to a class at once: enough to amortise the region, little enough for a small service.
+#[cfg(not(dwcp_loom))]
 const CLASS_SLOTS: [usize; 4] = [128, 32, 16, 8];
+/// One, so that threads meet at it.
+#[cfg(dwcp_loom)]
+const CLASS_SLOTS: [usize; 4] = [1; 4];
 
 /// Slots for messages, shared by the sessions of an endpoint. Cloning shares the pool.
 #[derive(Clone)]
@@ -150,6 +155,8 @@ impl PoolInner {
                 class: class as u8,
                 region: region.id,
                 offset: (index * size) as u32,
+                #[cfg(dwcp_loom)]
+                bytes: loom::cell::UnsafeCell::new(()),
             })
             .collect();
         room.free.extend(metas.iter().rev().map(NonNull::from));
@@ -169,7 +176,7 @@ impl PoolInner {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(dwcp_loom)))]
 mod tests {
     use super::*;
 

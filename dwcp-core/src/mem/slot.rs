@@ -4,10 +4,10 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use super::pool::PoolInner;
 use super::region::RegionId;
+use crate::sync::atomic::{AtomicU32, Ordering, fence};
 
 /// What the pool knows of a slot. Lives in the pool, at a fixed address, as long as the pool does.
 pub(super) struct SlotMeta {
@@ -19,6 +19,9 @@ pub(super) struct SlotMeta {
     pub(super) region: RegionId,
     /// Offset of `data` in its region, for device addresses.
     pub(super) offset: u32,
+    /// Stands for the bytes, so that loom sees who uses them when.
+    #[cfg(dwcp_loom)]
+    pub(super) bytes: loom::cell::UnsafeCell<()>,
 }
 
 // SAFETY: `SlotMeta` is plain data beside an atomic; the memory behind `data` is governed by SlotMut/Slot.
@@ -133,6 +136,8 @@ impl SlotMut {
     /// The whole slot, written or not.
     pub fn all_mut(&mut self) -> &mut [u8] {
         let capacity = self.capacity();
+        #[cfg(dwcp_loom)]
+        self.handle.meta().bytes.with_mut(|_| ());
         // SAFETY: `data..data+capacity` is this slot's part of a live, initialised (zeroed) region; `SlotMut`
         // is the only handle of the slot, so the borrow is unique.
         unsafe { std::slice::from_raw_parts_mut(self.handle.meta().data.as_ptr(), capacity) }
@@ -200,6 +205,8 @@ impl Slot {
 impl Deref for Slot {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
+        #[cfg(dwcp_loom)]
+        self.handle.meta().bytes.with(|_| ());
         // SAFETY: the slot was frozen, so no `SlotMut` of it exists and nothing writes; the handle keeps the
         // region alive; `len <= capacity`.
         unsafe { std::slice::from_raw_parts(self.handle.meta().data.as_ptr(), self.len as usize) }

@@ -1,7 +1,9 @@
 //! The public face of a session: handles, channels, statistics.
 
 mod channel;
+mod direct;
 mod error;
+#[cfg(feature = "tokio")]
 mod events;
 mod receiver;
 mod sender;
@@ -10,13 +12,18 @@ mod stats;
 
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+#[cfg(feature = "tokio")]
+use std::sync::Mutex;
 use std::task::Poll;
 use std::time::Duration;
 
 pub use channel::{Channel, ChannelOptions};
+pub use direct::{DirectSetup, block_on, block_on_for};
 pub use error::{RecvError, Retry, Scope, SendError, SessionError, TryRecvError};
+#[cfg(feature = "tokio")]
 pub(crate) use events::EventHub;
+#[cfg(feature = "tokio")]
 pub use events::{EndpointEvent, Events, SessionEvent};
 #[cfg(feature = "sim")]
 pub(crate) use receiver::read_length;
@@ -25,9 +32,11 @@ pub use sender::{Claim, MessageCounts, Sender};
 pub(crate) use stats::Totals;
 pub use stats::{PathStats, SessionStats, SwitchRecord};
 
+#[cfg(feature = "tokio")]
 use crate::crypto::SessionSecret;
 use crate::driver::{SessionCore, cut};
-use crate::endpoint::{Agreement, Offer};
+#[cfg(feature = "tokio")]
+use crate::endpoint::Agreement;
 use crate::machine::{Closed, PathState, Role, SwitchError};
 use crate::wire::{PathId, PathKind, SessionId, SwitchReason};
 
@@ -48,10 +57,22 @@ pub(crate) struct SessionShared {
     pub(crate) role: Role,
     pub(crate) core: Arc<SessionCore>,
     pub(crate) totals: Totals,
+    #[cfg(feature = "tokio")]
     pub(crate) secret: SessionSecret,
+    #[cfg(feature = "tokio")]
     pub(crate) agreement: Agreement,
     /// Paths we offered and the peer has not answered.
+    #[cfg(feature = "tokio")]
     pub(crate) offers: Mutex<Vec<Offer>>,
+}
+
+/// An offer of a path that the peer has not answered.
+#[cfg(feature = "tokio")]
+pub(crate) struct Offer {
+    pub(crate) path: PathId,
+    pub(crate) kind: PathKind,
+    pub(crate) nonce: [u8; 32],
+    pub(crate) pending: Box<dyn crate::link::PendingLink>,
 }
 
 impl Session {
@@ -170,25 +191,39 @@ impl Session {
         path.is_some()
     }
 
-    /// Waits until everything committed on every channel is acked, at most `deadline`. Returns how many
-    /// messages are not.
+    /// Waits until everything committed on every channel is acked. Returns at once when the session is over.
     ///
     /// # Cancel safety
     /// Cancel-safe.
-    pub async fn drain(&self, deadline: Duration) -> u64 {
+    pub async fn all_acked(&self) {
         let core = self.core();
         core.flush_active();
-        let all_acked = poll_fn(|context| {
+        poll_fn(|context| {
             let mut state = core.lock();
             if state.machine.is_all_acked() || state.closed.is_some() {
                 return Poll::Ready(());
             }
             state.progress_wakers.push(context.waker().clone());
             Poll::Pending
-        });
+        })
+        .await;
+    }
+
+    /// Messages committed on any channel and not acked.
+    pub fn unacked_messages(&self) -> u64 {
+        self.core().lock().machine.unacked_messages()
+    }
+
+    /// Waits until everything committed on every channel is acked, at most `deadline`. Returns how many
+    /// messages are not.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe.
+    #[cfg(feature = "tokio")]
+    pub async fn drain(&self, deadline: Duration) -> u64 {
         // What is left after the deadline is the answer, not an error.
-        let _ = tokio::time::timeout(deadline, all_acked).await;
-        core.lock().machine.unacked_messages()
+        let _ = tokio::time::timeout(deadline, self.all_acked()).await;
+        self.unacked_messages()
     }
 
     /// The round trip of a probe over the active path.
@@ -198,12 +233,25 @@ impl Session {
     ///
     /// # Cancel safety
     /// Cancel-safe.
+    #[cfg(feature = "tokio")]
     pub async fn ping(&self, deadline: Duration) -> Result<Duration, SessionError> {
+        let answer = self.round_trip();
+        tokio::time::timeout(deadline, answer).await.unwrap_or(Err(SessionError::NoPath))
+    }
+
+    /// As `ping` (feature `tokio`), for as long as the session lives.
+    ///
+    /// # Errors
+    /// [`SessionError::Over`].
+    ///
+    /// # Cancel safety
+    /// Cancel-safe.
+    pub async fn round_trip(&self) -> Result<Duration, SessionError> {
         let core = self.core();
         let asked = core.clock.now();
         core.with_state(|state| state.machine.ping_active(asked));
         core.flush_active();
-        let answer = poll_fn(|context| {
+        poll_fn(|context| {
             let mut state = core.lock();
             if state.closed.is_some() {
                 return Poll::Ready(Err(SessionError::Over));
@@ -213,8 +261,8 @@ impl Session {
             }
             state.progress_wakers.push(context.waker().clone());
             Poll::Pending
-        });
-        tokio::time::timeout(deadline, answer).await.unwrap_or(Err(SessionError::NoPath))
+        })
+        .await
     }
 
     /// Ends the session in good order: nothing more is taken, and when everything is acked the peer is told

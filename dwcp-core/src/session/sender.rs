@@ -7,6 +7,7 @@ use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+#[cfg(feature = "tokio")]
 use tokio::time::Instant;
 
 use super::channel::ChannelShared;
@@ -107,6 +108,7 @@ impl Sender {
     ///
     /// # Cancel safety
     /// Cancel-safe.
+    #[cfg(feature = "tokio")]
     pub async fn send_by(
         &mut self,
         message: impl Into<Message>,

@@ -54,8 +54,15 @@ impl Spin {
     }
 
     /// Uses up a unit of the task's budget with tokio; pending when there is none left.
+    #[cfg(feature = "tokio")]
     pub(super) fn poll_budget(context: &mut Context<'_>) -> Poll<()> {
         tokio::task::coop::poll_proceed(context).map(|proceed| proceed.made_progress())
+    }
+
+    /// Without a runtime nobody else waits for this thread.
+    #[cfg(not(feature = "tokio"))]
+    pub(super) fn poll_budget(_: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
     }
 }
 

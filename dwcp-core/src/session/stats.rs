@@ -133,6 +133,7 @@ impl Totals {
         }
     }
 
+    #[cfg(feature = "tokio")]
     pub(crate) fn set_last_switch(&self, record: SwitchRecord) {
         *self.last_switch.lock().unwrap_or_else(PoisonError::into_inner) = Some(record);
     }
