@@ -1,7 +1,7 @@
 //! From the configuration's words to the settings of endpoints and sockets.
 
-use dwcp_core::EndpointSettings;
-use dwcp_core::config::Config;
+use dwcp_core::config::{Config, RateLimit};
+use dwcp_core::{EndpointSettings, HandshakeRate};
 use dwcp_tcp::{Congestion, Keepalive, TcpOptions};
 
 /// The endpoint's settings, without the cluster key.
@@ -12,6 +12,7 @@ pub fn endpoint_settings(config: &Config) -> EndpointSettings {
     settings.window_bytes = session.window.bytes();
     settings.max_message_bytes = session.max_message_size.bytes();
     settings.handshake_timeout = session.handshake_timeout.get();
+    settings.handshake_rate = handshake_rate(&config.security.rate_limit);
     settings.reconnect_delay_max = session.reconnect_delay_max.get();
     settings.memory_budget_bytes =
         usize::try_from(config.memory.pool_size.bytes()).unwrap_or(usize::MAX);
@@ -24,6 +25,19 @@ pub fn endpoint_settings(config: &Config) -> EndpointSettings {
         settings.spin = std::time::Duration::ZERO;
     }
     settings
+}
+
+/// A handshake takes a few milliseconds of a processor, most of them for its signatures: `auto` leaves room.
+const HANDSHAKES_PER_PROCESSOR: usize = 100;
+
+/// Handshakes that one address may begin.
+fn handshake_rate(limit: &RateLimit) -> Option<HandshakeRate> {
+    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+    let auto = || u32::try_from(HANDSHAKES_PER_PROCESSOR * processors()).unwrap_or(u32::MAX);
+    limit.enabled.then(|| HandshakeRate {
+        per_second: limit.requests_per_second.get().unwrap_or_else(auto),
+        burst: limit.burst_size,
+    })
 }
 
 /// What is asked of sockets.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch as signal};
 
+use super::gate::{Gate, HandshakeRate};
+use super::strangers::Strangers;
 use super::{Counters, Endpoint, Handle, Inner, Peers, listen, random, rotate_keys};
 use crate::crypto::{Secret, Suite};
 use crate::driver::{Clock, PollDriver, PollSettings};
@@ -34,6 +36,8 @@ pub struct EndpointSettings {
     pub switch_timeout: Duration,
     /// How long a handshake may take.
     pub handshake_timeout: Duration,
+    /// How many handshakes one address (IPv4, or the /64 of IPv6) may begin; `None`: any number.
+    pub handshake_rate: Option<HandshakeRate>,
     /// The longest pause between attempts to reconnect.
     pub reconnect_delay_max: Duration,
     /// Mixed into every session secret if the nodes share one.
@@ -74,6 +78,7 @@ impl Default for EndpointSettings {
             timeout_multiplier: 5,
             switch_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
+            handshake_rate: None,
             reconnect_delay_max: Duration::from_secs(5),
             cluster_key: None,
             spin: Duration::from_micros(60),
@@ -230,6 +235,8 @@ impl EndpointBuilder {
             node_id: self.node_id,
             incarnation: u64::from_le_bytes(random()),
             pool: Pool::new(self.settings.memory_budget_bytes),
+            gate: Mutex::new(Gate::new(self.settings.handshake_rate)),
+            strangers: Mutex::new(Strangers::default()),
             settings: self.settings,
             suites,
             trusted_suites,
