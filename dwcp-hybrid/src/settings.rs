@@ -16,6 +16,7 @@ pub fn endpoint_settings(config: &Config) -> EndpointSettings {
     settings.reconnect_delay_max = session.reconnect_delay_max.get();
     settings.memory_budget_bytes =
         usize::try_from(config.memory.pool_size.bytes()).unwrap_or(usize::MAX);
+    settings.receive_budget_bytes = config.memory.budget.bytes();
     settings.heartbeat_interval = config.cluster.failure_detection.heartbeat_interval.get();
     settings.timeout_multiplier = config.cluster.failure_detection.timeout_multiplier;
     settings.key_rotation_interval = Some(config.protocol.encryption.key_rotation_interval.get());

@@ -68,7 +68,7 @@ section! {
         "hugepages" hugepages: Auto<bool> = Auto::Auto;
         /// Most memory for slots, sent and received together.
         "poolSize" pool_size: Size [Size::mib(8), Size::gib(4096)] = Size::mib(512);
-        /// What all peers together may have sent and we not yet consumed.
+        /// What all peers together may have sent and we not yet consumed, beyond 64 KiB a channel. No session holds more of it than it leaves to the others.
         "budget" budget: Size [Size::mib(1), Size::gib(4096)] = Size::mib(256);
     }
 }

@@ -12,6 +12,7 @@ use super::{Counters, Endpoint, Handle, Inner, Peers, listen, random, rotate_key
 use crate::crypto::{Secret, Suite};
 use crate::driver::{Clock, PollDriver, PollSettings};
 use crate::link::{Dialer, Listener, PathProvider};
+use crate::machine::ReceiveBudget;
 use crate::mem::Pool;
 use crate::session::EventHub;
 use crate::wire::{Compression, MAX_SUITES};
@@ -26,8 +27,11 @@ pub struct EndpointSettings {
     pub window_bytes: u64,
     /// The largest message received whole, bytes.
     pub max_message_bytes: u64,
-    /// Memory for messages of all sessions, bytes.
+    /// Memory for messages of all sessions, sent and received, bytes.
     pub memory_budget_bytes: usize,
+    /// What the receive windows of all sessions may promise together, beyond 64 KiB a channel, bytes. No
+    /// session holds more of it than it leaves to the others.
+    pub receive_budget_bytes: u64,
     /// Pause after which a quiet path is probed.
     pub heartbeat_interval: Duration,
     /// Probes without an answer after which a path is dead.
@@ -74,6 +78,7 @@ impl Default for EndpointSettings {
             window_bytes: 16 << 20,
             max_message_bytes: 64 << 20,
             memory_budget_bytes: 1 << 30,
+            receive_budget_bytes: 256 << 20,
             heartbeat_interval: Duration::from_secs(1),
             timeout_multiplier: 5,
             switch_timeout: Duration::from_secs(10),
@@ -235,6 +240,7 @@ impl EndpointBuilder {
             node_id: self.node_id,
             incarnation: u64::from_le_bytes(random()),
             pool: Pool::new(self.settings.memory_budget_bytes),
+            receive_budget: ReceiveBudget::new(self.settings.receive_budget_bytes),
             gate: Mutex::new(Gate::new(self.settings.handshake_rate)),
             strangers: Mutex::new(Strangers::default()),
             settings: self.settings,

@@ -29,6 +29,7 @@ pub use peers::{Peer, Peers};
 use crate::crypto::{ChecksumSuite, Suite};
 use crate::driver::{Clock, PollDriver, PollStats, SessionCore, SessionObserver, drive};
 use crate::link::{Dialer, Listener, MemoryNetwork, PathProvider};
+use crate::machine::ReceiveBudget;
 use crate::mem::{Pool, PoolStats};
 use crate::session::{EventHub, Events, Session, SessionEvent};
 use crate::wire::Compression;
@@ -78,6 +79,7 @@ struct Inner {
     changed: Notify,
     hub: EventHub,
     pool: Pool,
+    receive_budget: ReceiveBudget,
     clock: Clock,
     is_draining: AtomicBool,
     is_over: signal::Sender<bool>,
@@ -103,6 +105,8 @@ struct Counters {
 pub struct EndpointStats {
     /// Message memory.
     pub pool: PoolStats,
+    /// What receive windows promise peers beyond 64 KiB a channel, of `receive_budget_bytes`.
+    pub promised_bytes: u64,
     /// Live sessions.
     pub sessions: usize,
     /// Handshakes that gave a path.
@@ -258,6 +262,7 @@ impl Endpoint {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         EndpointStats {
             pool: inner.pool.stats(),
+            promised_bytes: inner.receive_budget.promised_bytes(),
             sessions: lock(&inner.registry).sessions().len(),
             handshakes_ok_total: get(&inner.counters.handshakes_ok),
             handshakes_failed_total: get(&inner.counters.handshakes_failed),

@@ -29,6 +29,7 @@ pub(super) fn begin(
     let mut settings = Settings::new(role, inner.pool.clone());
     settings.time_to_live = given.time_to_live;
     settings.window_bytes = given.window_bytes;
+    settings.receive_budget = inner.receive_budget.clone();
     settings.max_message_bytes = given.max_message_bytes;
     settings.peer_max_message_bytes = greeting.peer_max_message_bytes;
     settings.heartbeat_interval = given.heartbeat_interval;

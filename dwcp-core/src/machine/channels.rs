@@ -5,6 +5,7 @@ use crate::wire::{DataKind, MAX_CHANNELS, MAX_LABEL_BYTES};
 use receive_side::ReceiveSide;
 use send_side::SendSide;
 use settings::{CLOSED_REMEMBERED, CONTROL_FRAMES_MAX};
+use window::Window;
 
 pub(super) struct Channel {
     pub(super) id: u32,
@@ -54,14 +55,14 @@ pub(super) struct Channels {
     closed_acks: Vec<u32>,
     /// The last channels to be forgotten: their last ack may be lost with a path.
     recently_closed: VecDeque<u32>,
-    /// Window beyond the minimum that is not given to a channel.
-    spare_window: u64,
+    /// Receive window for channels beyond the minimum.
+    pub(super) window: Window,
     /// Messages committed on channels that are no more.
     pub(super) messages_over: u64,
 }
 
 impl Channels {
-    pub(super) fn new(role: Role, window_bytes: u64) -> Self {
+    pub(super) fn new(role: Role, window: Window) -> Self {
         let mut channels = Self {
             role,
             slots: Vec::new(),
@@ -75,7 +76,7 @@ impl Channels {
             due: Vec::new(),
             closed_acks: Vec::new(),
             recently_closed: VecDeque::new(),
-            spare_window: window_bytes,
+            window,
             messages_over: 0,
         };
         channels.insert(0, Priority::Interactive);
@@ -286,13 +287,14 @@ impl Channels {
         round_trip_ns: u64,
         mut tell: impl FnMut(&Frame) -> bool,
     ) -> bool {
-        let mut spare = self.spare_window;
+        let (slots, window) = (&mut self.slots, &mut self.window);
         let mut is_full = false;
         let mut through = Vec::new();
         // Taken out while the channels are changed, and put back: no allocation.
         let mut due = std::mem::take(&mut self.due);
         due.retain(|&index| {
-            let Some(channel) = self.at_mut(index) else { return false };
+            let channel = slots.get_mut(index as usize).and_then(Option::as_deref_mut);
+            let Some(channel) = channel else { return false };
             let id = channel.id;
             if !is_full && channel.ack_due {
                 is_full |= !tell(&Frame::Ack(channel.receive.ack(id)));
@@ -302,7 +304,7 @@ impl Channels {
             if !is_full
                 && std::mem::take(&mut channel.credit_due)
                 && id != 0
-                && let Some(limit) = channel.receive.grant(now, round_trip_ns, &mut spare)
+                && let Some(limit) = channel.receive.grant(now, round_trip_ns, window)
                 && !tell(&Frame::Credit { channel: id, limit })
             {
                 (is_full, channel.credit_due) = (true, true);
@@ -320,7 +322,6 @@ impl Channels {
         });
         debug_assert!(self.due.is_empty());
         self.due = due;
-        self.spare_window = spare;
         through.into_iter().for_each(|index| self.reap(index));
         !is_full
     }
@@ -374,7 +375,7 @@ impl Channels {
             let (id, extra) = (channel.id, channel.receive.extra_window());
             self.discount(index);
             self.messages_over += self.at(index).map_or(0, |channel| channel.send.messages().0);
-            self.spare_window += extra;
+            self.window.give_back(extra);
             self.by_id.remove(&id);
             if self.recently_closed.len() == CLOSED_REMEMBERED {
                 self.recently_closed.pop_front();

@@ -3,6 +3,7 @@
 use super::receive_side::ReceiveSide;
 use super::send_side::{SendSide, SentState};
 use super::settings::{CHANNEL_WINDOW_MIN, MAX_FRAMES_AHEAD};
+use super::window::{ReceiveBudget, Window};
 use super::{SendError, Time, Violation};
 use crate::mem::{Payload, Pool};
 use crate::wire::{Ack, DataFrame, PathId};
@@ -78,13 +79,14 @@ impl Sending {
 pub struct Receiving {
     side: ReceiveSide,
     channel: u32,
-    spare: u64,
+    window: Window,
 }
 
 impl Receiving {
     /// A half whose window may grow by `spare` bytes.
     pub fn new(channel: u32, spare: u64) -> Self {
-        Self { side: ReceiveSide::new(false), channel, spare }
+        let window = Window::new(spare, ReceiveBudget::new(u64::MAX));
+        Self { side: ReceiveSide::new(false), channel, window }
     }
 
     /// Takes a frame in; whether it had arrived before.
@@ -107,6 +109,6 @@ impl Receiving {
 
     /// A new limit worth telling, `now` being nanoseconds.
     pub fn grant(&mut self, now: u64) -> Option<u64> {
-        self.side.grant(Time(now), 1, &mut self.spare)
+        self.side.grant(Time(now), 1, &mut self.window)
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::settings::{CHANNEL_WINDOW_MIN, MAX_FRAMES_AHEAD, frame_cost};
+use super::window::Window;
 use super::{Time, Violation};
 use crate::mem::Payload;
 use crate::wire::{Ack, DataFrame, DataKind, MAX_RANGES, Ranges};
@@ -183,9 +184,14 @@ impl ReceiveSide {
         self.is_finished && self.ready.iter().all(|frame| frame.kind == DataKind::Fin)
     }
 
-    /// A new limit worth telling, if there is one; the window grows (up to `spare` more) when it is used up
-    /// within `round_trip_ns`.
-    pub(super) fn grant(&mut self, now: Time, round_trip_ns: u64, spare: &mut u64) -> Option<u64> {
+    /// A new limit worth telling, if there is one; the channel's window grows, by what
+    /// `window` gives, when it is used up within `round_trip_ns`.
+    pub(super) fn grant(
+        &mut self,
+        now: Time,
+        round_trip_ns: u64,
+        window: &mut Window,
+    ) -> Option<u64> {
         if !self.wants_grant() {
             return None;
         }
@@ -193,9 +199,7 @@ impl ReceiveSide {
             now.since(self.granted_at).as_nanos() as u64 <= 2 * round_trip_ns.max(1_000_000);
         // Nothing consumed: the peer may not even know the channel, and would miss what it is told.
         if is_fast && self.consumed > 0 {
-            let more = self.window.min(*spare);
-            self.window += more;
-            *spare -= more;
+            self.window += window.take(self.window);
         }
         let limit = self.consumed + self.window;
         if limit <= self.granted {

@@ -29,8 +29,9 @@ pub enum SendError {
     /// The peer's receive window is full: it reads more slowly than we send.
     #[error("the peer's receive window is full")]
     Window,
-    /// The endpoint's memory budget is used up: free received messages, or raise `memory.budget`.
-    #[error("the memory budget is used up")]
+    /// The endpoint's memory budget is used up: free received messages, or raise
+    /// `memory.poolSize`.
+    #[error("the memory for messages is used up")]
     Pool,
     /// The channel takes no more messages: it was finished, reset, or its session is over.
     #[error("the channel takes no more messages")]
