@@ -1,7 +1,7 @@
 //! From the configuration's words to the settings of endpoints and sockets.
 
-use dwcp_core::config::{Config, RateLimit};
-use dwcp_core::{EndpointSettings, HandshakeRate};
+use dwcp_core::config::{Config, Performance, RateLimit};
+use dwcp_core::{DriverKind, EndpointSettings, HandshakeRate, PollMode, PollSettings};
 use dwcp_tcp::{Congestion, Keepalive, TcpOptions};
 
 /// The endpoint's settings, without the cluster key.
@@ -22,8 +22,23 @@ pub fn endpoint_settings(config: &Config) -> EndpointSettings {
     settings.key_rotation_interval = Some(config.protocol.encryption.key_rotation_interval.get());
     settings.hmac = config.is_byzantine_tolerant();
     settings.sessions_max = config.performance.max_connections as usize;
-    if config.performance.polling_mode.get() == Some(false) {
-        settings.spin = std::time::Duration::ZERO;
+    settings.switch_timeout = config.adaptive.switching.drain_timeout.get();
+    match config.performance.polling_mode.get() {
+        Some(true) => settings.driver = DriverKind::Poll(polls(&config.performance)),
+        Some(false) => settings.spin = std::time::Duration::ZERO,
+        None => {}
+    }
+    settings
+}
+
+/// Threads that poll without sleeping: one for each processor named, else one.
+fn polls(performance: &Performance) -> PollSettings {
+    let affinity = &performance.cpu_affinity;
+    let mut settings = PollSettings::default();
+    settings.mode = PollMode::BusySpin;
+    if affinity.enabled {
+        settings.cores = affinity.cores.iter().map(|&core| usize::from(core)).collect();
+        settings.threads = settings.cores.len().max(1);
     }
     settings
 }

@@ -64,6 +64,7 @@ pub fn run(options: &DaemonOptions) -> u8 {
             return 1;
         }
     };
+    dwcp_hybrid::prepare_process(&loaded.config).iter().for_each(|problem| warn!("{problem}"));
     let runtime = match runtime(&loaded.config) {
         Ok(runtime) => runtime,
         Err(error) => {
