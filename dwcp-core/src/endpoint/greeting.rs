@@ -24,6 +24,8 @@ pub(super) struct Greeting {
     pub(super) peer_max_message_bytes: u64,
     /// Time until the first of the two certificates ends.
     pub(super) certificates_left: Duration,
+    /// The dialer resumes because it has no other path.
+    pub(super) is_held: bool,
 }
 
 fn certificates_left(connection: &dyn SecuredConnection) -> Duration {
@@ -80,6 +82,7 @@ pub(super) async fn dialer(
     let resumption = resume.map(|(session, _)| Resumption {
         session: session.id(),
         proof: session.shared.secret.resume_proof(&exporter),
+        is_held: session.core().lock().machine.active_path().is_none(),
     });
     let terms = Terms::new(inner, resume.map(|(session, _)| session));
     let hello = Hello {
@@ -128,6 +131,7 @@ pub(super) async fn dialer(
     let path_root =
         if resume.is_some() { session_secret.resumed(&exporter) } else { session_secret.clone() };
     let hash = transcript(&hello_bytes, &reply_bytes);
+    let is_held = hello.resume.is_some_and(|resume| resume.is_held);
     Ok(Greeting {
         path,
         path_secret: path_root.path(path, &nonce, &their_nonce, &hash),
@@ -137,6 +141,7 @@ pub(super) async fn dialer(
         peer_incarnation: incarnation,
         peer_max_message_bytes: max_message_bytes,
         certificates_left: certificates_left(connection),
+        is_held,
     })
 }
 
@@ -199,6 +204,7 @@ pub(super) async fn welcome(
         peer_incarnation: hello.incarnation,
         peer_max_message_bytes: hello.max_message_bytes,
         certificates_left: certificates_left(connection),
+        is_held: hello.resume.as_ref().is_some_and(|resume| resume.is_held),
     })
 }
 

@@ -1,6 +1,7 @@
 //! Links become paths: of a new session, of a resumed one, or by an offer on a standing one.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use sha2::{Digest, Sha256};
 
@@ -63,6 +64,11 @@ pub(super) fn join(
     link: Box<dyn Link>,
     greeting: &Greeting,
 ) -> Result<(), TooWeak> {
+    if greeting.is_held {
+        // The dialer has lost all paths, also when this end has not noticed yet: the move to this one is a
+        // reconnection here, too.
+        session.shared.totals.is_holding.store(true, Ordering::SeqCst);
+    }
     attach(inner, session, link, greeting.path, &greeting.path_secret, true)?;
     let core = session.core();
     core.with_state(|state| {

@@ -1,6 +1,6 @@
 //! Figures of a session at one moment.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -118,6 +118,8 @@ pub(crate) struct Totals {
     pub(crate) failovers: AtomicU64,
     pub(crate) reconnects: AtomicU64,
     pub(crate) in_doubt: AtomicU64,
+    /// The session has no path, here or at the dialer: the next one brings it back.
+    pub(crate) is_holding: AtomicBool,
     pub(crate) last_switch: Mutex<Option<SwitchRecord>>,
 }
 
@@ -129,6 +131,7 @@ impl Totals {
             failovers: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
             in_doubt: AtomicU64::new(0),
+            is_holding: AtomicBool::new(false),
             last_switch: Mutex::new(None),
         }
     }

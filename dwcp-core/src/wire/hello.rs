@@ -54,6 +54,8 @@ pub struct Resumption {
     pub session: SessionId,
     /// [`SessionSecret::resume_proof`](crate::crypto::SessionSecret::resume_proof) over this handshake.
     pub proof: [u8; 32],
+    /// The dialer has no other path left: the session is held until this one stands.
+    pub is_held: bool,
 }
 
 /// The dialer's first message.
@@ -185,7 +187,7 @@ impl Hello {
         match &self.resume {
             None => out.put_u8(0),
             Some(resume) => {
-                out.put_u8(1);
+                out.put_u8(if resume.is_held { 2 } else { 1 });
                 out.put(&resume.session.0);
                 out.put(&resume.proof);
             }
@@ -215,7 +217,11 @@ impl Hello {
             trusted_suites: names(&mut input)?,
             resume: match input.u8()? {
                 0 => None,
-                1 => Some(Resumption { session: SessionId(input.array()?), proof: input.array()? }),
+                kind @ (1 | 2) => Some(Resumption {
+                    session: SessionId(input.array()?),
+                    proof: input.array()?,
+                    is_held: kind == 2,
+                }),
                 _ => return malformed("hello"),
             },
         })
@@ -328,7 +334,7 @@ mod tests {
 
     #[test]
     fn hellos_round_trip_and_truncations_are_refused() {
-        let resume = Resumption { session: SessionId([1; 16]), proof: [2; 32] };
+        let resume = Resumption { session: SessionId([1; 16]), proof: [2; 32], is_held: true };
         for resume in [None, Some(resume)] {
             let hello = Hello {
                 versions: (3, 4),
@@ -385,7 +391,11 @@ mod tests {
             max_message_bytes: 1,
             suites: vec![long(MAX_SUITE_NAME_BYTES); MAX_SUITES],
             trusted_suites: vec![long(MAX_SUITE_NAME_BYTES); MAX_SUITES],
-            resume: Some(Resumption { session: SessionId([1; 16]), proof: [2; 32] }),
+            resume: Some(Resumption {
+                session: SessionId([1; 16]),
+                proof: [2; 32],
+                is_held: false,
+            }),
         }
     }
 
