@@ -54,13 +54,13 @@ impl Watch {
         });
     }
 
-    /// Counts a move; returns whether it was one. An end that failed over by itself still hears of the peer's
+    /// Counts a move and tells of it. An end that failed over by itself still hears of the peer's
     /// epoch for the same path: that is no second move.
-    fn count_switch(&self, switch: &Switch) -> bool {
+    fn note_switch(&self, switch: &Switch) {
         let totals = &self.session.shared.totals;
         let was_holding = totals.is_holding.swap(false, Ordering::SeqCst);
         if !was_holding && switch.from.is_none() && switch.reason == SwitchReason::FollowedPeer {
-            return false;
+            return;
         }
         let counter = match (switch.reason, switch.from) {
             (SwitchReason::FirstPath, _) => None,
@@ -80,7 +80,7 @@ impl Watch {
             kind,
             reason: switch.reason,
         });
-        true
+        self.publish(SessionEvent::Switched(switch.clone()));
     }
 }
 
@@ -96,11 +96,7 @@ impl SessionObserver for Watch {
                 self.publish(SessionEvent::PathDown { path: *path, cause: *cause });
                 self.mend();
             }
-            Event::Switched(switch) => {
-                if self.count_switch(switch) {
-                    self.publish(SessionEvent::Switched(switch.clone()));
-                }
-            }
+            Event::Switched(switch) => self.note_switch(switch),
             Event::SwitchFailed { to, cause } => {
                 self.publish(SessionEvent::SwitchFailed { to: *to, cause: *cause });
             }

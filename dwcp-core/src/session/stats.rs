@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Session;
 use crate::driver::PathIo;
+use crate::link::SocketFacts;
 use crate::machine::{PathState, PathView, Role};
 use crate::wire::{PathId, PathKind, SessionId, SwitchReason};
 
@@ -73,6 +74,8 @@ pub struct PathStats {
     pub local: String,
     /// The peer's end.
     pub remote: String,
+    /// The options of its socket as the kernel has them.
+    pub socket: Option<SocketFacts>,
     /// How its records are protected.
     pub suite: &'static str,
     /// Smoothed round trip of probes.
@@ -189,6 +192,7 @@ fn path_stats(view: &PathView, io: &PathIo) -> PathStats {
         state: view.state,
         local: io.attributes.local.clone(),
         remote: io.attributes.remote.clone(),
+        socket: io.attributes.socket.clone(),
         suite: io.suite,
         rtt: view.rtt,
         in_flight_frames: view.in_flight,

@@ -13,6 +13,7 @@ fn path() -> PathStatus {
         local: "127.0.0.1:1".into(),
         remote: "127.0.0.1:2".into(),
         suite: "aes-256-gcm".into(),
+        socket: None,
         rtt_us: Some(120.0),
         records_sent_total: 1,
         records_received_total: 2,

@@ -107,6 +107,8 @@ pub struct PathStatus {
     pub remote: String,
     pub suite: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub socket: Option<SocketStatus>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub rtt_us: Option<f64>,
     pub records_sent_total: u64,
     pub records_received_total: u64,
@@ -115,6 +117,20 @@ pub struct PathStatus {
     pub rekeys_total: u64,
     pub compressed_from_bytes_total: u64,
     pub compressed_to_bytes_total: u64,
+}
+
+/// Options of a path's socket as the kernel has them: buffers are twice what a program asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct SocketStatus {
+    pub congestion: String,
+    pub send_buffer_bytes: u64,
+    pub recv_buffer_bytes: u64,
+    /// `off`, `unused` or `used`.
+    pub fast_open: String,
+    /// What was asked for and is not in force, with the remedy.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub differences: Vec<String>,
 }
 
 /// A forward.
@@ -302,6 +318,13 @@ fn path_status(path: &PathStats) -> PathStatus {
         local: path.local.clone(),
         remote: path.remote.clone(),
         suite: path.suite.into(),
+        socket: path.socket.as_ref().map(|socket| SocketStatus {
+            congestion: socket.congestion.clone(),
+            send_buffer_bytes: socket.send_buffer_bytes,
+            recv_buffer_bytes: socket.recv_buffer_bytes,
+            fast_open: socket.fast_open.into(),
+            differences: socket.differences.clone(),
+        }),
         rtt_us: path.rtt.map(micros),
         records_sent_total: path.records_sent_total,
         records_received_total: path.records_received_total,
