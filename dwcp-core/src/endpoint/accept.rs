@@ -77,6 +77,12 @@ fn receive(inner: &Arc<Inner>, incoming: Box<dyn Incoming>) {
     });
 }
 
+/// The error and what lies below it.
+fn words(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// Counts a connection that came to nothing, and logs it unless the like was logged just now.
 fn turned_away(inner: &Inner, address: &str, rejection: &Rejection) {
     Inner::count(&inner.counters.handshakes_failed);
@@ -105,14 +111,14 @@ async fn handshake(
     let greeted = timeout(limit, async {
         let secured = incoming.secure().await;
         let mut connection =
-            secured.map_err(|error| Rejection::new(Cause::NotSecured, error.to_string()))?;
+            secured.map_err(|error| Rejection::new(Cause::NotSecured, words(&error)))?;
         lock(&inner.gate).prove(ticket);
         match greet(inner, &mut connection).await {
             Ok(greeted) => Ok((connection, greeted)),
             Err(error @ GreetingError::Refused { .. }) => {
-                Err(Rejection::new(Cause::Refused, error.to_string()))
+                Err(Rejection::new(Cause::Refused, words(&error)))
             }
-            Err(error) => Err(Rejection::new(Cause::NoHello, error.to_string())),
+            Err(error) => Err(Rejection::new(Cause::NoHello, words(&error))),
         }
     });
     let (connection, (greeting, resumed)) = greeted.await.unwrap_or_else(|_| {

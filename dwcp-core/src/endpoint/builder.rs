@@ -15,7 +15,7 @@ use crate::link::{Dialer, Listener, PathProvider};
 use crate::machine::ReceiveBudget;
 use crate::mem::Pool;
 use crate::session::EventHub;
-use crate::wire::{Compression, MAX_SUITES};
+use crate::wire::{Compression, MAX_SUITES, valid_node_id};
 
 /// Limits and times of an endpoint and its sessions.
 #[derive(Clone)]
@@ -99,8 +99,10 @@ impl Default for EndpointSettings {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// A node id is 1 to 255 bytes long.
-    #[error("node id {node_id:?} is not 1 to 255 bytes long")]
+    /// The id may not name a node.
+    #[error(
+        "{node_id:?} is no node id: 1 to 64 letters, digits, `.`, `_`, `-`, with a letter or digit at both ends"
+    )]
     NodeId {
         /// The id.
         node_id: String,
@@ -215,7 +217,7 @@ impl EndpointBuilder {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn build(self) -> Result<Endpoint, BuildError> {
-        if self.node_id.is_empty() || self.node_id.len() > 255 {
+        if !valid_node_id(&self.node_id) {
             return Err(BuildError::NodeId { node_id: self.node_id });
         }
         let suites = self.suites;

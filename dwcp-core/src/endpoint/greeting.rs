@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::agreement::{Agreement, Terms};
 use super::{Inner, random};
-use crate::crypto::{PathSecret, SessionSecret};
+use crate::crypto::{PathSecret, Secret, SessionSecret};
 use crate::link::SecuredConnection;
 use crate::session::Session;
 use crate::wire::{
@@ -70,6 +70,15 @@ fn transcript(hello: &[u8], reply: &[u8]) -> [u8; 32] {
     hash.finalize().into()
 }
 
+/// The claim to go on with `session` over the connection of `exporter`.
+fn resumption(session: &Session, exporter: &Secret) -> Resumption {
+    Resumption {
+        session: session.id(),
+        proof: session.shared.secret.resume_proof(exporter),
+        is_held: session.core().lock().machine.active_path().is_none(),
+    }
+}
+
 /// The dialer's side. `resume` is the session to go on with and the new path's id.
 pub(super) async fn dialer(
     inner: &Inner,
@@ -79,11 +88,7 @@ pub(super) async fn dialer(
     let nonce = random();
     let path = resume.map_or(PathId(0), |(_, path)| path);
     let exporter = connection.exporter().clone();
-    let resumption = resume.map(|(session, _)| Resumption {
-        session: session.id(),
-        proof: session.shared.secret.resume_proof(&exporter),
-        is_held: session.core().lock().machine.active_path().is_none(),
-    });
+    let resumption = resume.map(|(session, _)| resumption(session, &exporter));
     let terms = Terms::new(inner, resume.map(|(session, _)| session));
     let hello = Hello {
         versions: (VERSION_MIN, VERSION),

@@ -160,13 +160,27 @@ impl Refusal {
 }
 
 const MAGIC: [u8; 4] = *b"DWCP";
-const MAX_NODE_ID_BYTES: usize = 255;
+/// The longest node id, bytes.
+pub const MAX_NODE_ID_BYTES: usize = 64;
+/// The longest reason of a refusal, bytes.
+const MAX_REASON_BYTES: usize = 255;
 /// Suites in one list of a hello, at most.
 pub const MAX_SUITES: usize = 4;
 /// The longest name of a suite, bytes.
 pub const MAX_SUITE_NAME_BYTES: usize = 32;
 /// The longest hello or reply, bytes.
 pub const MAX_HELLO_BYTES: usize = 1_024;
+
+/// Whether `id` may name a node: 1 to 64 letters, digits, `.`, `_` or `-`, with a letter or digit at both ends.
+pub fn valid_node_id(id: &str) -> bool {
+    let is_edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
+    let bytes = id.as_bytes();
+    bytes.len() <= MAX_NODE_ID_BYTES
+        && is_edge(bytes.first())
+        && is_edge(bytes.last())
+        && bytes.iter().all(is_allowed)
+}
 
 impl Hello {
     /// The message's bytes, without the length that precedes it on a stream.
@@ -291,7 +305,7 @@ impl HelloReply {
             1 => {
                 let code = usize::from(input.u8()?);
                 let Some(&refusal) = Refusal::ALL.get(code) else { return malformed("refusal") };
-                Self::Refused { refusal, reason: input.text(MAX_NODE_ID_BYTES)?.to_owned() }
+                Self::Refused { refusal, reason: input.text(MAX_REASON_BYTES)?.to_owned() }
             }
             _ => return malformed("hello reply"),
         })
@@ -321,7 +335,7 @@ fn name(input: &mut Reader<'_>) -> Result<String, DecodeError> {
 
 /// As much of a refusal's reason as the peer reads.
 fn clipped(reason: &str) -> &str {
-    let mut end = reason.len().min(MAX_NODE_ID_BYTES);
+    let mut end = reason.len().min(MAX_REASON_BYTES);
     while !reason.is_char_boundary(end) {
         end -= 1;
     }
