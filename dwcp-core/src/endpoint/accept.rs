@@ -39,7 +39,11 @@ pub(super) async fn run(inner: Arc<Inner>, listener: Box<dyn Listener>) {
         match listener.accept().await {
             Ok(incoming) => receive(&inner, incoming),
             Err(error) => {
-                tracing::warn!(address = listener.local_address(), %error, "cannot accept");
+                let now = Instant::now().into_std();
+                if let Some(more) = lock(&inner.strangers).count(now, Cause::NotAccepted) {
+                    let address = listener.local_address();
+                    tracing::warn!(address, %error, more_since_last_line = more, "cannot accept");
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         }

@@ -23,11 +23,13 @@ pub(super) enum Cause {
     TooFast,
     /// The connection stood and could not be used.
     NotUsable,
+    /// The system gave no connection: out of descriptors, say.
+    NotAccepted,
 }
 
 impl Cause {
     /// How many there are.
-    const COUNT: usize = 7;
+    const COUNT: usize = 8;
 
     /// For logs and metrics.
     pub(super) fn name(self) -> &'static str {
@@ -39,6 +41,7 @@ impl Cause {
             Self::Dropped => "dropped",
             Self::TooFast => "too_fast",
             Self::NotUsable => "not_usable",
+            Self::NotAccepted => "not_accepted",
         }
     }
 }
