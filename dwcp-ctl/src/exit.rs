@@ -54,14 +54,14 @@ Exit codes:
 pub const DAEMON_CODES: &str = "\
 Exit codes:
    0  stopped; nothing was lost
-   1  stopped or failed; messages stayed un-acked, or the log says what failed
+   1  stopped with work cut off or messages un-acked, or failed; the log says what
    2  the command line is wrong
   69  a device the configuration requires is not there
   78  the configuration is wrong
 
 Signals:
   HUP   reload the configuration, all or nothing
-  TERM  drain, then stop; a second one stops at once
+  TERM  drain: nothing new, what runs may end, then stop; a second one stops at once
   INT   as TERM";
 
 /// A command's failure: how to exit and what to say on stderr.

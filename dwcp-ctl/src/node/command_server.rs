@@ -12,20 +12,23 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
-use super::commands::{Answer, LINE_BYTES_MAX, Request};
+use super::commands::{Answer, LINE_BYTES_MAX, Operation, Request};
+use super::drain::{Asker, DrainReport};
 use super::{Node, run_operation};
 use crate::exit::Exit;
 
 /// Pause after the system refused a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// The longest that a client may wait for the end of a drain.
+const WAIT_MAX: Duration = Duration::from_secs(86_400);
 
 /// What the socket asks of the daemon's main loop.
 #[derive(Debug)]
 pub(super) enum Demand {
     /// Reload; the answer says what came of it.
     Reload(tokio::sync::oneshot::Sender<Result<(), String>>),
-    /// Drain and stop.
-    Drain,
+    /// Drain and stop; the answer says what came of it.
+    Drain(Asker),
 }
 
 /// The bound socket. Dropping it removes the file.
@@ -104,11 +107,13 @@ async fn client(stream: UnixStream, node: Arc<Node>, demands: mpsc::Sender<Deman
     if !matches!(read, Ok(count) if count > 0) {
         return;
     }
+    // Whoever waits for the daemon's end is waited for, until its answer is written.
+    let mut held = None;
     let answer = match serde_json::from_str::<Request>(&line) {
         Ok(request) => {
             // A client that goes away cancels what it asked for.
             tokio::select! {
-                answer = obey(request, &node, &demands, &mut writer) => answer,
+                answer = obey(request, &node, &demands, &mut writer, &mut held) => answer,
                 () = gone(&mut reader) => return,
             }
         }
@@ -117,6 +122,7 @@ async fn client(stream: UnixStream, node: Arc<Node>, demands: mpsc::Sender<Deman
         }
     };
     let _ = write(&mut writer, &answer).await;
+    drop(held);
 }
 
 /// Waits until the client closes its end.
@@ -130,13 +136,25 @@ async fn obey(
     node: &Arc<Node>,
     demands: &mpsc::Sender<Demand>,
     writer: &mut OwnedWriteHalf,
+    held: &mut Option<mpsc::Sender<()>>,
 ) -> Answer {
     match request {
         Request::Status => done(&node.status()),
-        Request::Drain => {
-            info!("draining on request");
-            let _ = demands.send(Demand::Drain).await;
-            done(&serde_json::json!({ "schema": "dwcp.drain/v1" }))
+        Request::Drain { wait_ms } => {
+            info!("asked to drain");
+            let (asker, report) = tokio::sync::oneshot::channel();
+            let _ = demands.send(Demand::Drain(asker)).await;
+            let limit = wait_ms.map_or(WAIT_MAX, Duration::from_millis);
+            match tokio::time::timeout(limit, report).await {
+                Ok(Ok((report, writing))) => {
+                    *held = Some(writing);
+                    done(&report)
+                }
+                Ok(Err(_)) => {
+                    failed(Exit::Problem, "stopped at once; what was under way was cut off".into())
+                }
+                Err(_) => done(&DrainReport::going_on(node.services.under_way.counts())),
+            }
         }
         Request::Reload => {
             let (sender, receiver) = tokio::sync::oneshot::channel();
@@ -149,30 +167,36 @@ async fn obey(
                 Err(_) => failed(Exit::Problem, "the daemon is stopping".into()),
             }
         }
-        Request::Run(operation) => {
-            let (note, mut notes) = mpsc::unbounded_channel();
-            let mut progress = move |state| {
-                let _ = note.send(state);
-            };
-            let running = run_operation(&node.endpoint, operation, &mut progress);
-            let mut running = std::pin::pin!(running);
-            let outcome = loop {
-                tokio::select! {
-                    outcome = &mut running => break outcome,
-                    Some(mut state) = notes.recv() => {
-                        // Only the newest matters.
-                        while let Ok(newer) = notes.try_recv() {
-                            state = newer;
-                        }
-                        let _ = write(writer, &Answer::Progress(state)).await;
-                    }
+        Request::Run(operation) => run(operation, node, writer).await,
+    }
+}
+
+/// Runs an operation, and tells how far it is meanwhile.
+async fn run(operation: Operation, node: &Arc<Node>, writer: &mut OwnedWriteHalf) -> Answer {
+    let Some(_place) = node.services.under_way.begin(operation.work()) else {
+        return failed(Exit::Problem, "the node drains: it takes nothing new".into());
+    };
+    let (note, mut notes) = mpsc::unbounded_channel();
+    let mut progress = move |state| {
+        let _ = note.send(state);
+    };
+    let running = run_operation(&node.endpoint, operation, &mut progress);
+    let mut running = std::pin::pin!(running);
+    let outcome = loop {
+        tokio::select! {
+            outcome = &mut running => break outcome,
+            Some(mut state) = notes.recv() => {
+                // Only the newest matters.
+                while let Ok(newer) = notes.try_recv() {
+                    state = newer;
                 }
-            };
-            match outcome {
-                Ok(outcome) => Answer::Done { result: outcome.result },
-                Err(error) => failed(error.exit(), error.to_string()),
+                let _ = write(writer, &Answer::Progress(state)).await;
             }
         }
+    };
+    match outcome {
+        Ok(outcome) => Answer::Done { result: outcome.result },
+        Err(error) => failed(error.exit(), error.to_string()),
     }
 }
 

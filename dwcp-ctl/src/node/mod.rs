@@ -2,6 +2,7 @@
 
 mod admin;
 mod command_server;
+mod drain;
 mod keeper;
 mod load;
 mod logs;
@@ -27,6 +28,7 @@ use dwcp_core::Endpoint;
 use dwcp_core::config::Config;
 use dwcp_tcp::Identity;
 
+pub use drain::DrainReport;
 pub use load::{LoadFailure, load};
 pub use logs::{LogControl, start_logs};
 pub use operations::{OperationError, Outcome, run_operation};

@@ -79,7 +79,9 @@ impl Node {
         self.keepers.set(&plan::kept_peers(&config));
         let mut current = self.current();
         current.forwards.retain(|forward| wanted.contains(forward.spec()));
-        let started = listeners.into_iter().map(|bound| bound.start(self.endpoint.clone()));
+        let started = listeners
+            .into_iter()
+            .map(|bound| bound.start(self.endpoint.clone(), self.services.under_way.clone()));
         current.forwards.extend(started);
         current.config = config;
         current.config_sha = sha256;

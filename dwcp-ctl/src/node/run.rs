@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 
 use super::admin::AdminListener;
 use super::command_server::{CommandSocket, Demand};
+use super::drain::{Drain, tick};
 use super::keeper::Keepers;
 use super::load::LoadedConfig;
 use super::notify::{Notifier, watchdog_interval};
@@ -132,7 +133,10 @@ async fn start(
     let services = services(&config);
     let keepers = Keepers::new(endpoint.clone());
     keepers.set(&plan::kept_peers(&config));
-    let forwards = forwards.into_iter().map(|bound| bound.start(endpoint.clone())).collect();
+    let forwards = forwards
+        .into_iter()
+        .map(|bound| bound.start(endpoint.clone(), services.under_way.clone()))
+        .collect();
     let node = Arc::new(Node {
         config_path: options.config.clone(),
         identity,
@@ -251,7 +255,7 @@ impl Daemon {
         let status = format!("ready, listening on {}", listen.join(", "));
         self.notifier.ready(&status);
         let mut watchdog = watchdog_interval().map(tokio::time::interval);
-        loop {
+        let asker = loop {
             tokio::select! {
                 _ = hangup.recv() => {
                     self.reload(&status).await.ok();
@@ -260,15 +264,23 @@ impl Daemon {
                     Some(Demand::Reload(answer)) => {
                         let _ = answer.send(self.reload(&status).await);
                     }
-                    Some(Demand::Drain) | None => break,
+                    Some(Demand::Drain(asker)) => break Some(asker),
+                    None => break None,
                 },
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break None,
+                _ = interrupt.recv() => break None,
                 () = tick(&mut watchdog) => self.notifier.watchdog(),
             }
-        }
+        };
+        let drain = Drain {
+            node: &self.node,
+            notifier: &self.notifier,
+            demands: &mut self.demands,
+            watchdog: &mut watchdog,
+            askers: asker.into_iter().collect(),
+        };
         tokio::select! {
-            exit = self.drain() => exit,
+            exit = drain.run() => exit,
             _ = terminate.recv() => hurried(),
             _ = interrupt.recv() => hurried(),
         }
@@ -280,37 +292,21 @@ impl Daemon {
         self.notifier.ready(status);
         result
     }
+}
 
-    /// Takes nothing new, waits for acks, ends.
-    async fn drain(&self) -> u8 {
-        self.node.is_draining.store(true, Ordering::Relaxed);
-        self.notifier.stopping();
-        let deadline = self.node.current().config.session.drain_timeout.get();
-        info!(deadline_s = deadline.as_secs(), "draining");
-        self.node.keepers.set(&[]);
-        self.node.current().forwards.clear();
-        let drained = self.node.endpoint.drain(deadline).await;
-        let (sessions, unacked) = (drained.sessions, drained.unacked_messages);
-        if unacked > 0 {
-            error!(sessions, unacked, "stopped; messages stayed un-acked and may be lost");
-            return 1;
-        }
-        info!(sessions, "stopped; nothing was lost");
-        0
+impl Node {
+    /// Takes nothing new from now on; returns how long what is under way may take.
+    pub(super) fn begin_drain(&self) -> Duration {
+        self.is_draining.store(true, Ordering::Relaxed);
+        self.services.under_way.close();
+        self.keepers.set(&[]);
+        let mut current = self.current();
+        current.forwards.clear();
+        current.config.session.drain_timeout.get()
     }
 }
 
 fn hurried() -> u8 {
     warn!("stopped at once; messages on their way may be lost");
     1
-}
-
-/// The next moment to feed the watchdog; never without one.
-async fn tick(interval: &mut Option<tokio::time::Interval>) {
-    match interval {
-        Some(interval) => {
-            interval.tick().await;
-        }
-        None => std::future::pending().await,
-    }
 }

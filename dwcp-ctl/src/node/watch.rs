@@ -16,7 +16,12 @@ pub(super) async fn watch(endpoint: Endpoint, services: Arc<Services>, mut event
         let sessions = endpoint.sessions();
         served.retain(|id| sessions.iter().any(|session| session.id() == *id));
         for session in sessions {
-            if served.insert(session.id()) {
+            if !served.insert(session.id()) {
+                continue;
+            }
+            if services.under_way.is_closed() {
+                session.close(0, "the node drains");
+            } else {
                 tokio::spawn(services.clone().serve(session));
             }
         }

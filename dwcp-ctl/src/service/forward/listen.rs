@@ -13,6 +13,7 @@ use tracing::{debug, warn};
 
 use super::pump::{Pumped, pump, reset};
 use super::{Answer, Connect};
+use crate::service::under_way::{UnderWay, Work};
 use crate::service::{ServiceError, json, labels, receive_json};
 
 /// How long a connection waits for a session.
@@ -80,10 +81,16 @@ impl ForwardSpec {
 }
 
 impl BoundForward {
-    /// Begins to accept connections and carries them over `endpoint`.
-    pub fn start(self, endpoint: Endpoint) -> ForwardListener {
+    /// Begins to accept connections and carries them over `endpoint`, while `under_way` takes them.
+    pub fn start(self, endpoint: Endpoint, under_way: Arc<UnderWay>) -> ForwardListener {
         let counts = Arc::new(ForwardCounts::default());
-        let task = tokio::spawn(accept(self.listener, self.spec.clone(), endpoint, counts.clone()));
+        let task = tokio::spawn(accept(
+            self.listener,
+            self.spec.clone(),
+            endpoint,
+            counts.clone(),
+            under_way,
+        ));
         ForwardListener { spec: self.spec, address: self.address, counts, task }
     }
 }
@@ -116,14 +123,20 @@ async fn accept(
     spec: ForwardSpec,
     endpoint: Endpoint,
     counts: Arc<ForwardCounts>,
+    under_way: Arc<UnderWay>,
 ) {
     let spec = Arc::new(spec);
     // Connections are tasks of their own: they outlive the listener when a reload removes it.
     loop {
         match listener.accept().await {
             Ok((stream, from)) => {
+                let Some(place) = under_way.begin(Work::Forward) else {
+                    reset(stream);
+                    continue;
+                };
                 let (spec, endpoint, counts) = (spec.clone(), endpoint.clone(), counts.clone());
                 tokio::spawn(async move {
+                    let _place = place;
                     counts.connections_total.fetch_add(1, Ordering::Relaxed);
                     counts.connections.fetch_add(1, Ordering::Relaxed);
                     if let Err(error) = carry(stream, &spec, &endpoint, &counts).await {
