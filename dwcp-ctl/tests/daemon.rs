@@ -103,6 +103,43 @@ fn health_and_metrics_are_served() {
 }
 
 #[test]
+fn messages_in_doubt_are_counted_and_shown_after_their_session() {
+    let (room, _a, mut b) = Room::pair("", "files: {receiveDirectory: inbox, keepFree: 0B}\n");
+    // The next life of `b` is to be found where this one was.
+    let listen = format!("listen: [\"{}\"]", room.address("b"));
+    std::fs::create_dir(room.path("inbox")).unwrap();
+    let file = room.path("file");
+    std::fs::File::create(&file).unwrap().set_len(1 << 30).unwrap();
+    std::thread::scope(|scope| {
+        let copying = scope.spawn(|| {
+            room.ctl(&["--node", "a", "copy", "--no-compress", file.to_str().unwrap(), "b:"])
+        });
+        wait_for("beginning of the file", || {
+            std::fs::read_dir(room.path("inbox")).unwrap().next().map(|_| ())
+        });
+        b.signal(Signal::STOP);
+        wait_for("un-acked messages", || {
+            (room.status("a")["peers"][0]["unacked_messages"].as_u64()? > 0).then_some(())
+        });
+        b.signal(Signal::KILL);
+        b.wait();
+        let text = room.config_text("b", "peers: [{nodeId: a}]\n");
+        let text = text.replacen("listen: [\"127.0.0.1:0\"]", &listen, 1);
+        write(&room.path("b.yaml"), text.as_bytes());
+        b = room.start("b");
+        assert_ne!(copying.join().unwrap().code, 0);
+    });
+    wait_for("new session", || (room.ctl(&["--node", "a", "ping", "b"]).code == 0).then_some(()));
+    let peer = room.status("a")["peers"][0].clone();
+    assert_eq!(peer["state"], "steady", "{peer}");
+    assert!(peer["in_doubt_total"].as_u64().unwrap() > 0, "{peer}");
+    let line = format!("dwcp_in_doubt_messages_total{{peer=\"b\"}} {}\n", peer["in_doubt_total"]);
+    assert!(room.http("a", "/metrics").1.contains(&line), "{line}");
+    let ran = room.ctl(&["--node", "a", "status"]);
+    assert!(ran.code == 3 && ran.stdout.contains("DWCP-H023"), "{ran:#?}");
+}
+
+#[test]
 fn sigterm_drains_and_exits_0() {
     let (room, mut a, b) = Room::pair("", "");
     room.ctl(&["--node", "a", "ping", "b"]).ok();

@@ -118,7 +118,8 @@ fn peers(page: &mut Page, status: &Status) {
     let with_session = || status.peers.iter().filter(|peer| peer.session.is_some());
     for (name, unit, help, value) in counters {
         page.family(name, "counter", unit, help);
-        for peer in with_session() {
+        // Counters outlive sessions: one that vanished with its session would hide what it counted.
+        for peer in &status.peers {
             page.sample(&format!("{name}_total"), &[("peer", &peer.peer)], value(peer));
         }
     }

@@ -103,6 +103,20 @@ fn the_page_obeys_the_rules_of_openmetrics() {
 }
 
 #[test]
+fn counters_of_a_peer_outlive_its_session() {
+    let mut status = example();
+    status.peers[0] = PeerStatus {
+        peer: "b".into(),
+        state: "idle".into(),
+        in_doubt_total: 195,
+        ..PeerStatus::default()
+    };
+    let page = render(&status);
+    assert!(page.contains("dwcp_in_doubt_messages_total{peer=\"b\"} 195\n"), "{page}");
+    assert!(!page.contains("dwcp_unacked_messages{"), "a gauge of a session that is not there");
+}
+
+#[test]
 fn labels_are_escaped_and_figures_are_there() {
     let page = render(&example());
     assert!(page.contains(r#"dwcp_unacked_messages{peer="b\"\\"} 7"#), "{page}");

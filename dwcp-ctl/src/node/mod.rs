@@ -4,6 +4,7 @@ mod admin;
 mod command_server;
 mod drain;
 mod keeper;
+mod ledger;
 mod load;
 mod logs;
 mod notify;
@@ -37,6 +38,8 @@ pub use run::{DaemonOptions, run};
 use crate::service::Services;
 use crate::service::forward::ForwardListener;
 use keeper::Keepers;
+pub use ledger::Doubt;
+use ledger::Ledger;
 
 /// What the parts of a running daemon share.
 pub struct Node {
@@ -46,6 +49,7 @@ pub struct Node {
     identity: Identity,
     services: Arc<Services>,
     keepers: Keepers,
+    ledger: Arc<Ledger>,
     /// Addresses of the admin HTTP server.
     admin: Vec<String>,
     logs: LogControl,
@@ -75,7 +79,10 @@ struct Current {
 /// Dropping it takes no new sessions; those being served go on.
 pub async fn serve_sessions(endpoint: Endpoint, services: Arc<Services>) {
     let events = endpoint.subscribe();
-    tokio::join!(watch::accept(endpoint.clone()), watch::watch(endpoint, services, events));
+    tokio::join!(
+        watch::accept(endpoint.clone()),
+        watch::watch(endpoint, services, Arc::default(), events)
+    );
 }
 
 impl Node {

@@ -16,6 +16,7 @@ use super::admin::AdminListener;
 use super::command_server::{CommandSocket, Demand};
 use super::drain::{Drain, tick};
 use super::keeper::Keepers;
+use super::ledger::Ledger;
 use super::load::LoadedConfig;
 use super::notify::{Notifier, watchdog_interval};
 use super::{Current, LogControl, Node, load, plan, start_logs, watch};
@@ -131,6 +132,7 @@ async fn start(
     })?;
     let token = admin_token(&config)?;
     let services = services(&config);
+    let ledger = Arc::<Ledger>::default();
     let keepers = Keepers::new(endpoint.clone());
     keepers.set(&plan::kept_peers(&config));
     let forwards = forwards
@@ -143,6 +145,7 @@ async fn start(
         services: services.clone(),
         admin: admin.iter().flatten().map(AdminListener::address).collect(),
         keepers,
+        ledger: ledger.clone(),
         logs,
         began: Instant::now(),
         degraded,
@@ -161,7 +164,7 @@ async fn start(
     let (demand, demands) = mpsc::channel(4);
     let mut tasks = JoinSet::new();
     tasks.spawn(watch::accept(endpoint.clone()));
-    tasks.spawn(watch::watch(endpoint.clone(), services, endpoint.subscribe()));
+    tasks.spawn(watch::watch(endpoint.clone(), services, ledger, endpoint.subscribe()));
     for listener in admin.into_iter().flatten() {
         tasks.spawn(listener.serve(node.clone(), token.clone()));
     }

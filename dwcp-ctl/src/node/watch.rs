@@ -6,14 +6,22 @@ use std::sync::Arc;
 use dwcp_core::{Endpoint, EndpointEvent, Events, SessionEvent};
 use tracing::{info, warn};
 
+use super::ledger::Ledger;
 use crate::service::Services;
 
-/// Serves the channels of every session of `endpoint`, whoever dialled it, until the endpoint ends.
-pub(super) async fn watch(endpoint: Endpoint, services: Arc<Services>, mut events: Events) {
+/// Serves the channels of every session of `endpoint`, whoever dialled it, and enters it in the ledger, until the
+/// endpoint ends.
+pub(super) async fn watch(
+    endpoint: Endpoint,
+    services: Arc<Services>,
+    ledger: Arc<Ledger>,
+    mut events: Events,
+) {
     let mut served = HashSet::new();
     loop {
         // An event may have been missed: what counts is which sessions there are.
         let sessions = endpoint.sessions();
+        ledger.look(&sessions);
         served.retain(|id| sessions.iter().any(|session| session.id() == *id));
         for session in sessions {
             if !served.insert(session.id()) {
@@ -28,8 +36,12 @@ pub(super) async fn watch(endpoint: Endpoint, services: Arc<Services>, mut event
         loop {
             let Some(event) = events.recv().await else { return };
             log(&event);
-            if matches!(event.event, SessionEvent::Up { .. } | SessionEvent::Closed(_)) {
-                break;
+            match event.event {
+                SessionEvent::Up { .. } | SessionEvent::Closed(_) => break,
+                SessionEvent::InDoubt { .. } => {
+                    ledger.look(&[]);
+                }
+                _ => {}
             }
         }
     }
