@@ -61,6 +61,8 @@ pub struct Services {
     offer: RwLock<Arc<Offer>>,
     /// What it does right now.
     pub under_way: Arc<UnderWay>,
+    /// The room for files that come in.
+    disk: Arc<file::Disk>,
 }
 
 /// What is offered now.
@@ -75,7 +77,7 @@ pub struct Offer {
 impl Services {
     /// Services that offer `offer`.
     pub fn new(offer: Offer) -> Self {
-        Self { offer: RwLock::new(Arc::new(offer)), under_way: Arc::default() }
+        Self { offer: RwLock::new(Arc::new(offer)), ..Self::default() }
     }
 
     /// Offers something else from now on. Channels that are open go on.
@@ -125,7 +127,7 @@ impl Services {
             labels::BENCH_LATENCY => bench::echo(channel).await,
             labels::BENCH_SINK => bench::sink(channel).await,
             labels::BENCH_SOURCE => bench::source(channel).await,
-            labels::FILE => file::receive(channel, offer.reception.as_ref()).await,
+            labels::FILE => file::receive(channel, offer.reception.as_ref(), &self.disk).await,
             labels::FORWARD => forward::serve_target(channel, &offer.forward_targets).await,
             _ => {
                 channel.split().0.reset(codes::UNKNOWN_SERVICE);

@@ -1,5 +1,6 @@
 //! `file/1`: files from one node to another, verified, never half under their final name.
 
+mod disk;
 mod intake;
 mod protocol;
 mod receive;
@@ -7,6 +8,7 @@ mod send;
 mod sweep;
 mod walk;
 
+pub use disk::Disk;
 pub use intake::{Intake, IntakeError, Reception};
 pub use protocol::{Begin, DATA_BYTES_MAX, End, FileHead, Frame, Reply};
 pub use receive::receive;
