@@ -1,14 +1,15 @@
 //! The command socket: how `dwcp-ctl` speaks to a running daemon.
 
+use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{UnixListener, UnixSocket, UnixStream};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
@@ -41,19 +42,15 @@ impl CommandSocket {
     /// Binds `path`, for its owner and `group`.
     ///
     /// # Errors
-    /// `AddrInUse` when a daemon answers there already; a stale socket is replaced.
+    /// `AddrInUse` when a daemon answers there already, `AlreadyExists` when something else is there; a stale
+    /// socket is replaced.
     pub(super) fn bind(path: &Path, group: &str) -> io::Result<Self> {
         if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory)?;
+            // Whatever the umask is, only the owner makes sockets here.
+            DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
         }
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "a daemon answers there already"));
-        }
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = UnixListener::bind(path)?;
+        make_way(path)?;
+        let listener = listen(path)?;
         let socket = Self { listener, path: path.to_owned() };
         // Closed to all but the owner until the group is known to be the right one.
         let mut mode = 0o600;
@@ -88,6 +85,34 @@ impl Drop for CommandSocket {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
     }
+}
+
+/// Removes a socket that nobody listens on; whatever else is there stays.
+fn make_way(path: &Path) -> io::Result<()> {
+    let kind = match std::fs::symlink_metadata(path) {
+        Ok(metadata) => metadata.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if !kind.is_socket() {
+        let words = "what is there is no socket, and stays; admin.socket names another place";
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, words));
+    }
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "a daemon answers there already"));
+    }
+    std::fs::remove_file(path)
+}
+
+/// Listens on `path`, closed to all but the owner from its first moment: Linux gives the file the mode of
+/// the socket.
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    /// Clients that may wait to be taken.
+    const BACKLOG: u32 = 128;
+    let socket = UnixSocket::new_stream()?;
+    rustix::fs::fchmod(&socket, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)?;
+    socket.bind(path)?;
+    socket.listen(BACKLOG)
 }
 
 /// The number of the group called `name`, from `/etc/group`.
@@ -212,4 +237,38 @@ async fn write(writer: &mut OwnedWriteHalf, answer: &Answer) -> io::Result<()> {
     let mut line = serde_json::to_vec(answer).expect("plain data serialises");
     line.push(b'\n');
     writer.write_all(&line).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_closed_to_others_from_its_first_moment() {
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join("a.sock");
+        let _listener = listen(&path).unwrap();
+        assert_eq!(mode(&path), 0o600);
+    }
+
+    #[tokio::test]
+    async fn only_a_dead_socket_makes_way() {
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join("new/a.sock");
+        let first = CommandSocket::bind(&path, "no-such-group").unwrap();
+        assert_eq!((mode(&path), mode(path.parent().unwrap()) & 0o022), (0o600, 0));
+        let error = CommandSocket::bind(&path, "no-such-group").map(|_| ()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        drop(CommandSocket::bind(&path, "no-such-group").unwrap());
+        std::fs::write(&path, "precious").unwrap();
+        let error = CommandSocket::bind(&path, "no-such-group").map(|_| ()).unwrap_err();
+        assert!(error.to_string().contains("admin.socket"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    }
 }
