@@ -241,6 +241,7 @@ fn benches_report_what_they_saw() {
     let line = ["--node", "a", "bench", "latency", "b", "--duration", "1s", "-o", "json"];
     let json = room.ctl(&line).ok().json();
     assert_eq!(json["schema"], "dwcp.bench-latency/v1");
+    assert_eq!(json.get("rate"), Some(&serde_json::Value::Null), "{json}");
     assert!(json["messages"].as_u64().unwrap() > 0);
     let us = &json["latency_us"];
     let value = |name: &str| us[name].as_f64().unwrap();
