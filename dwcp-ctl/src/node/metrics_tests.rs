@@ -123,4 +123,6 @@ fn labels_are_escaped_and_figures_are_there() {
     assert!(page.contains("dwcp_health_status{status=\"failed\"} 1"));
     assert!(page.contains("dwcp_path_rtt_seconds"));
     assert!(page.contains("dwcp_forward_connections{forward=\"redis\"} 1"));
+    assert!(page.contains("dwcp_forward_sent_bytes_total{forward=\"redis\"} 3"));
+    assert!(page.contains("dwcp_forward_received_bytes_total{forward=\"redis\"} 4"));
 }
