@@ -98,7 +98,7 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     while let Some(source) = cause {
         let words = source.to_string();
         // Many errors repeat their source in their own words.
-        if !text.ends_with(&words) {
+        if !text.contains(&words) {
             text.push_str(": ");
             text.push_str(&words);
         }
@@ -110,6 +110,17 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_chain_says_nothing_twice() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{source}: another process has it")]
+        struct Wrapped {
+            source: std::io::Error,
+        }
+        let source = std::io::Error::other("cannot listen");
+        assert_eq!(chain(&Wrapped { source }), "cannot listen: another process has it");
+    }
 
     #[test]
     fn the_help_lists_every_code() {
