@@ -67,6 +67,7 @@ pub struct Facts {
     pub is_ready: bool,
     pub is_draining: bool,
     pub degraded: Vec<String>,
+    /// Why the last reload was refused, in one line.
     pub reload_failure: Option<String>,
     /// How long until the certificate ends; `None`: it has.
     pub certificate_left: Option<Duration>,
@@ -97,8 +98,7 @@ impl Health {
             add("010", Grade::Degraded, reason.clone(), "run: dwcp-ctl version");
         }
         if let Some(reason) = &facts.reload_failure {
-            let first = reason.lines().next().unwrap_or_default();
-            let message = format!("the last reload was refused: {first}");
+            let message = format!("the last reload was refused: {reason}");
             add("011", Grade::Degraded, message, "run: dwcp-ctl config validate, then reload");
         }
         match facts.certificate_left {
@@ -181,7 +181,7 @@ mod tests {
     fn the_worst_check_decides_and_each_names_a_remedy() {
         let facts = Facts {
             degraded: vec!["transport rdma cannot be used".into()],
-            reload_failure: Some("error[DWCP-C012]: unknown key\n --> x".into()),
+            reload_failure: Some("error[DWCP-C012]: unknown key (x:1:1)".into()),
             peers_away: vec![("b".into(), PEER_PATIENCE, "refused".into())],
             holding: vec!["c".into()],
             in_doubt: vec![doubt(DOUBT_MEMORY / 2)],

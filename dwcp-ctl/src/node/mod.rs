@@ -9,9 +9,11 @@ mod load;
 mod logs;
 mod notify;
 mod operations;
+mod places;
 mod reload;
 mod routes;
 mod run;
+mod token;
 mod watch;
 
 pub mod commands;
@@ -50,6 +52,7 @@ pub struct Node {
     services: Arc<Services>,
     keepers: Keepers,
     ledger: Arc<Ledger>,
+    token: token::Token,
     /// Addresses of the admin HTTP server.
     admin: Vec<String>,
     logs: LogControl,
@@ -68,7 +71,7 @@ struct Current {
     /// SHA-256 of the file's text, hexadecimal.
     config_sha: String,
     loaded_at: SystemTime,
-    /// Why the last reload was refused.
+    /// Why the last reload was refused, in one line.
     reload_failure: Option<String>,
     forwards: Vec<ForwardListener>,
 }

@@ -19,7 +19,7 @@ use super::keeper::Keepers;
 use super::ledger::Ledger;
 use super::load::LoadedConfig;
 use super::notify::{Notifier, watchdog_interval};
-use super::{Current, LogControl, Node, load, plan, start_logs, watch};
+use super::{Current, LogControl, Node, load, plan, start_logs, token, watch};
 use crate::exit::{DAEMON_CONFIG, DAEMON_UNAVAILABLE, chain};
 use crate::service::Services;
 use crate::service::forward::BoundForward;
@@ -130,7 +130,8 @@ async fn start(
         let help = "is another dwcpd running? --runtime-dir chooses another directory";
         StartFailure::new(1, format!("command socket {}: {error}; {help}", socket.display()))
     })?;
-    let token = admin_token(&config)?;
+    let token = token::read(&config);
+    let token = token.map_err(|message| StartFailure::new(DAEMON_CONFIG, message))?;
     let services = services(&config);
     let ledger = Arc::<Ledger>::default();
     let keepers = Keepers::new(endpoint.clone());
@@ -145,6 +146,7 @@ async fn start(
         services: services.clone(),
         admin: admin.iter().flatten().map(AdminListener::address).collect(),
         keepers,
+        token: token::Token::new(token),
         ledger: ledger.clone(),
         logs,
         began: Instant::now(),
@@ -166,7 +168,7 @@ async fn start(
     tasks.spawn(watch::accept(endpoint.clone()));
     tasks.spawn(watch::watch(endpoint.clone(), services, ledger, endpoint.subscribe()));
     for listener in admin.into_iter().flatten() {
-        tasks.spawn(listener.serve(node.clone(), token.clone()));
+        tasks.spawn(listener.serve(node.clone()));
     }
     tasks.spawn(commands.serve(node.clone(), demand));
     Ok(Daemon { node, _tasks: tasks, demands, notifier: Notifier::from_environment(), socket })
@@ -225,21 +227,6 @@ fn admin_in_use(address: &str, error: &std::io::Error) -> StartFailure {
     let help =
         "`ss -ltnp` shows who has it; `admin.listen` or `monitoring.metricsPort` chooses another";
     StartFailure::new(1, format!("admin HTTP: cannot listen on {address}: {error}; {help}"))
-}
-
-fn admin_token(config: &Config) -> Result<Arc<str>, StartFailure> {
-    let Some(path) = &config.admin.token_file else { return Ok("".into()) };
-    let path = path.as_path();
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        StartFailure::new(DAEMON_CONFIG, format!("admin.tokenFile {}: {error}", path.display()))
-    })?;
-    match text.trim() {
-        "" => Err(StartFailure::new(
-            DAEMON_CONFIG,
-            format!("admin.tokenFile {}: is empty; put a long random word in it", path.display()),
-        )),
-        token => Ok(token.into()),
-    }
 }
 
 impl Daemon {

@@ -57,6 +57,7 @@ pub struct ForwardCounts {
 pub struct ForwardListener {
     spec: ForwardSpec,
     address: SocketAddr,
+    listener: Arc<TcpListener>,
     counts: Arc<ForwardCounts>,
     task: JoinHandle<()>,
 }
@@ -64,8 +65,9 @@ pub struct ForwardListener {
 /// A bound forward that does not accept yet: so that a reload can bind all before it changes anything.
 pub struct BoundForward {
     spec: ForwardSpec,
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     address: SocketAddr,
+    counts: Arc<ForwardCounts>,
 }
 
 impl ForwardSpec {
@@ -76,26 +78,32 @@ impl ForwardSpec {
     pub async fn bind(self) -> io::Result<BoundForward> {
         let listener = TcpListener::bind(&self.listen).await?;
         let address = listener.local_addr()?;
-        Ok(BoundForward { spec: self, listener, address })
+        Ok(BoundForward {
+            spec: self,
+            listener: Arc::new(listener),
+            address,
+            counts: Arc::default(),
+        })
     }
 }
 
 impl BoundForward {
     /// Begins to accept connections and carries them over `endpoint`, while `under_way` takes them.
     pub fn start(self, endpoint: Endpoint, under_way: Arc<UnderWay>) -> ForwardListener {
-        let counts = Arc::new(ForwardCounts::default());
-        let task = tokio::spawn(accept(
-            self.listener,
-            self.spec.clone(),
-            endpoint,
-            counts.clone(),
-            under_way,
-        ));
-        ForwardListener { spec: self.spec, address: self.address, counts, task }
+        let Self { spec, listener, address, counts } = self;
+        let task = accept(listener.clone(), spec.clone(), endpoint, counts.clone(), under_way);
+        ForwardListener { spec, address, listener, counts, task: tokio::spawn(task) }
     }
 }
 
 impl ForwardListener {
+    /// A forward by `spec`, which has the same `listen`, on this one's socket: no connection is refused while one
+    /// follows the other. What was counted goes on if the name does.
+    pub fn hand_over(&self, spec: ForwardSpec) -> BoundForward {
+        let counts = if spec.name == self.spec.name { self.counts.clone() } else { Arc::default() };
+        BoundForward { spec, listener: self.listener.clone(), address: self.address, counts }
+    }
+
     /// As configured.
     pub fn spec(&self) -> &ForwardSpec {
         &self.spec
@@ -119,7 +127,7 @@ impl Drop for ForwardListener {
 }
 
 async fn accept(
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     spec: ForwardSpec,
     endpoint: Endpoint,
     counts: Arc<ForwardCounts>,
