@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use sha2::{Digest, Sha256};
 
 use super::disk::{Disk, Promise};
-use super::protocol::{Begin, FileHead, Frame, Reply};
+use super::protocol::{Begin, Directory, FileHead, Frame, Reply};
 use super::sweep;
 use crate::service::ServiceError;
 
@@ -140,6 +140,7 @@ impl Intake {
             Frame::File(head) => self.open(head),
             Frame::Data(data) => self.write(data),
             Frame::End(end) => self.close(&end.sha256),
+            Frame::Directory(directory) => self.make(directory),
         }
     }
 
@@ -186,6 +187,26 @@ impl Intake {
             promise.map_err(|room| no_room(&self.disk, &directory, &shown, head.bytes, room))?;
         self.file = Some(Part::create(head.clone(), directory, &shown, last, promise)?);
         Ok(None)
+    }
+
+    /// Makes a directory that no file makes. One that is there already is fine.
+    fn make(&mut self, wanted: Directory) -> Result<Option<Reply>, IntakeError> {
+        let Some((directory, shown)) = &self.directory else {
+            return Err(IntakeError::Unexpected("a directory before the beginning"));
+        };
+        if self.file.is_some() {
+            return Err(IntakeError::Unexpected("a directory within a file"));
+        }
+        let parts = parts(&wanted.name, false)?;
+        let (last, above) = parts.split_last().expect("a directory's name has a part");
+        let copy = directory.try_clone().map_err(at(shown))?;
+        let (above, shown) = descend(copy, shown, above)?;
+        let copy = above.try_clone().map_err(at(&shown))?;
+        let (made, shown) = descend(copy, &shown, &[last])?;
+        for directory in [&made, &above] {
+            rustix::fs::fsync(directory).map_err(|error| at(&shown)(error.into()))?;
+        }
+        Ok(Some(Reply::Made { name: wanted.name }))
     }
 
     fn write(&mut self, data: &[u8]) -> Result<Option<Reply>, IntakeError> {

@@ -187,3 +187,21 @@ fn a_disk_that_others_fill_is_noticed_before_the_write() {
     let refused = copy.take(&Frame::Data(&[7; 150]).encode());
     assert!(matches!(refused, Err(IntakeError::Full { free_bytes: 100, wanted_bytes: 150, .. })));
 }
+
+#[test]
+fn an_empty_directory_is_made_below_and_nowhere_else() {
+    let mut room = Room::new();
+    let make = |name: &str| Frame::Directory(Directory { name: name.into() });
+    assert!(matches!(room.take(&make("a")), Err(IntakeError::Unexpected(_))));
+    room.begin("in").unwrap();
+    for _ in 0..2 {
+        let made = room.take(&make("a/b")).unwrap();
+        assert_eq!(made, Some(Reply::Made { name: "a/b".into() }));
+    }
+    assert!(room.directory.path().join("in/a/b").is_dir());
+    for bad in ["", "..", "a/../../b", "/a"] {
+        assert!(matches!(room.take(&make(bad)), Err(IntakeError::Name { .. })), "{bad:?}");
+    }
+    room.file("f", 1).unwrap();
+    assert!(matches!(room.take(&make("c")), Err(IntakeError::Unexpected(_))));
+}
