@@ -272,6 +272,27 @@ fn a_token_is_read_again_and_a_log_file_followed() {
 }
 
 #[test]
+fn strangers_do_not_fill_the_log() {
+    const STRANGERS: u64 = 60;
+    let room = Room::new(&["a"]);
+    room.config("a", "");
+    let mut a = room.start("a");
+    let address = room.address("a");
+    for _ in 0..STRANGERS {
+        drop(std::net::TcpStream::connect(&address).unwrap());
+    }
+    wait_for("handshakes to fail", || {
+        (room.status("a")["handshakes_failed_total"].as_u64()? >= STRANGERS).then_some(())
+    });
+    a.signal(Signal::TERM);
+    assert_eq!(a.wait(), 0, "{}", a.log());
+    let log = a.log();
+    let lines = log.lines().filter(|line| line.contains("turned away")).count() as u64;
+    assert!((1..STRANGERS / 2).contains(&lines), "{lines} lines: {log}");
+    assert!(log.contains("not shown each time: a connection was turned away"), "{log}");
+}
+
+#[test]
 fn clients_that_stay_keep_nobody_from_the_admin_server() {
     use std::io::{Read, Write};
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

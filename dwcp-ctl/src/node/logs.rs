@@ -13,10 +13,13 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt, reload};
 
+use super::repeats::{RepeatFilter, Repeats};
+
 /// Changes the level of the log, and follows its file.
 pub struct LogControl {
     level: reload::Handle<LevelFilter, Registry>,
     file: Option<LogFile>,
+    repeats: Arc<Repeats>,
 }
 
 /// A log file that can be opened anew under its name.
@@ -63,6 +66,11 @@ impl LogControl {
         let _ = self.level.modify(|filter| *filter = filter_of(level));
     }
 
+    /// What the log holds back.
+    pub(super) fn repeats(&self) -> &Arc<Repeats> {
+        &self.repeats
+    }
+
     /// Opens the log file anew, if the log goes to one: whoever rotates logs has moved it away. If that fails, the
     /// log goes on in the old one.
     pub fn reopen(&self) {
@@ -89,7 +97,8 @@ pub fn start_logs(logging: &Logging) -> io::Result<LogControl> {
         }
     };
     let (filter, level) = reload::Layer::new(filter_of(logging.level));
-    let registry = tracing_subscriber::registry().with(filter);
+    let repeats = Arc::<Repeats>::default();
+    let registry = tracing_subscriber::registry().with(filter).with(RepeatFilter(repeats.clone()));
     let result = match logging.format {
         LogFormat::Text => {
             let colours = is_terminal && std::env::var_os("NO_COLOR").is_none();
@@ -102,7 +111,7 @@ pub fn start_logs(logging: &Logging) -> io::Result<LogControl> {
         }
     };
     result.map_err(io::Error::other)?;
-    Ok(LogControl { level, file: log_file })
+    Ok(LogControl { level, file: log_file, repeats })
 }
 
 fn filter_of(level: LogLevel) -> LevelFilter {

@@ -11,6 +11,7 @@ mod notify;
 mod operations;
 mod places;
 mod reload;
+mod repeats;
 mod routes;
 mod run;
 mod token;

@@ -165,6 +165,7 @@ async fn start(
     });
     let (demand, demands) = mpsc::channel(4);
     let mut tasks = JoinSet::new();
+    tasks.spawn(node.logs.repeats().clone().report());
     tasks.spawn(watch::accept(endpoint.clone()));
     tasks.spawn(watch::watch(endpoint.clone(), services, ledger, endpoint.subscribe()));
     for listener in admin.into_iter().flatten() {
@@ -269,11 +270,13 @@ impl Daemon {
             watchdog: &mut watchdog,
             askers: asker.into_iter().collect(),
         };
-        tokio::select! {
+        let exit = tokio::select! {
             exit = drain.run() => exit,
             _ = terminate.recv() => hurried(),
             _ = interrupt.recv() => hurried(),
-        }
+        };
+        self.node.logs.repeats().report_last();
+        exit
     }
 
     async fn reload(&self, status: &str) -> Result<(), String> {

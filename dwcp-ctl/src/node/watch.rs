@@ -7,6 +7,7 @@ use dwcp_core::{Endpoint, EndpointEvent, Events, SessionEvent};
 use tracing::{info, warn};
 
 use super::ledger::Ledger;
+use super::repeats::EVERY_TIME;
 use crate::service::Services;
 
 /// Serves the channels of every session of `endpoint`, whoever dialled it, and enters it in the ledger, until the
@@ -70,7 +71,8 @@ fn log(event: &EndpointEvent) {
         }
         SessionEvent::Holding => warn!(peer, %session, "no path is left; messages wait"),
         SessionEvent::InDoubt { channel, from, count } => {
-            warn!(peer, %session, channel, from, count, "messages in doubt: delivered at most once, perhaps not");
+            // Each is needed to find out what became of them.
+            warn!(target: EVERY_TIME, peer, %session, channel, from, count, "messages in doubt: delivered at most once, perhaps not");
         }
         SessionEvent::CertificateEnds { within } => {
             warn!(peer, %session, seconds = within.as_secs(), "the session ends with a certificate: renew it and reload");
