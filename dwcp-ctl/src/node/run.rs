@@ -167,6 +167,7 @@ async fn start(
     let mut tasks = JoinSet::new();
     tasks.spawn(node.logs.repeats().clone().report());
     tasks.spawn(watch::accept(endpoint.clone()));
+    tasks.spawn(watch::settle(endpoint.clone(), ledger.clone()));
     tasks.spawn(watch::watch(endpoint.clone(), services, ledger, endpoint.subscribe()));
     for listener in admin.into_iter().flatten() {
         tasks.spawn(listener.serve(node.clone()));

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dwcp_core::{Endpoint, EndpointEvent, Events, SessionEvent};
 use tracing::{info, warn};
@@ -51,6 +52,15 @@ pub(super) async fn watch(
 /// Takes the sessions that peers begin, so that they do not pile up: [`watch`] serves them.
 pub(super) async fn accept(endpoint: Endpoint) {
     while endpoint.accept().await.is_some() {}
+}
+
+/// Settles the ledger from time to time, so that ended sessions are let go where nobody looks.
+pub(super) async fn settle(endpoint: Endpoint, ledger: Arc<Ledger>) {
+    const PAUSE: Duration = Duration::from_secs(60);
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        ledger.look(&endpoint.sessions());
+    }
 }
 
 fn log(event: &EndpointEvent) {
