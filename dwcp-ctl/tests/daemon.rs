@@ -241,6 +241,8 @@ fn a_forward_is_changed_on_the_socket_it_has() {
     ));
     let db = swapped.as_array().unwrap().iter().find(|forward| forward["name"] == "db").unwrap();
     assert_eq!(db["listen"].as_str(), Some(listen.as_str()));
+    let web = swapped.as_array().unwrap().iter().find(|forward| forward["name"] == "web").unwrap();
+    assert_eq!(web["connections_total"], 2, "it counts on, wherever it listens");
 }
 
 #[test]

@@ -24,6 +24,11 @@ fn echo_server() -> String {
 /// A pair with a forward from `a` over `b` to an echo, one connection open through it; what runs at the end
 /// of `a` may take `drain_timeout`.
 fn pair_with_connection(drain_timeout: &str) -> (Room, Daemon, Daemon, TcpStream, String) {
+    pair_in(&[], drain_timeout)
+}
+
+/// The same with the words of `prefix` before the command of `a`.
+fn pair_in(prefix: &[&str], drain_timeout: &str) -> (Room, Daemon, Daemon, TcpStream, String) {
     let target = echo_server();
     let room = Room::new(&["a", "b"]);
     room.config("b", &format!("peers: [{{nodeId: a}}]\nforwardTargets: [\"{target}\"]\n"));
@@ -35,7 +40,7 @@ fn pair_with_connection(drain_timeout: &str) -> (Room, Daemon, Daemon, TcpStream
     );
     let text = room.config_text("a", &more).replace("drainTimeout: 5s", drain_timeout);
     common::write(&room.path("a.yaml"), text.as_bytes());
-    let a = room.start("a");
+    let a = if prefix.is_empty() { room.start("a") } else { room.start_in(&prefix, "a") };
     let listen = room.status("a")["forwards"][0]["listen"].as_str().unwrap().to_owned();
     let stream = TcpStream::connect(&listen).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -137,4 +142,28 @@ fn a_copy_under_way_ends_before_the_node_does() {
     });
     assert_eq!(b.wait(), 0, "{}", b.log());
     assert!(std::fs::read(room.path("inbox/large")).unwrap() == bytes);
+}
+
+#[test]
+fn the_service_manager_hears_of_the_drain_and_goes_on_hearing_of_life() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let heard = |words: &str| loop {
+        let mut buffer = [0; 512];
+        let count = manager.recv(&mut buffer).unwrap_or_else(|error| panic!("{words}: {error}"));
+        if String::from_utf8_lossy(&buffer[..count]).contains(words) {
+            return;
+        }
+    };
+    let notify = format!("NOTIFY_SOCKET={}", path.display());
+    let prefix = ["env", notify.as_str(), "WATCHDOG_USEC=400000"];
+    let (_room, mut a, _b, stream, _) = pair_in(&prefix, "drainTimeout: 10m");
+    heard("READY=1");
+    a.signal(Signal::TERM);
+    heard("STOPPING=1");
+    heard("WATCHDOG=1");
+    drop(stream);
+    assert_eq!(a.wait(), 0, "{}", a.log());
 }

@@ -99,7 +99,7 @@ impl Node {
     }
 
     /// Nothing here can fail.
-    fn apply(&self, config: Config, sha256: String, listeners: Vec<BoundForward>) {
+    fn apply(&self, config: Config, sha256: String, mut listeners: Vec<BoundForward>) {
         let wanted = plan::forwards(&config);
         self.logs.set_level(config.logging.level);
         self.endpoint.set_compression(config.compresses());
@@ -107,6 +107,12 @@ impl Node {
         self.services.set_offer(plan::offer(&config));
         self.keepers.set(&plan::kept_peers(&config));
         let mut current = self.current();
+        for bound in &mut listeners {
+            let name = &bound.spec().name;
+            if let Some(before) = current.forwards.iter().find(|old| old.spec().name == *name) {
+                bound.count_on(before);
+            }
+        }
         current.forwards.retain(|forward| wanted.contains(forward.spec()));
         let started = listeners
             .into_iter()

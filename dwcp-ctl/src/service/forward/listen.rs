@@ -88,6 +88,16 @@ impl ForwardSpec {
 }
 
 impl BoundForward {
+    /// As configured.
+    pub fn spec(&self) -> &ForwardSpec {
+        &self.spec
+    }
+
+    /// Counts on where `before` is: figures of a forward's name only grow.
+    pub fn count_on(&mut self, before: &ForwardListener) {
+        self.counts = before.counts.clone();
+    }
+
     /// Begins to accept connections and carries them over `endpoint`, while `under_way` takes them.
     pub fn start(self, endpoint: Endpoint, under_way: Arc<UnderWay>) -> ForwardListener {
         let Self { spec, listener, address, counts } = self;
@@ -98,10 +108,10 @@ impl BoundForward {
 
 impl ForwardListener {
     /// A forward by `spec`, which has the same `listen`, on this one's socket: no connection is refused while one
-    /// follows the other. What was counted goes on if the name does.
+    /// follows the other.
     pub fn hand_over(&self, spec: ForwardSpec) -> BoundForward {
-        let counts = if spec.name == self.spec.name { self.counts.clone() } else { Arc::default() };
-        BoundForward { spec, listener: self.listener.clone(), address: self.address, counts }
+        let (listener, address) = (self.listener.clone(), self.address);
+        BoundForward { spec, listener, address, counts: Arc::default() }
     }
 
     /// As configured.
