@@ -30,11 +30,11 @@ fn pair_with_connection(drain_timeout: &str) -> (Room, Daemon, Daemon, TcpStream
 /// The same with the words of `prefix` before the command of `a`.
 fn pair_in(prefix: &[&str], drain_timeout: &str) -> (Room, Daemon, Daemon, TcpStream, String) {
     let target = echo_server();
-    let room = Room::new(&["a", "b"]);
+    let room = Room::new(&["a", "b", "c"]);
     room.config("b", &format!("peers: [{{nodeId: a}}]\nforwardTargets: [\"{target}\"]\n"));
     let b = room.start("b");
     let more = format!(
-        "peers: [{{nodeId: b, addresses: [\"{}\"]}}]\n\
+        "peers: [{{nodeId: b, addresses: [\"{}\"]}}, {{nodeId: c}}]\n\
          forwards: [{{name: echo, listen: \"127.0.0.1:0\", peer: b, target: \"{target}\"}}]\n",
         room.address("b")
     );
@@ -73,6 +73,25 @@ fn what_runs_at_sigterm_goes_on_to_its_end_and_nothing_new_begins() {
     drop(stream);
     assert_eq!(a.wait(), 0, "{}", a.log());
     assert!(a.log().contains("nothing was lost"));
+}
+
+#[test]
+fn a_session_that_begins_during_a_drain_is_closed() {
+    let (room, mut a, _b, stream, _) = pair_with_connection("drainTimeout: 10m");
+    let address = room.address("a");
+    room.config("c", &format!("peers: [{{nodeId: a, addresses: [\"{address}\"]}}]\n"));
+    let c = room.start("c");
+    a.signal(Signal::TERM);
+    a.wait_for_log("draining");
+    // It may get an answer before the end.
+    room.ctl(&["--node", "c", "ping", "a"]);
+    c.wait_for_log("session up");
+    wait_for("end of the session", || {
+        (room.status("c")["peers"][0]["state"] == "idle").then_some(())
+    });
+    echoes(&stream);
+    drop(stream);
+    assert_eq!(a.wait(), 0, "{}", a.log());
 }
 
 #[test]
