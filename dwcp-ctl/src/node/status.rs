@@ -1,5 +1,6 @@
 //! Everything about a running node at one moment: `dwcp.node/v1`.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Node;
 use super::health::{Facts, Health, time_left};
+use super::ledger::Totals;
 use crate::service::forward::ForwardListener;
 
 /// A node at one moment. Fields are only ever added.
@@ -62,12 +64,13 @@ pub struct FeatureStatus {
     pub enable_byzantine: bool,
 }
 
-/// A peer and the session with it.
+/// A peer and the session with it. Totals are those of all sessions with it since the daemon began.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct PeerStatus {
     pub peer: String,
-    /// `steady`, `switching`, `holding` (no path, messages wait), `idle` (no session, none wanted), `away`.
+    /// `steady`, `switching`, `holding` (no path, messages wait), `idle` (no session, none wanted), `away`,
+    /// `gone` (no session, and not configured any more).
     pub state: String,
     /// Why a peer is away.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -162,6 +165,7 @@ impl Node {
     pub fn status(&self) -> Status {
         let sessions = self.endpoint.sessions();
         let stats = self.endpoint.stats();
+        let totals = self.ledger.look(&sessions);
         let health = self.health_of(&sessions);
         let current = self.current();
         let config = ConfigStatus {
@@ -190,7 +194,7 @@ impl Node {
             health,
             listen: self.endpoint.local_addresses().to_vec(),
             admin: self.admin.clone(),
-            peers: self.peers(&sessions, &configured),
+            peers: self.peers(&sessions, &configured, &totals),
             forwards: current.forwards.iter().map(forward_status).collect(),
             memory: MemoryStatus {
                 used_bytes: stats.pool.used_bytes as u64,
@@ -206,7 +210,9 @@ impl Node {
 
     /// The node's health now.
     pub fn health(&self) -> Health {
-        self.health_of(&self.endpoint.sessions())
+        let sessions = self.endpoint.sessions();
+        self.ledger.look(&sessions);
+        self.health_of(&sessions)
     }
 
     fn health_of(&self, sessions: &[Session]) -> Health {
@@ -219,6 +225,7 @@ impl Node {
             reload_failure: current.reload_failure.clone(),
             certificate_left: time_left(self.identity.not_after()),
             peers_away: self.keepers.away(),
+            in_doubt: self.ledger.doubts(),
             ..Facts::default()
         };
         for stats in sessions.iter().map(Session::stats).filter(|stats| !stats.is_over) {
@@ -235,7 +242,12 @@ impl Node {
         Health::of(&facts)
     }
 
-    fn peers(&self, sessions: &[Session], configured: &[String]) -> Vec<PeerStatus> {
+    fn peers(
+        &self,
+        sessions: &[Session],
+        configured: &[String],
+        totals: &BTreeMap<String, Totals>,
+    ) -> Vec<PeerStatus> {
         let mut peers: Vec<_> = sessions
             .iter()
             .map(Session::stats)
@@ -243,18 +255,25 @@ impl Node {
             .map(|stats| peer_status(&stats))
             .collect();
         let away = self.keepers.away();
-        for peer in configured {
+        for peer in configured.iter().chain(totals.keys()) {
             if peers.iter().any(|known| known.peer == *peer) {
                 continue;
             }
             let reason = away.iter().find(|(name, ..)| name == peer).map(|(.., why)| why.clone());
-            let state = if reason.is_some() { "away" } else { "idle" };
+            let state = match reason {
+                Some(_) => "away",
+                None if configured.contains(peer) => "idle",
+                None => "gone",
+            };
             peers.push(PeerStatus {
                 peer: peer.clone(),
                 state: state.into(),
                 reason,
                 ..PeerStatus::default()
             });
+        }
+        for peer in &mut peers {
+            peer.set_totals(&totals.get(&peer.peer).copied().unwrap_or_default());
         }
         peers.sort_by(|a, b| a.peer.cmp(&b.peer));
         peers
@@ -291,14 +310,20 @@ fn peer_status(stats: &SessionStats) -> PeerStatus {
         rtt_us: active.and_then(|path| path.rtt).map(micros),
         channels: stats.channels as u64,
         unacked_messages: stats.unacked_messages,
-        messages_sent_total: stats.messages_sent_total,
-        messages_received_total: stats.messages_received_total,
-        bytes_sent_total: stats.bytes_sent_total,
-        bytes_received_total: stats.bytes_received_total,
-        switches_total: stats.switches_total,
-        failovers_total: stats.failovers_total,
-        reconnects_total: stats.reconnects_total,
-        in_doubt_total: stats.in_doubt_total,
+        ..PeerStatus::default()
+    }
+}
+
+impl PeerStatus {
+    fn set_totals(&mut self, totals: &Totals) {
+        self.messages_sent_total = totals.messages_sent;
+        self.messages_received_total = totals.messages_received;
+        self.bytes_sent_total = totals.bytes_sent;
+        self.bytes_received_total = totals.bytes_received;
+        self.switches_total = totals.switches;
+        self.failovers_total = totals.failovers;
+        self.reconnects_total = totals.reconnects;
+        self.in_doubt_total = totals.in_doubt;
     }
 }
 
