@@ -40,7 +40,7 @@ fn pair_in(prefix: &[&str], drain_timeout: &str) -> (Room, Daemon, Daemon, TcpSt
     );
     let text = room.config_text("a", &more).replace("drainTimeout: 5s", drain_timeout);
     common::write(&room.path("a.yaml"), text.as_bytes());
-    let a = if prefix.is_empty() { room.start("a") } else { room.start_in(&prefix, "a") };
+    let a = if prefix.is_empty() { room.start("a") } else { room.start_in(prefix, "a") };
     let listen = room.status("a")["forwards"][0]["listen"].as_str().unwrap().to_owned();
     let stream = TcpStream::connect(&listen).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
