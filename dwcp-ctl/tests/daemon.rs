@@ -291,6 +291,7 @@ fn strangers_do_not_fill_the_log() {
     let log = a.log();
     let lines = log.lines().filter(|line| line.contains("turned away")).count() as u64;
     assert!((1..STRANGERS / 2).contains(&lines), "{lines} lines: {log}");
+    assert!(log.contains("more_since_last_line"), "{log}");
 }
 
 #[test]
