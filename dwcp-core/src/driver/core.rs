@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use super::clock::Clock;
 use super::path_io::PathIo;
+use super::waiting::Waiters;
 use crate::link::Signal;
-use crate::machine::{ChannelKey, Closed, Event, Machine, Priority, Time};
+use crate::machine::{ChannelKey, Closed, Event, InDoubt, Machine, Priority, Time};
 use crate::mem::Pool;
 use crate::wire::PathId;
 
@@ -46,11 +47,15 @@ pub(crate) struct State {
     channels: Vec<Waiting>,
     /// Channels the peer opened and nobody has accepted.
     pub(crate) incoming: VecDeque<(ChannelKey, Priority, String)>,
-    pub(crate) accept_wakers: Vec<Waker>,
-    /// Who waits for acks, confirmations or memory: looks again after each record.
-    pub(crate) progress_wakers: Vec<Waker>,
-    pub(crate) close_wakers: Vec<Waker>,
+    /// Who waits for one of those.
+    pub(crate) accepts: Waiters,
+    /// Who waits for acks or confirmations: looks again after each record.
+    pub(crate) progress: Waiters,
+    /// Who waits for the end.
+    pub(crate) ends: Waiters,
     pub(crate) closed: Option<Closed>,
+    /// What the end left in doubt, for as long as there is a handle: at most one entry a channel.
+    pub(crate) in_doubt: Vec<InDoubt>,
     /// Events only the driver can act on.
     pub(crate) work: VecDeque<Event>,
     /// A flush was left to the driver and has not happened yet.
@@ -80,10 +85,11 @@ impl SessionCore {
                 paths_version: 0,
                 channels: Vec::new(),
                 incoming: VecDeque::new(),
-                accept_wakers: Vec::new(),
-                progress_wakers: Vec::new(),
-                close_wakers: Vec::new(),
+                accepts: Waiters::default(),
+                progress: Waiters::default(),
+                ends: Waiters::default(),
                 closed: None,
+                in_doubt: Vec::new(),
                 work: VecDeque::new(),
                 is_flush_due: false,
                 waits_for_memory: false,
@@ -169,14 +175,19 @@ impl State {
                 Event::ChannelOpened { channel, priority, label } => {
                     *self.waiting(channel) = Waiting::default();
                     self.incoming.push_back((channel, priority, label));
-                    wakers.append(&mut self.accept_wakers);
+                    self.accepts.take_all(wakers);
                 }
                 Event::ChannelReset { .. } | Event::AllAcked => {}
+                Event::InDoubt { channel, from, count } => {
+                    self.in_doubt.push(InDoubt { channel, from, count });
+                    self.work.push_back(event);
+                    *needs_driver = true;
+                }
                 Event::Closed(why) => {
                     self.closed = Some(why.clone());
-                    wakers.append(&mut self.accept_wakers);
-                    wakers.append(&mut self.close_wakers);
-                    wakers.append(&mut self.progress_wakers);
+                    self.accepts.take_all(wakers);
+                    self.ends.take_all(wakers);
+                    self.progress.take_all(wakers);
                     self.work.push_back(Event::Closed(why));
                     *needs_driver = true;
                 }
@@ -186,7 +197,10 @@ impl State {
                 }
             }
         }
-        wakers.append(&mut self.progress_wakers);
+        self.progress.take_all(wakers);
+        if self.machine.is_closing() {
+            self.accepts.take_all(wakers); // nothing comes any more
+        }
     }
 
     fn waiting(&mut self, key: ChannelKey) -> &mut Waiting {
@@ -207,12 +221,15 @@ impl State {
         wakers.extend(self.channels.iter_mut().filter_map(|waiting| waiting.send.take()));
     }
 
-    pub(crate) fn wait_recv(&mut self, key: ChannelKey, waker: &Waker) {
-        set(&mut self.waiting(key).recv, waker);
+    /// Keeps the waker of whoever waits to receive. Returns the one it replaces, to be dropped once the
+    /// state is unlocked.
+    pub(crate) fn wait_recv(&mut self, key: ChannelKey, waker: &Waker) -> Option<Waker> {
+        set(&mut self.waiting(key).recv, waker)
     }
 
-    pub(crate) fn wait_send(&mut self, key: ChannelKey, waker: &Waker) {
-        set(&mut self.waiting(key).send, waker);
+    /// The same for whoever waits to send.
+    pub(crate) fn wait_send(&mut self, key: ChannelKey, waker: &Waker) -> Option<Waker> {
+        set(&mut self.waiting(key).send, waker)
     }
 
     /// Nobody reads the channel any more: what is there and what comes is dropped.
@@ -222,9 +239,9 @@ impl State {
     }
 }
 
-fn set(place: &mut Option<Waker>, waker: &Waker) {
+fn set(place: &mut Option<Waker>, waker: &Waker) -> Option<Waker> {
     match place {
-        Some(old) => old.clone_from(waker),
-        None => *place = Some(waker.clone()),
+        Some(kept) if kept.will_wake(waker) => None,
+        _ => place.replace(waker.clone()),
     }
 }

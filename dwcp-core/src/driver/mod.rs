@@ -17,6 +17,7 @@ mod scratch;
 mod task;
 mod transmit;
 mod turn;
+mod waiting;
 
 pub(crate) use self::clock::Clock;
 pub(crate) use self::core::{SessionCore, State};
@@ -27,3 +28,4 @@ pub use self::poll::{PollDriver, PollMode, PollSettings, PollStats};
 pub(crate) use self::task::drive;
 pub(crate) use self::transmit::{CORK, CORK_BYTES};
 pub(crate) use self::turn::{SessionObserver, cut};
+pub(crate) use self::waiting::wait;

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::channel::ChannelShared;
 use super::error::{SendError, describe_short};
-use crate::driver::{CORK, CORK_BYTES, SessionCore, State};
-use crate::machine::{BATCH_MESSAGE_BYTES_MAX, ChannelKey, SendError as Refused};
+use crate::driver::{CORK, CORK_BYTES, SessionCore, State, wait};
+use crate::machine::{BATCH_MESSAGE_BYTES_MAX, ChannelKey, InDoubt, SendError as Refused};
 use crate::mem::{Message, SlotMut};
 
 /// Sends messages on a channel, in order.
@@ -196,12 +196,15 @@ impl Sender {
     }
 
     fn register(&self, context: &Context<'_>) {
-        let mut state = self.shared.core.lock();
-        state.wait_send(self.shared.key, context.waker());
-        if !self.shared.core.pool.has_room() {
-            state.waits_for_memory = true;
-            drop(state);
-            self.shared.core.wake.raise();
+        let core = &self.shared.core;
+        let mut state = core.lock();
+        let replaced = state.wait_send(self.shared.key, context.waker());
+        let is_short = !core.pool.has_room();
+        state.waits_for_memory |= is_short;
+        drop(state);
+        drop(replaced);
+        if is_short {
+            core.wake.raise();
         }
     }
 
@@ -293,26 +296,35 @@ impl Sender {
 
     async fn progress(
         &self,
-        is_enough: impl Fn(MessageCounts) -> bool + Send,
+        is_enough: impl Fn(MessageCounts) -> bool + Send + Unpin,
     ) -> Result<(), SendError> {
         let shared = &self.shared;
         shared.core.flush_active();
-        poll_fn(|context| {
-            let mut state = shared.core.lock();
-            let (committed, acked, confirmed) = state.machine.message_counts(shared.key);
-            if is_enough(MessageCounts { committed, acked, confirmed }) {
-                return Poll::Ready(Ok(()));
-            }
-            if let Some(why) = &state.closed {
-                return Poll::Ready(Err(SendError::SessionOver { why: describe_short(why) }));
-            }
-            if state.machine.is_reset(shared.key) {
-                return Poll::Ready(Err(SendError::Closed));
-            }
-            state.progress_wakers.push(context.waker().clone());
-            Poll::Pending
-        })
+        wait(
+            &shared.core,
+            |state| &mut state.progress,
+            |state| {
+                let (committed, acked, confirmed) = state.machine.message_counts(shared.key);
+                if is_enough(MessageCounts { committed, acked, confirmed }) {
+                    return Poll::Ready(Ok(()));
+                }
+                if let Some(why) = &state.closed {
+                    return Poll::Ready(Err(SendError::SessionOver { why: describe_short(why) }));
+                }
+                if state.machine.is_reset(shared.key) {
+                    return Poll::Ready(Err(SendError::Closed));
+                }
+                Poll::Pending
+            },
+        )
         .await
+    }
+
+    /// The messages of this channel that the session's end left in doubt, if it did; see
+    /// [`Session::in_doubt`](crate::Session::in_doubt).
+    pub fn in_doubt(&self) -> Option<InDoubt> {
+        let state = self.shared.core.lock();
+        state.in_doubt.iter().find(|doubt| doubt.channel == self.shared.key.id()).copied()
     }
 
     /// Ends this direction in good order, after everything committed. The peer's
