@@ -3,10 +3,11 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use dwcp_core::{
     ChannelOptions, Closed, ConnectError, Endpoint, Peers, Session, SessionError, SessionEvent,
 };
@@ -190,4 +191,58 @@ async fn the_rest_of_a_message_read_in_pieces_is_no_message() {
     };
     let both = async { tokio::join!(sends, receives) };
     tokio::time::timeout(PATIENCE, both).await.expect("it ends");
+}
+
+/// Memory of the application's whose owner uses the session when it is let go of.
+struct Owned {
+    bytes: Vec<u8>,
+    session: Session,
+    told: Arc<Mutex<Vec<u64>>>,
+}
+
+impl AsRef<[u8]> for Owned {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        let mut channel = self.session.open("let go", ChannelOptions::default()).expect("room");
+        channel.sender.try_send_copy(b"it is free").expect("room");
+        channel.sender.flush();
+        self.told.lock().expect("no panic").push(self.session.unacked_messages());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_owner_of_memory_that_is_let_go_of_may_use_the_session() {
+    const COUNT: usize = 50;
+    let (a, b) = Endpoint::pair();
+    let (session, peer) = sessions(&a, &b).await;
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let mut channel = session.open("x", ChannelOptions::default()).expect("room");
+    let owned = || Owned { bytes: vec![6; 20_000], session: session.clone(), told: told.clone() };
+    let sends = async {
+        for _ in 0..COUNT {
+            channel.sender.send(Bytes::from_owner(owned())).await.expect("open");
+        }
+        channel.sender.acked().await.expect("all arrives");
+    };
+    let receives = async {
+        let mut incoming = peer.accept().await.expect("a channel");
+        for _ in 0..COUNT {
+            incoming.receiver.recv().await.expect("intact").expect("more");
+        }
+        incoming
+    };
+    let both = async { tokio::join!(sends, receives) };
+    let ((), _incoming) =
+        tokio::time::timeout(PATIENCE, both).await.expect("nobody locks itself out");
+    let all = async {
+        while told.lock().expect("no panic").len() < COUNT {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("everything is let go of");
 }

@@ -9,6 +9,7 @@ use dwcp_core::crypto::ChecksumSuite;
 use dwcp_core::link::{LinkFeatures, MemoryNetwork, PathProvider, PendingLink};
 use dwcp_core::machine::{Machine, PathAttributes, Settings, Time};
 use dwcp_core::mem::Pool;
+use dwcp_core::wire::{Compress, Compression, DecodeError, Decompress};
 use dwcp_core::{
     ChannelOptions, Endpoint, EndpointSettings, PathId, PathKind, Peer, Peers, Role, Session,
 };
@@ -118,4 +119,90 @@ fn two_resumptions_do_not_get_the_same_path() {
     );
     up(&mut machine, PathId(2));
     assert_eq!(machine.paths().count(), 2);
+}
+
+/// Payloads of one byte over and over, by that byte.
+struct Repeats;
+
+impl Compression for Repeats {
+    fn name(&self) -> &'static str {
+        "repeats"
+    }
+    fn compressor(&self) -> Box<dyn Compress> {
+        Box::new(Self)
+    }
+    fn decompressor(&self) -> Box<dyn Decompress> {
+        Box::new(Self)
+    }
+}
+
+impl Compress for Repeats {
+    fn compress(&mut self, input: &[u8], out: &mut Vec<u8>) -> bool {
+        let is_such = input.len() > 1_000 && input.iter().all(|byte| *byte == input[0]);
+        if is_such {
+            out.extend(vec![input[0]; 100]);
+        }
+        is_such
+    }
+}
+
+impl Decompress for Repeats {
+    fn decompress(&mut self, input: &[u8], out: &mut [u8]) -> Result<(), DecodeError> {
+        out.fill(input[0]);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn memory_that_is_short_for_a_while_does_not_cost_the_path() {
+    const COUNT: u8 = 200;
+    let network = MemoryNetwork::default();
+    let end = |name: &str, peer: &str, budget| {
+        let mut settings = EndpointSettings::default();
+        settings.memory_budget_bytes = budget;
+        settings.heartbeat_interval = Duration::from_secs(60);
+        Endpoint::builder(name)
+            .dialer(Arc::new(network.dialer(name)))
+            .listener(Box::new(network.listener(name)))
+            .suite(Arc::new(ChecksumSuite))
+            .compression(Arc::new(Repeats))
+            .settings(settings)
+            .peers(Peers::only([Peer::new(peer, ["memory"])]))
+            .build()
+            .expect("complete")
+    };
+    // What is 100 bytes long on the way takes 64 KiB at `b`, which has not as many of them.
+    let (a, b) = (end("a", "b", 64 << 20), end("b", "a", 4 << 20));
+    let (session, peer) = sessions(&a, &b).await;
+    let mut channel = session.open("x", ChannelOptions::default()).expect("room");
+    let sends = tokio::spawn(async move {
+        for number in 0..COUNT {
+            channel.sender.send(vec![number; 60_000]).await.expect("open");
+        }
+        channel.sender.acked().await.expect("all arrives");
+        channel
+    });
+    let mut incoming = peer.accept().await.expect("a channel");
+    let mut held = Vec::new();
+    let mut shortages = 0;
+    for number in 0..COUNT {
+        let next = tokio::time::timeout(Duration::from_millis(100), incoming.receiver.recv());
+        let message = match next.await {
+            Ok(message) => message,
+            Err(_) => {
+                shortages += 1;
+                held.clear(); // memory is short: now there is some
+                tokio::time::timeout(Duration::from_secs(60), incoming.receiver.recv())
+                    .await
+                    .unwrap_or_else(|_| panic!("it goes on after {number}: {:?}", b.stats().pool))
+            }
+        };
+        let message = message.expect("intact").expect("more");
+        assert!(message == vec![number; 60_000], "message {number}");
+        held.push(message);
+    }
+    sends.await.expect("sender");
+    assert!(shortages > 0, "memory was short");
+    assert_eq!(session.stats().reconnects_total, 0, "the path was good");
+    assert_eq!(a.stats().handshakes_ok_total, 1);
 }

@@ -1,12 +1,14 @@
 //! What the threads that use one session share.
 
 use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
 use super::clock::Clock;
+use super::grave;
 use super::path_io::PathIo;
 use super::waiting::Waiters;
 use crate::link::Signal;
@@ -104,10 +106,11 @@ impl SessionCore {
         }
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> Locked<'_> {
+        grave::enter();
         // The machine asserts its invariants; after a panic inside it the session is of no use, but other
         // sessions are, so the lock stays usable for closing.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        Locked(Some(self.state.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// Runs `work` on the state, then wakes whoever its events concern.
@@ -149,6 +152,29 @@ impl SessionCore {
     /// The path that data goes to.
     pub(crate) fn active_path(&self) -> Option<Arc<PathIo>> {
         self.lock().active_path().cloned()
+    }
+}
+
+/// The locked state. What the application brought and is let go of meanwhile is dropped after the unlocking.
+pub(crate) struct Locked<'a>(Option<MutexGuard<'a, State>>);
+
+impl Deref for Locked<'_> {
+    type Target = State;
+    fn deref(&self) -> &State {
+        self.0.as_ref().expect("it is there until the drop")
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        self.0.as_mut().expect("it is there until the drop")
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        self.0 = None;
+        grave::leave();
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod clock;
 mod core;
+mod grave;
 mod path_io;
 mod poll;
 mod receive;
@@ -20,7 +21,8 @@ mod turn;
 mod waiting;
 
 pub(crate) use self::clock::Clock;
-pub(crate) use self::core::{SessionCore, State};
+pub(crate) use self::core::{Locked, SessionCore};
+pub(crate) use self::grave::hold;
 pub use self::path_io::TooWeak;
 pub(crate) use self::path_io::{PathIo, PathSetup};
 pub use self::poll::{PollDriver, PollMode, PollSettings, PollStats};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::channel::ChannelShared;
 use super::error::{SendError, describe_short};
-use crate::driver::{CORK, CORK_BYTES, SessionCore, State, wait};
+use crate::driver::{CORK, CORK_BYTES, Locked, SessionCore, hold, wait};
 use crate::machine::{BATCH_MESSAGE_BYTES_MAX, ChannelKey, InDoubt, SendError as Refused};
 use crate::mem::{Message, SlotMut};
 
@@ -60,7 +60,7 @@ impl Sender {
     /// # Errors
     /// [`SendError`]: the message was not taken.
     pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.commit(&message.into()).map_err(|refused| self.error(refused))
+        self.commit(&held(message)).map_err(|refused| self.error(refused))
     }
 
     /// Commits a copy of `bytes` if there is room now; see [`send_copy`](Self::send_copy).
@@ -97,7 +97,7 @@ impl Sender {
     /// # Cancel safety
     /// Cancel-safe: when the future is dropped before it is ready, the message was not taken.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
-        let message = message.into();
+        let message = held(message);
         poll_fn(|context| self.poll_commit(context, |sender| sender.commit(&message))).await
     }
 
@@ -232,12 +232,7 @@ impl Sender {
     }
 
     /// A message of `bytes` was committed: decides who sends it, this thread now or the driver soon.
-    fn push(
-        core: &SessionCore,
-        mut state: MutexGuard<'_, State>,
-        corked_bytes: &mut usize,
-        bytes: usize,
-    ) {
+    fn push(core: &SessionCore, mut state: Locked<'_>, corked_bytes: &mut usize, bytes: usize) {
         *corked_bytes += bytes + 2;
         let is_first = !state.is_flush_due;
         let must_flush = *corked_bytes >= CORK_BYTES
@@ -339,6 +334,12 @@ impl Sender {
         self.shared.core.with_state(|state| state.machine.reset(self.shared.key, code));
         self.flush();
     }
+}
+
+/// Shorter messages are copied at once; the memory of longer ones is let go of when they are acked.
+fn held(message: impl Into<Message>) -> Message {
+    let message = message.into();
+    if message.len() > BATCH_MESSAGE_BYTES_MAX { hold(message) } else { message }
 }
 
 impl Drop for Sender {
