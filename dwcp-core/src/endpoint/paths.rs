@@ -18,6 +18,17 @@ use crate::wire::{Features, PathId, PathKind};
 /// Offers kept at once; a peer that never answers costs no more.
 const OFFERS_MAX: usize = 8;
 
+/// Why a link did not become a path. It is closed then.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotAttached {
+    /// Its protection is too weak.
+    #[error(transparent)]
+    TooWeak(#[from] TooWeak),
+    /// The session ended meanwhile, and its driver may be gone: nobody would close the link.
+    #[error("the session is over")]
+    Over,
+}
+
 /// Begins a session over its first link.
 pub(super) fn begin(
     inner: &Arc<Inner>,
@@ -25,7 +36,7 @@ pub(super) fn begin(
     role: Role,
     link: Box<dyn Link>,
     greeting: &Greeting,
-) -> Result<Session, TooWeak> {
+) -> Result<Session, NotAttached> {
     let given = &inner.settings;
     let mut settings = Settings::new(role, inner.pool.clone());
     settings.time_to_live = given.time_to_live;
@@ -63,7 +74,7 @@ pub(super) fn join(
     session: &Session,
     link: Box<dyn Link>,
     greeting: &Greeting,
-) -> Result<(), TooWeak> {
+) -> Result<(), NotAttached> {
     if greeting.is_held {
         // The dialer has lost all paths, also when this end has not noticed yet: the move to this one is a
         // reconnection here, too.
@@ -86,7 +97,7 @@ pub(super) fn attach(
     path: PathId,
     secret: &PathSecret,
     is_proven: bool,
-) -> Result<(), TooWeak> {
+) -> Result<(), NotAttached> {
     let attributes = link.attributes().clone();
     let is_trusted = attributes.features.has(LinkFeatures::TRUSTED_MEDIUM);
     let agreement = &session.shared.agreement;
@@ -111,12 +122,16 @@ pub(super) fn attach(
         preference: preference(inner, attributes.kind),
     };
     let core = session.core();
+    let io = Arc::new(io);
     core.with_state(|state| {
-        let now = core.clock.now();
-        state.paths.push(Arc::new(io));
+        if state.machine.is_over() {
+            return Err(NotAttached::Over);
+        }
+        state.paths.push(io.clone());
         state.paths_version += 1;
-        state.machine.handle_path_up(now, path, attributes);
-    });
+        state.machine.handle_path_up(core.clock.now(), path, attributes);
+        Ok(())
+    })?;
     core.wake.raise();
     Ok(())
 }
@@ -234,7 +249,7 @@ fn accept(
     }
 }
 
-fn report(attached: Result<(), TooWeak>) {
+fn report(attached: Result<(), NotAttached>) {
     if let Err(error) = attached {
         tracing::error!(%error, "the path was not used");
     }
