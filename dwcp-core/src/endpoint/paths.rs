@@ -14,9 +14,6 @@ use crate::machine::{Event, Machine, PathAttributes, Role, Settings};
 use crate::session::{Offer, Session, SessionShared, Totals};
 use crate::wire::{Features, PathId, PathKind};
 
-/// Offers kept at once; a peer that never answers costs no more.
-const OFFERS_MAX: usize = 8;
-
 /// Begins a session over its first link.
 pub(super) fn begin(
     inner: &Arc<Inner>,
@@ -34,6 +31,7 @@ pub(super) fn begin(
     settings.heartbeat_interval = given.heartbeat_interval;
     settings.timeout_multiplier = given.timeout_multiplier;
     settings.switch_timeout = given.switch_timeout;
+    settings.may_offer_paths = greeting.agreement.features.has(Features::HYBRID);
     let machine = Machine::new(settings);
     let core = Arc::new(SessionCore::new(machine, inner.pool.clone(), inner.clock, given.spin));
     let session = Session {
@@ -142,11 +140,11 @@ fn offer(session: &Session, kind: PathKind, pending: Box<dyn PendingLink>) {
     let nonce = random();
     let bootstrap = pending.bootstrap().to_vec();
     let mut offers = super::lock(&session.shared.offers);
-    if offers.len() >= OFFERS_MAX {
-        offers.remove(0);
-    }
     let path = session.core().with_state(|state| state.machine.offer_path(kind, nonce, bootstrap));
-    offers.push(Offer { path, kind, nonce, pending });
+    match path {
+        Some(path) => offers.push(Offer { path, kind, nonce, pending }),
+        None => tracing::info!(kind = kind.name(), "offers enough wait for their answer"),
+    }
 }
 
 /// What both ends bind a path's keys to: its kind and both bootstraps.

@@ -244,6 +244,18 @@ pub enum Violation {
         /// The path.
         path: PathId,
     },
+    /// An epoch that no switches of the peer can have led to.
+    #[error("epoch {epoch} is out of reach")]
+    EpochTooHigh {
+        /// The epoch.
+        epoch: u32,
+    },
+    /// Paths offered without the feature, or more than may wait for an answer.
+    #[error("path {path} is offered although none may be")]
+    OfferUnasked {
+        /// The path.
+        path: PathId,
+    },
     /// A control message that does not decode.
     #[error("malformed control message")]
     BadControl,

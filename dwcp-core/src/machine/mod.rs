@@ -86,6 +86,10 @@ pub struct Machine {
     /// Path ids that were given away, per parity: never reused.
     path_ids_seen: RangeSet,
     next_path: u32,
+    /// Paths we offered and the peer has not answered for.
+    offers: Vec<PathId>,
+    /// Numbers of our answers on channel 0 that are not acked.
+    answers: Vec<u64>,
     /// Since when there is no path.
     lost_at: Option<Time>,
     /// Acks wait until then.
@@ -181,6 +185,8 @@ impl Machine {
             pulls: Vec::new(),
             path_ids_seen: RangeSet::default(),
             next_path,
+            offers: Vec::new(),
+            answers: Vec::new(),
             lost_at: None,
             ack_at: None,
             woken: Time::default(),

@@ -138,6 +138,10 @@ impl Path {
             Frame::PullDone { .. } => MAX_FRAMES_AHEAD as usize,
             _ => usize::MAX,
         };
+        if matches!(frame, Frame::SwitchMark { .. }) {
+            // The latest says all that one before it said.
+            self.outbox.retain(|frame| !matches!(frame, Frame::SwitchMark { .. }));
+        }
         if self.outbox.len() < frames_max {
             self.outbox.push_back(frame.clone());
         }

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::settings::{CHANNEL_WINDOW_MIN, MAX_FRAMES_AHEAD, frame_cost};
+use super::settings::{CHANNEL_WINDOW_MIN, CONTROL_FRAMES_MAX, MAX_FRAMES_AHEAD, frame_cost};
 use super::{Time, Violation};
 use crate::mem::Payload;
-use crate::wire::{Ack, DataFrame, DataKind, MAX_RANGES, Ranges};
+use crate::wire::{
+    Ack, DataFrame, DataKind, MAX_CONTROL_BYTES, MAX_LABEL_BYTES, MAX_RANGES, Ranges,
+};
 
 /// Frames of one channel from the first that the application has not taken.
 #[derive(Default)]
@@ -29,6 +31,8 @@ pub(super) struct ReceiveSide {
     must_tell: bool,
     /// Bytes the message being received still lacks.
     message_left: u64,
+    /// The number of the Fin, once it has arrived: nothing comes behind it.
+    fin: Option<u64>,
     /// The Fin has been taken in.
     pub(super) is_finished: bool,
     /// Bytes received since the last ack.
@@ -117,17 +121,42 @@ impl ReceiveSide {
         if self.is_finished {
             return Err(Violation::FrameOutOfPlace { channel });
         }
-        if seq - self.next_seq > MAX_FRAMES_AHEAD {
+        let ahead_max = if channel == 0 { CONTROL_FRAMES_MAX as u64 } else { MAX_FRAMES_AHEAD };
+        if seq - self.next_seq > ahead_max {
             return Err(Violation::TooFarAhead { channel, seq });
         }
-        if self.pulling.contains_key(&seq) {
-            return Ok(()); // counted when it was announced
+        if !self.may_be_kept(frame) {
+            return Err(Violation::FrameOutOfPlace { channel });
+        }
+        if let Some(announced) = self.pulling.get(&seq) {
+            // Counted when it was announced: as what it is now.
+            let is_same = (announced.kind, announced.length) == (frame.kind, frame.length);
+            return is_same.then_some(()).ok_or(Violation::FrameOutOfPlace { channel });
+        }
+        if frame.kind == DataKind::Fin {
+            self.fin = Some(seq);
         }
         self.received += cost(frame);
         if self.received > self.granted {
             return Err(Violation::CreditExceeded { channel });
         }
         Ok(())
+    }
+
+    /// Whether a frame can be what it says, whenever its turn comes. What costs no credit is small, and a
+    /// channel has few of it: early frames hold no more memory than the credit allows.
+    fn may_be_kept(&self, frame: &DataFrame) -> bool {
+        let (seq, length) = (frame.seq, frame.length as usize);
+        let is_behind_fin = self.fin.is_some_and(|fin| seq >= fin);
+        let is_good = match frame.kind {
+            DataKind::Batch | DataKind::First { .. } | DataKind::Next => frame.channel != 0,
+            DataKind::Open => seq == 1 && length <= 1 + MAX_LABEL_BYTES && frame.pull.is_none(),
+            DataKind::Fin => {
+                length == 0 && frame.pull.is_none() && self.early.range(seq..).next().is_none()
+            }
+            DataKind::Control => frame.channel == 0 && length <= MAX_CONTROL_BYTES,
+        };
+        is_good && !is_behind_fin
     }
 
     /// Appends the next frame in order after checking that it fits the ones before.

@@ -1,5 +1,6 @@
 //! Paths come and go; the session moves between them: docs/protocol.md section "Switching".
 
+use super::settings::{ANSWERS_MAX, EPOCH_MAX, EPOCH_STEP_MAX, OFFERS_MAX, PATHS_MAX};
 use super::*;
 use crate::wire::Frame;
 
@@ -37,13 +38,43 @@ impl Machine {
             self.next_path
         };
         let is_proven = attributes.is_proven;
+        if is_proven && !self.is_over {
+            self.make_room_for_path(now);
+        }
+        let is_one_too_many = self.live_paths() >= PATHS_MAX;
         self.paths.push(Path::new(now, path, attributes));
+        let at = self.paths.len() - 1;
         if self.is_over {
-            let at = self.paths.len() - 1;
             self.take_down(at, PathCause::Closed);
+        } else if is_one_too_many {
+            self.lose_path(now, at, PathCause::Closed);
         } else if is_proven {
             self.note_validated(now, path);
         }
+    }
+
+    pub(super) fn live_paths(&self) -> usize {
+        self.paths.iter().filter(|path| path.is_live()).count()
+    }
+
+    /// Gives up the path that has been quiet for the longest time if there are as many as may be.
+    fn make_room_for_path(&mut self, now: Time) {
+        if self.live_paths() < PATHS_MAX {
+            return;
+        }
+        let is_idle = |path: &Path| path.is_live() && Some(path.id) != self.active;
+        let idle = (0..self.paths.len()).filter(|&at| is_idle(&self.paths[at]));
+        if let Some(at) = idle.min_by_key(|&at| self.paths[at].heard) {
+            self.lose_path(now, at, PathCause::Closed);
+        }
+    }
+
+    /// The peer offers a path: only if that was agreed on, and not more than it may.
+    pub(super) fn note_offer(&mut self, path: PathId) -> Result<(), Violation> {
+        let control = self.channels.control();
+        self.answers.retain(|&seq| seq >= control.first_unacked());
+        let is_good = self.settings.may_offer_paths && self.answers.len() < ANSWERS_MAX;
+        is_good.then_some(()).ok_or(Violation::OfferUnasked { path })
     }
 
     /// The peer names a path of its own.
@@ -63,21 +94,28 @@ impl Machine {
         !self.settings.role.owns(path.0) && !self.path_ids_seen.contains(u64::from(path.0 / 2))
     }
 
-    /// Offers the peer a path whose link is being made. Its bootstrap is for the peer's link.
+    /// Offers the peer a path whose link is being made. Its bootstrap is for the peer's link. `None`: paths may
+    /// not be offered, eight offers wait for their answer, or the session ends.
     pub fn offer_path(
         &mut self,
         kind: crate::wire::PathKind,
         nonce: [u8; 32],
         bootstrap: Vec<u8>,
-    ) -> PathId {
+    ) -> Option<PathId> {
+        let is_full = self.offers.len() >= OFFERS_MAX;
+        if is_full || !self.settings.may_offer_paths || self.is_over {
+            return None;
+        }
         let path = self.allocate_path();
+        self.offers.push(path);
         self.push_control(&Control::PathOffer { path, kind, nonce, bootstrap });
-        path
+        Some(path)
     }
 
     /// Answers [`Event::PathOffered`]; an empty bootstrap refuses.
     pub fn answer_path(&mut self, path: PathId, nonce: [u8; 32], bootstrap: Vec<u8>) {
         self.push_control(&Control::PathAnswer { path, nonce, bootstrap });
+        self.answers.push(self.channels.control().last_seq());
     }
 
     /// Moves the session to `path`. The dialer decides; the acceptor's call asks it.
@@ -194,6 +232,9 @@ impl Machine {
             self.active = None;
             self.fail_over(now);
         }
+        if self.is_over {
+            return;
+        }
         let is_told = self.farewell.is_none() && self.paths.iter().all(|path| !path.is_live());
         if let Some(closed) = self.closing.clone().filter(|_| is_told) {
             self.end(closed);
@@ -242,15 +283,22 @@ impl Machine {
             .paths
             .iter()
             .filter(|path| path.is_validated())
-            .max_by_key(|path| (path.attributes.preference, std::cmp::Reverse((path.rtt, path.id))))
+            .max_by_key(|path| {
+                // A path that was never measured is not the fastest.
+                let speed = std::cmp::Reverse((path.rtt.is_none(), path.rtt, path.id));
+                (path.attributes.preference, speed)
+            })
             .map(|path| path.id);
         if let Some(to) = best {
-            let (epoch, reason) = if self.was_active {
-                (self.next_epoch(), SwitchReason::PathFailed)
-            } else {
-                (0, SwitchReason::FirstPath)
-            };
-            self.activate(now, to, epoch, reason);
+            match self.next_epoch() {
+                _ if !self.was_active => self.activate(now, to, 0, SwitchReason::FirstPath),
+                Some(epoch) => self.activate(now, to, epoch, SwitchReason::PathFailed),
+                None => {
+                    // Only a peer that drives them up comes here.
+                    let epoch = EPOCH_MAX;
+                    self.end(Closed::PeerViolated(Violation::EpochTooHigh { epoch }));
+                }
+            }
         }
     }
 
@@ -271,21 +319,42 @@ impl Machine {
             && to == id
             && self.path(id).and_then(|path| path.answered).is_some_and(|(_, asked)| asked >= since)
         {
-            let epoch = self.next_epoch();
-            self.activate(now, to, epoch, reason);
+            match self.next_epoch() {
+                Some(epoch) => self.activate(now, to, epoch, reason),
+                None => self.switch = Stage::Steady,
+            }
         }
         self.check_suspects(now);
     }
 
     /// The next epoch we may declare. Both ends may at the same time: theirs differ in parity and the
     /// dialer's is the higher one.
-    fn next_epoch(&self) -> u32 {
+    /// `None`: there are no more.
+    fn next_epoch(&self) -> Option<u32> {
         let round = (self.epoch.max(self.peer_epoch) / 2) + 1;
-        2 * round + u32::from(self.settings.role == Role::Dialer)
+        let epoch = 2 * round + u32::from(self.settings.role == Role::Dialer);
+        Some(epoch).filter(|&epoch| epoch <= EPOCH_MAX)
     }
 
     /// A record or mark of the peer says that its data travels on `path` since `epoch`.
-    pub(super) fn hear_epoch(&mut self, now: Time, path: PathId, epoch: u32) {
+    ///
+    /// # Errors
+    /// [`Violation::EpochTooHigh`].
+    pub(super) fn hear_epoch(
+        &mut self,
+        now: Time,
+        path: PathId,
+        epoch: u32,
+    ) -> Result<(), Violation> {
+        let known = self.epoch.max(self.peer_epoch);
+        if epoch > EPOCH_MAX || epoch > known + EPOCH_STEP_MAX {
+            return Err(Violation::EpochTooHigh { epoch });
+        }
+        self.follow_epoch(now, path, epoch);
+        Ok(())
+    }
+
+    fn follow_epoch(&mut self, now: Time, path: PathId, epoch: u32) {
         if epoch == self.epoch && self.active == Some(path) {
             self.holds_for_resume = false;
         }

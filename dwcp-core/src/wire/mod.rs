@@ -13,7 +13,7 @@ mod record;
 
 pub use codec::DecodeError;
 pub(crate) use control::MAX_REASON_BYTES;
-pub use control::{Control, PathKind, RangeReport, SwitchReason};
+pub use control::{Control, MAX_CONTROL_BYTES, PathKind, RangeReport, SwitchReason};
 pub use frame::{Ack, DataFrame, DataKind, Frame, PullSource};
 pub use header::{HEADER_BYTES, PathId, RecordHeader};
 pub use hello::{
