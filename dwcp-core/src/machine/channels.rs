@@ -1,10 +1,11 @@
 //! The channels of a session and their commands.
 
 use super::*;
+use crate::mem::{Pool, share};
 use crate::wire::{DataKind, MAX_CHANNELS, MAX_LABEL_BYTES};
-use receive_side::ReceiveSide;
+use receive_side::{ReceiveSide, Spare};
 use send_side::SendSide;
-use settings::{CLOSED_REMEMBERED, CONTROL_FRAMES_MAX};
+use settings::{CLOSED_REMEMBERED, CONTROL_FRAMES_MAX, WINDOW_STEP_MIN};
 
 pub(super) struct Channel {
     pub(super) id: u32,
@@ -54,14 +55,50 @@ pub(super) struct Channels {
     closed_acks: Vec<u32>,
     /// The last channels to be forgotten: their last ack may be lost with a path.
     recently_closed: VecDeque<u32>,
-    /// Window beyond the minimum that is not given to a channel.
-    spare_window: u64,
+    window: SharedWindow,
     /// Messages committed on channels that are no more.
     pub(super) messages_over: u64,
 }
 
+/// Window beyond the minimum: of this session, and as the node's memory allows.
+struct SharedWindow {
+    pool: Pool,
+    /// Bytes that no channel has.
+    left: u64,
+    /// Bytes that channels have.
+    given: u64,
+}
+
+impl Spare for SharedWindow {
+    fn take(&mut self, wanted: u64, already: u64) -> u64 {
+        // Never all of it: a channel that was fast once, and is not read any more, keeps what it was told.
+        let mut more = wanted.min(share(self.left, already));
+        while more >= WINDOW_STEP_MIN && !self.pool.promise(more, self.given) {
+            more /= 2;
+        }
+        if more < WINDOW_STEP_MIN {
+            return 0;
+        }
+        self.left -= more;
+        self.given += more;
+        more
+    }
+
+    fn give_back(&mut self, bytes: u64) {
+        self.pool.unpromise(bytes);
+        self.left += bytes;
+        self.given -= bytes;
+    }
+}
+
+impl Drop for SharedWindow {
+    fn drop(&mut self) {
+        self.give_back(self.given);
+    }
+}
+
 impl Channels {
-    pub(super) fn new(role: Role, window_bytes: u64) -> Self {
+    pub(super) fn new(role: Role, window_bytes: u64, pool: Pool) -> Self {
         let mut channels = Self {
             role,
             slots: Vec::new(),
@@ -75,7 +112,7 @@ impl Channels {
             due: Vec::new(),
             closed_acks: Vec::new(),
             recently_closed: VecDeque::new(),
-            spare_window: window_bytes,
+            window: SharedWindow { pool, left: window_bytes, given: 0 },
             messages_over: 0,
         };
         channels.insert(0, Priority::Interactive);
@@ -286,13 +323,13 @@ impl Channels {
         round_trip_ns: u64,
         mut tell: impl FnMut(&Frame) -> bool,
     ) -> bool {
-        let mut spare = self.spare_window;
         let mut is_full = false;
         let mut through = Vec::new();
         // Taken out while the channels are changed, and put back: no allocation.
         let mut due = std::mem::take(&mut self.due);
+        let (slots, window) = (&mut self.slots, &mut self.window);
         due.retain(|&index| {
-            let Some(channel) = self.at_mut(index) else { return false };
+            let Some(Some(channel)) = slots.get_mut(index as usize) else { return false };
             let id = channel.id;
             if !is_full && channel.ack_due {
                 is_full |= !tell(&Frame::Ack(channel.receive.ack(id)));
@@ -302,7 +339,7 @@ impl Channels {
             if !is_full
                 && std::mem::take(&mut channel.credit_due)
                 && id != 0
-                && let Some(limit) = channel.receive.grant(now, round_trip_ns, &mut spare)
+                && let Some(limit) = channel.receive.grant(now, round_trip_ns, window)
                 && !tell(&Frame::Credit { channel: id, limit })
             {
                 (is_full, channel.credit_due) = (true, true);
@@ -320,7 +357,6 @@ impl Channels {
         });
         debug_assert!(self.due.is_empty());
         self.due = due;
-        self.spare_window = spare;
         through.into_iter().for_each(|index| self.reap(index));
         !is_full
     }
@@ -356,6 +392,12 @@ impl Channels {
         !self.closed_acks.is_empty() || self.due.iter().any(urgent)
     }
 
+    /// Nothing more is granted: other sessions may have the memory.
+    pub(super) fn close_windows(&mut self) {
+        self.window.pool.unpromise(std::mem::take(&mut self.window.given));
+        self.iter_mut().for_each(|channel| channel.receive.forget_extra_window());
+    }
+
     pub(super) fn wake_all(&self, events: &mut VecDeque<Event>) {
         for index in 1..self.slots.len() as u32 {
             if self.at(index).is_some() {
@@ -374,7 +416,7 @@ impl Channels {
             let (id, extra) = (channel.id, channel.receive.extra_window());
             self.discount(index);
             self.messages_over += self.at(index).map_or(0, |channel| channel.send.messages().0);
-            self.spare_window += extra;
+            self.window.give_back(extra);
             self.by_id.remove(&id);
             if self.recently_closed.len() == CLOSED_REMEMBERED {
                 self.recently_closed.pop_front();

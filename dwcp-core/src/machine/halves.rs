@@ -1,6 +1,6 @@
 //! The two halves of a channel, one at a time: for tests that hold them against naive models.
 
-use super::receive_side::ReceiveSide;
+use super::receive_side::{ReceiveSide, Spare};
 use super::send_side::{SendSide, SentState};
 use super::settings::{CHANNEL_WINDOW_MIN, MAX_FRAMES_AHEAD};
 use super::{SendError, Time, Violation};
@@ -78,13 +78,28 @@ impl Sending {
 pub struct Receiving {
     side: ReceiveSide,
     channel: u32,
-    spare: u64,
+    spare: Bytes,
+}
+
+/// Bytes for a single channel.
+struct Bytes(u64);
+
+impl Spare for Bytes {
+    fn take(&mut self, wanted: u64, _: u64) -> u64 {
+        let more = wanted.min(self.0);
+        self.0 -= more;
+        more
+    }
+
+    fn give_back(&mut self, bytes: u64) {
+        self.0 += bytes;
+    }
 }
 
 impl Receiving {
     /// A half whose window may grow by `spare` bytes.
     pub fn new(channel: u32, spare: u64) -> Self {
-        Self { side: ReceiveSide::new(false), channel, spare }
+        Self { side: ReceiveSide::new(false), channel, spare: Bytes(spare) }
     }
 
     /// Takes a frame in; whether it had arrived before.

@@ -173,7 +173,7 @@ impl Machine {
     pub fn new(settings: Settings) -> Self {
         let next_path = if settings.role == Role::Dialer { 0 } else { 1 };
         Self {
-            channels: Channels::new(settings.role, settings.window_bytes),
+            channels: Channels::new(settings.role, settings.window_bytes, settings.pool.clone()),
             settings,
             paths: Vec::new(),
             active: None,
@@ -332,6 +332,7 @@ impl Machine {
             channel.send.abandon();
             channel.is_over = true;
         }
+        self.channels.close_windows();
         self.channels.wake_all(&mut self.events);
         for index in 0..self.paths.len() {
             self.take_down(index, PathCause::Closed);

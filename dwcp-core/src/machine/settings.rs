@@ -91,10 +91,15 @@ impl Settings {
 
 /// Credit a channel is born with and never falls below, bytes. Part of the wire format.
 pub const CHANNEL_WINDOW_MIN: u64 = 64 << 10;
-/// The least credit one frame costs, bytes: bounds the memory that tiny frames pin.
+/// The least credit one frame costs, bytes. A frame pins at most eight times the memory it costs: payloads much
+/// smaller than their record's slot are copied out of it.
 pub const FRAME_COST_MIN: u64 = 1 << 10;
 /// Frames a channel may be ahead of the first one that is missing.
 pub const MAX_FRAMES_AHEAD: u64 = 16_384;
+/// A channel that needed no credit for so long gives half of its extra window back.
+pub(crate) const WINDOW_PAUSE: Duration = Duration::from_secs(1);
+/// The least by which a window grows, bytes.
+pub(crate) const WINDOW_STEP_MIN: u64 = 4 << 10;
 /// Messages up to this size are gathered in batches; larger ones are sent from where they lie, bytes.
 pub const BATCH_MESSAGE_BYTES_MAX: usize = 8 << 10;
 /// Frames of channel 0 in flight at once.

@@ -1,7 +1,8 @@
 //! The wire format: records, frames, control messages. docs/protocol.md is its specification.
 //!
-//! Nothing here reads a clock or a socket. Decoding takes bytes of a peer: it never panics and never
-//! allocates more than the input is long.
+//! Nothing here reads a clock or a socket. Decoding takes bytes of a peer: it never panics, and allocates no more
+//! than a frame in memory for each frame of the input (some 30 times its shortest bytes; a section has 4 KiB), and
+//! for compressed payloads what they declare, at most 256 KiB each and 1,024 times their bytes.
 
 mod codec;
 mod control;
