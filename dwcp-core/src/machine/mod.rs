@@ -259,7 +259,8 @@ impl Machine {
     }
 
     /// Begins to close: no more is committed; when everything is acked the peer is told. Ends with
-    /// [`Event::Closed`].
+    /// [`Event::Closed`]. Without a path, a session with something un-acked waits for one, within its time to
+    /// live as ever; [`abort`](Self::abort) does not.
     pub fn close(&mut self, code: u32, reason: &str) {
         if self.is_over || self.closing.is_some() {
             return;
@@ -270,7 +271,8 @@ impl Machine {
         }
         self.closing = Some(Closed::ByUs);
         self.farewell = Some(Control::Close { code, reason: reason[..end].to_owned() });
-        if self.paths.iter().all(|path| !path.is_live()) {
+        let has_path = self.paths.iter().any(Path::is_live);
+        if !has_path && (self.lost_at.is_none() || self.is_data_acked()) {
             self.end(Closed::ByUs); // nobody to tell
         } else if self.is_all_acked() {
             self.note_all_acked();
@@ -368,6 +370,12 @@ impl Machine {
     /// Whether everything committed is acked.
     pub fn is_all_acked(&self) -> bool {
         self.channels.iter().all(|channel| channel.send.is_all_acked())
+    }
+
+    /// As [`is_all_acked`](Self::is_all_acked), but for control messages, most of which matter to live
+    /// sessions only.
+    fn is_data_acked(&self) -> bool {
+        self.channels.iter().all(|channel| channel.id == 0 || channel.send.is_all_acked())
     }
 
     /// Messages committed and not known to have arrived, over all channels.

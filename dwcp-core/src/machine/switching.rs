@@ -146,9 +146,7 @@ impl Machine {
         }
         self.switch = Stage::Preparing { to: path, reason, since: now };
         // A sign of life newer than this moment: an old ping proves nothing.
-        let path = self.path_mut(path).expect("checked above");
-        path.ping = None;
-        path.ping(now);
+        self.path_mut(path).expect("checked above").ping_anew(now);
         Ok(())
     }
 
@@ -402,6 +400,9 @@ impl Machine {
         let mark = Frame::SwitchMark { epoch, to };
         if !is_first {
             path.push(&mark);
+        }
+        if !is_first && !path.is_measured() {
+            path.ping(now); // how long to wait for acks is not known yet
         }
         self.switch = Stage::Steady;
         if let Some(old) = from.and_then(|from| self.path_mut(from)) {

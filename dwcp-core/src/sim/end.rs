@@ -13,6 +13,9 @@ use crate::machine::{Closed, Machine, PathAttributes, PullRequest, Role, Setting
 use crate::mem::{CLASS_BYTES, Payload, Pool, RegionId, SlotMut};
 use crate::wire::{Frame, PathId, RecordEncoder};
 
+/// Longer than a record is on its way over a link with a short delay, also one that stalls.
+const REKEY_PAUSE: Duration = Duration::from_millis(100);
+
 /// Memory that can be pulled: what lies at an address of a path.
 pub(super) type Payloads = HashMap<(PathId, u64), Payload>;
 
@@ -56,7 +59,6 @@ pub(super) struct EndPath {
     /// Receives posted and used since.
     posted: u64,
     used: u64,
-    pub(super) rekeyed_at: Time,
     /// Memory that the link may write to.
     targets: Vec<Target>,
 }
@@ -172,7 +174,11 @@ impl World {
         self.ends[side].paths.push(EndPath {
             path,
             link,
-            sealer: PathSealer::new(suite.clone(), secret, out, 0),
+            sealer: {
+                let mut sealer = PathSealer::new(suite.clone(), secret, out, 0, is_ordered);
+                sealer.set_rekey_pause(REKEY_PAUSE.max(spec.delay * 4));
+                sealer
+            },
             opener: PathOpener::new(suite, secret, back, 0, is_ordered),
             is_down: false,
             dozes: false,
@@ -181,7 +187,6 @@ impl World {
             is_fenced: false,
             posted: spec.receives,
             used: 0,
-            rekeyed_at: self.now,
             targets: receives.into_iter().collect(),
         });
         self.trace.note(self.now, || format!("[{side}] path {path} is up"));

@@ -98,3 +98,42 @@ fn attempt(
     let outcome = Outcome { messages: world.oracle.messages, records: world.records };
     result.map(|()| (outcome, [world.ends[0].records, world.ends[1].records]))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::link::LinkSpec;
+    use super::scenario::Fault;
+    use super::*;
+
+    /// A switch from a near path to one with that delay; what was told of paths.
+    fn switch_to_far(delay_us: u64) -> Vec<String> {
+        let mut scenario = Scenario::short(Vec::new());
+        scenario.heartbeat = Duration::from_secs(1);
+        scenario.switch_timeout = Duration::from_secs(5);
+        scenario.chaos = Duration::from_millis(1_500);
+        scenario.links = vec![LinkSpec::plain(50), LinkSpec::plain(delay_us)];
+        for plan in &mut scenario.channels {
+            for flow in &mut plan.flows {
+                (flow.messages, flow.bytes_max, flow.gap) = (1_400, 300, Duration::from_millis(1));
+            }
+        }
+        scenario.faults = vec![(Duration::from_millis(900), Fault::Switch { side: 0 })];
+        let mut trace = Vec::new();
+        attempt(scenario, true, &mut trace).unwrap_or_else(|what| panic!("{what}"));
+        let is_told = |line: &String| line.contains("Switched") || line.contains("PathDown");
+        trace.into_iter().filter(is_told).collect()
+    }
+
+    #[test]
+    fn a_switch_to_a_far_path_sticks() {
+        for delay_us in [5_000, 30_000, 100_000] {
+            let told = switch_to_far(delay_us);
+            let switched = told.iter().filter(|line| line.contains("epoch: 3")).count();
+            assert_eq!(switched, 2, "both ends moved: {told:#?}");
+            let is_given_up = told.iter().any(|line| line.contains("Silent"));
+            assert!(!is_given_up, "a healthy path was given up: {told:#?}");
+        }
+    }
+}

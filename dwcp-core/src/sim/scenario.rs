@@ -13,6 +13,8 @@ pub(super) type Side = usize;
 #[derive(Clone, Debug)]
 pub(super) struct Scenario {
     pub(super) seed: u64,
+    /// Some links lead around the world.
+    pub(super) is_far: bool,
     pub(super) heartbeat: Duration,
     pub(super) timeout_multiplier: u32,
     pub(super) switch_timeout: Duration,
@@ -137,8 +139,11 @@ impl Scenario {
         let random = &mut Random::new(seed);
         let chaos_us_max = if random.chance(10) { 2_000_000 } else { 150_000 };
         let chaos = random.micros(2_000, chaos_us_max);
-        let heartbeat = Duration::from_millis(random.pick(&[20, 50, 200]));
-        let links = (0..random.between(1, 3)).map(|_| LinkSpec::draw(random)).collect();
+        // From chance of its own: what else happens in the run of a seed does not depend on it.
+        let is_far = Random::new(seed ^ 0xfa5).chance(20);
+        let heartbeats = if is_far { [400, 600, 1_000] } else { [20, 50, 200] };
+        let heartbeat = Duration::from_millis(random.pick(&heartbeats));
+        let links = (0..random.between(1, 3)).map(|_| LinkSpec::draw(random, is_far)).collect();
         let is_big = random.chance(10);
         let channels = random.between(1, if is_big { 12 } else { 4 });
         let calm = random.chance(10);
@@ -146,9 +151,13 @@ impl Scenario {
         let dozes = Fault::draw_dozes(seed, chaos);
         Self {
             seed,
+            is_far,
             heartbeat,
             timeout_multiplier: random.between(2, 5) as u32,
-            switch_timeout: Duration::from_millis(random.pick(&[100, 400, 1_000])),
+            switch_timeout: Duration::from_millis(random.pick(&match is_far {
+                true => [1_000, 2_000, 3_000],
+                false => [100, 400, 1_000],
+            })),
             time_to_live: Duration::from_millis(random.pick(&[1_000, 3_000, 10_000])),
             window_bytes: random.pick(&[0, 0, 256 << 10, 4 << 20]),
             pull_bytes_min: random.pick(&[1, 4 << 10, 32 << 10]),
@@ -183,6 +192,7 @@ impl Scenario {
         };
         Self {
             seed: 1,
+            is_far: false,
             heartbeat: Duration::from_millis(20),
             timeout_multiplier: 3,
             switch_timeout: Duration::from_millis(100),

@@ -333,7 +333,7 @@ impl World {
         let spec = if self.scenario.is_scripted {
             LinkSpec::plain(60)
         } else {
-            LinkSpec::draw(&mut self.random)
+            LinkSpec::draw(&mut self.random, self.scenario.is_far)
         };
         self.connect(spec);
     }
