@@ -46,6 +46,7 @@ use path::Path;
 /// * **Getters** (`&self`) change nothing.
 /// * **What happened**: [`handle_path_up`](Self::handle_path_up), [`handle_record`](Self::handle_record),
 ///   [`handle_path_down`](Self::handle_path_down), [`handle_path_fenced`](Self::handle_path_fenced),
+///   [`handle_fence_failed`](Self::handle_fence_failed),
 ///   [`handle_pull_complete`](Self::handle_pull_complete), [`handle_timeout`](Self::handle_timeout),
 ///   [`handle_session_lost`](Self::handle_session_lost), [`handle_certificates`](Self::handle_certificates),
 ///   [`handle_asleep`](Self::handle_asleep).
@@ -81,6 +82,9 @@ pub struct Machine {
     events: VecDeque<Event>,
     /// Pulls the peer may still carry out on a path: they keep their source.
     pull_sources: Vec<PullOpen>,
+    /// Paths of ours that could not be fenced: what could be pulled by them is let go of only when the peer has
+    /// fenced its end.
+    unfenced: Vec<PathId>,
     /// Pulls we have been asked for and not reported.
     pulls: Vec<PullRequest>,
     /// Path ids that were given away, per parity: never reused.
@@ -116,6 +120,16 @@ struct PullOpen {
     channel: u32,
     seq: u64,
     _payload: Payload,
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let unfenced = std::mem::take(&mut self.unfenced);
+        let is_readable = |open: &mut PullOpen| unfenced.contains(&open.path);
+        for open in self.pull_sources.extract_if(.., is_readable) {
+            self.settings.pool.leak(open, 1);
+        }
+    }
 }
 
 /// Why a message was not taken.
@@ -182,6 +196,7 @@ impl Machine {
             switch: switching::Stage::Steady,
             events: VecDeque::new(),
             pull_sources: Vec::new(),
+            unfenced: Vec::new(),
             pulls: Vec::new(),
             path_ids_seen: RangeSet::default(),
             next_path,

@@ -268,6 +268,7 @@ impl Machine {
                     self.handle_ack(now, ack)?;
                 }
                 self.pull_sources.retain(|open| open.path != path);
+                self.unfenced.retain(|&unfenced| unfenced != path);
             }
             Control::Close { code, reason } => {
                 self.closing.get_or_insert(Closed::ByPeer { code, reason });

@@ -173,13 +173,37 @@ impl Machine {
 
     /// Nothing can land any more from a path that went down: the driver has fenced it.
     pub fn handle_path_fenced(&mut self, path: PathId) {
-        let Some(at) = self.paths.iter().position(|other| other.id == path && !other.is_live())
-        else {
+        if !self.forget_path(path) {
             return;
-        };
-        self.paths.remove(at);
+        }
         // Nor can the peer read by it what we offered.
         self.pull_sources.retain(|open| open.path != path);
+        self.events.push_back(Event::PathReleased(path));
+        if !self.is_over {
+            self.tell_fenced(path);
+        }
+    }
+
+    /// The driver could not fence a path that went down: something may land from it, or be read by it, for ever.
+    /// The driver keeps what the path may write to, for good. What the peer may read by it is kept until the
+    /// peer's own fence, or for good. Frames that were on their way there go out in records: those lie elsewhere.
+    pub fn handle_fence_failed(&mut self, path: PathId) {
+        #[cfg(feature = "sim")]
+        if crate::sim::bug(crate::sim::Bug::FailedFenceIgnored) {
+            return self.handle_path_fenced(path); // planted: as if nothing could land
+        }
+        if self.forget_path(path) && self.pull_sources.iter().any(|open| open.path == path) {
+            self.unfenced.push(path);
+        }
+    }
+
+    /// Forgets a path that is down, and its pulls. False: there is none.
+    fn forget_path(&mut self, path: PathId) -> bool {
+        let Some(at) = self.paths.iter().position(|other| other.id == path && !other.is_live())
+        else {
+            return false;
+        };
+        self.paths.remove(at);
         for pull in self.pulls.extract_if(.., |pull| pull.path == path) {
             // It will come again, in a record or by a new pull.
             if let Some(index) = self.channels.index_of(pull.channel) {
@@ -187,20 +211,22 @@ impl Machine {
                 room.receive.forget_pull(pull.seq);
             }
         }
-        self.events.push_back(Event::PathReleased(path));
-        if !self.is_over {
-            let received = self.channels.iter().map(|channel| {
-                let mut report = channel.receive.ack(channel.id);
-                #[cfg(feature = "sim")]
-                if crate::sim::bug(crate::sim::Bug::WrongResumeRange) && channel.id != 0 {
-                    report.cumulative += 1; // planted: one frame more than is here
-                }
-                report.ranges.0.retain(|&(start, _)| start > report.cumulative);
-                report
-            });
-            let received = received.collect();
-            self.push_control(&Control::Fenced { path, received });
-        }
+        true
+    }
+
+    /// Tells the peer what we have, now that nothing more comes from `path`.
+    fn tell_fenced(&mut self, path: PathId) {
+        let received = self.channels.iter().map(|channel| {
+            let mut report = channel.receive.ack(channel.id);
+            #[cfg(feature = "sim")]
+            if crate::sim::bug(crate::sim::Bug::WrongResumeRange) && channel.id != 0 {
+                report.cumulative += 1; // planted: one frame more than is here
+            }
+            report.ranges.0.retain(|&(start, _)| start > report.cumulative);
+            report
+        });
+        let received = received.collect();
+        self.push_control(&Control::Fenced { path, received });
     }
 
     pub(super) fn path_closed_by_peer(&mut self, now: Time, path: PathId) {

@@ -39,8 +39,6 @@ pub(super) struct End {
     pub(super) records: u64,
     timer: Option<Time>,
     wake: Option<Time>,
-    /// What an unfenced path may write to for ever.
-    leaked: Vec<SlotMut>,
     tokens: u64,
 }
 
@@ -102,7 +100,6 @@ impl End {
             records: 0,
             timer: None,
             wake: None,
-            leaked: Vec::new(),
             tokens: 0,
         }
     }
@@ -123,12 +120,6 @@ impl End {
         self.tokens += 1;
         let slot = self.pool.take(capacity).expect("the pool of a run is large");
         Target { token: self.tokens, slot, request }
-    }
-
-    /// Keeps what may be written to for ever out of the pool, until the run ends.
-    fn leak(&mut self, link: usize) {
-        let targets = self.at_link(link).map(|path| std::mem::take(&mut path.targets));
-        self.leaked.extend(targets.into_iter().flatten().map(|target| target.slot));
     }
 }
 
@@ -400,18 +391,25 @@ impl World {
     pub(super) fn fenced(&mut self, side: Side, link: usize, is_good: bool) {
         let end = &mut self.ends[side];
         let Some(path) = end.at_link(link) else { return };
-        path.is_fenced = true;
+        // Without a fence what the path knows may be written and read for ever, and stays with it.
+        path.is_fenced = is_good;
         let id = path.path;
+        let tokens: Vec<u64> = path.targets.iter().map(|target| target.token).collect();
         for target in &path.targets {
             if let Some(request) = target.request {
                 self.oracle.pull_over(side, request.channel, request.seq);
             }
         }
-        if !is_good {
-            end.leak(link);
+        match &mut end.machine {
+            Some(machine) if is_good => machine.handle_path_fenced(id),
+            Some(machine) => machine.handle_fence_failed(id),
+            None => {}
         }
-        if let Some(machine) = &mut end.machine {
-            machine.handle_path_fenced(id);
+        if !is_good {
+            self.trace.note(self.now, || format!("[{side}] the fence of path {id} failed"));
+            for token in tokens {
+                self.after(1, 100_000, Happening::Late { side, link, token });
+            }
         }
     }
 
