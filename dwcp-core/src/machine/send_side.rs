@@ -131,7 +131,7 @@ impl SendSide {
         if self.batch.is_none() {
             // A lone message gets a small slot; under load the next ones gather in a large one.
             let capacity = if self.frames.len() < 2 { bytes } else { FRAME_BYTES };
-            let slot = pool.take(capacity).ok_or(SendError::Pool)?;
+            let slot = pool.take(capacity).or_else(|| pool.take(bytes)).ok_or(SendError::Pool)?;
             self.batch = Some(Batch { slot, messages: 0 });
             self.unacked += 1;
         }

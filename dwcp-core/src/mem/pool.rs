@@ -55,8 +55,10 @@ pub(super) struct PoolInner {
     used_bytes: AtomicUsize,
     leaked_slots: AtomicUsize,
     limit_bytes: usize,
-    /// The most that one class may reserve.
-    class_limit_bytes: usize,
+    /// What each class may reserve whatever the others do.
+    guaranteed_bytes: usize,
+    /// What each class has reserved.
+    class_bytes: [AtomicUsize; CLASS_BYTES.len()],
 }
 
 #[derive(Default)]
@@ -79,7 +81,7 @@ impl Pool {
         let reserve_bytes = if is_small { RESERVE_MIN } else { limit_bytes / 4 };
         let main_bytes = if is_small { limit_bytes } else { limit_bytes - reserve_bytes };
         Self {
-            inner: Arc::new(PoolInner::new(main_bytes, main_bytes)),
+            inner: Arc::new(PoolInner::new(main_bytes, main_bytes / 8)),
             reserve: Arc::new(PoolInner::new(reserve_bytes, reserve_bytes / CLASS_BYTES.len())),
             promised: Arc::default(),
         }
@@ -159,14 +161,15 @@ impl fmt::Debug for Pool {
 }
 
 impl PoolInner {
-    fn new(limit_bytes: usize, class_limit_bytes: usize) -> Self {
+    fn new(limit_bytes: usize, guaranteed_bytes: usize) -> Self {
         Self {
             classes: Default::default(),
             reserved_bytes: AtomicUsize::new(0),
             used_bytes: AtomicUsize::new(0),
             leaked_slots: AtomicUsize::new(0),
             limit_bytes,
-            class_limit_bytes,
+            guaranteed_bytes,
+            class_bytes: Default::default(),
         }
     }
 
@@ -198,10 +201,9 @@ impl PoolInner {
     fn grow(&self, class: usize, room: &mut Class) {
         let size = CLASS_BYTES[class];
         let slots: usize = room.metas.iter().map(|metas| metas.len()).sum();
-        let allowed = (self.class_limit_bytes / size).saturating_sub(slots);
-        let mut count = CLASS_SLOTS[class].min(allowed);
+        let mut count = CLASS_SLOTS[class];
         // The last slots come in smaller lots.
-        while count > 0 && !self.reserve(size * count) {
+        while count > 0 && !self.reserve(class, size * count) {
             count /= 2;
         }
         if count == 0 {
@@ -229,10 +231,22 @@ impl PoolInner {
         room.free.reserve(slots + count - free);
     }
 
-    fn reserve(&self, bytes: usize) -> bool {
-        let sum = |now: usize| now.checked_add(bytes).filter(|&sum| sum <= self.limit_bytes);
+    /// Slots stay what they are: what is reserved for one class must leave the others their part.
+    fn reserve(&self, class: usize, bytes: usize) -> bool {
         let order = Ordering::Relaxed;
-        self.reserved_bytes.fetch_update(order, order, sum).is_ok()
+        let due = |other: usize| {
+            let is_useful = other != class && self.guaranteed_bytes >= CLASS_BYTES[other];
+            let due = self.guaranteed_bytes.saturating_sub(self.class_bytes[other].load(order));
+            if is_useful { due } else { 0 }
+        };
+        let others: usize = (0..CLASS_BYTES.len()).map(due).sum();
+        let fits = |sum: &usize| sum.checked_add(others).is_some_and(|all| all <= self.limit_bytes);
+        let sum = |now: usize| now.checked_add(bytes).filter(fits);
+        let is_reserved = self.reserved_bytes.fetch_update(order, order, sum).is_ok();
+        if is_reserved {
+            self.class_bytes[class].fetch_add(bytes, order);
+        }
+        is_reserved
     }
 
     pub(super) fn give_back(&self, meta: NonNull<SlotMeta>) {
@@ -265,10 +279,12 @@ mod tests {
 
     #[test]
     fn the_budget_is_never_exceeded() {
-        let pool = Pool::new(CLASS_BYTES[0] * CLASS_SLOTS[0]);
+        let limit = CLASS_BYTES[0] * CLASS_SLOTS[0];
+        let pool = Pool::new(limit);
         let slots: Vec<_> = std::iter::from_fn(|| pool.take(1)).collect();
-        assert_eq!(slots.len(), CLASS_SLOTS[0]);
-        assert_eq!(pool.stats().reserved_bytes, CLASS_BYTES[0] * CLASS_SLOTS[0]);
+        let bytes = slots.iter().map(SlotMut::capacity).sum::<usize>();
+        assert_eq!(pool.stats().used_bytes, bytes);
+        assert!(bytes <= limit && bytes > limit * 3 / 4, "{bytes} of {limit}");
         assert!(pool.take(CLASS_BYTES[3]).is_none());
     }
 
@@ -307,7 +323,7 @@ mod tests {
         for limit in [256 << 10, 64 << 20] {
             let pool = Pool::new(limit);
             let _sent: Vec<_> = std::iter::from_fn(|| pool.take(1)).collect();
-            assert!(CLASS_BYTES.iter().all(|&bytes| pool.take(bytes).is_none()), "it is full");
+            assert!(pool.take(1).is_none(), "it is full");
             let _acks: Vec<_> = std::iter::from_fn(|| {
                 // As many small records as the reserve holds leave room for the larger ones.
                 pool.take_for_receive(1).filter(|slot| slot.capacity() == CLASS_BYTES[0])
@@ -318,6 +334,16 @@ mod tests {
             }
             assert!(pool.stats().reserved_bytes <= limit.max(RESERVE_MIN + (256 << 10)));
         }
+    }
+
+    #[test]
+    fn small_slots_leave_room_for_larger_ones() {
+        let pool = Pool::new(64 << 20);
+        let small: Vec<_> =
+            std::iter::from_fn(|| pool.take(1).filter(|slot| slot.capacity() == CLASS_BYTES[0]))
+                .collect();
+        assert!(small.len() * CLASS_BYTES[0] > 24 << 20, "{} slots", small.len());
+        assert!(CLASS_BYTES[1..].iter().all(|&bytes| pool.take(bytes).is_some()));
     }
 
     #[test]

@@ -54,6 +54,7 @@ pub(super) struct EndPath {
     held: Vec<Vec<u8>>,
     is_released: bool,
     is_fenced: bool,
+    is_unfenced: bool,
     /// Receives posted and used since.
     posted: u64,
     used: u64,
@@ -71,7 +72,7 @@ struct Target {
 impl End {
     pub(super) fn new(side: Side, scenario: &Scenario) -> Self {
         // A pool of its own: what is registered with links must not depend on the runs before.
-        let pool = Pool::new(1 << 30);
+        let pool = Pool::new(scenario.pool_bytes);
         let role = if side == 0 { Role::Dialer } else { Role::Acceptor };
         let settings = Settings {
             time_to_live: scenario.time_to_live,
@@ -116,10 +117,10 @@ impl End {
         self.paths.iter_mut().find(|path| path.link == link)
     }
 
-    fn target(&mut self, capacity: usize, request: Option<PullRequest>) -> Target {
+    fn target(&mut self, capacity: usize, request: Option<PullRequest>) -> Option<Target> {
         self.tokens += 1;
-        let slot = self.pool.take(capacity).expect("the pool of a run is large");
-        Target { token: self.tokens, slot, request }
+        let slot = self.pool.take_for_receive(capacity)?;
+        Some(Target { token: self.tokens, slot, request })
     }
 }
 
@@ -160,7 +161,7 @@ impl World {
         };
         machine.handle_path_up(self.now, path, attributes);
         let is_posted = spec.has(LinkFeatures::MESSAGE_BOUNDARIES);
-        let receives = is_posted.then(|| self.ends[side].target(1, None));
+        let receives = is_posted.then(|| self.ends[side].target(1, None)).flatten();
         let secret = &self.links[link].secret;
         self.ends[side].paths.push(EndPath {
             path,
@@ -176,6 +177,7 @@ impl World {
             held: Vec::new(),
             is_released: false,
             is_fenced: false,
+            is_unfenced: false,
             posted: spec.receives,
             used: 0,
             targets: receives.into_iter().collect(),
@@ -209,6 +211,15 @@ impl World {
             return path.held.push(record);
         }
         let id = path.path;
+        if self.ends[side].pool.take_for_receive(record.len()).is_none() {
+            // It stays where it is, and all behind it.
+            self.coverage.note("memory short for receiving");
+            let path = self.ends[side].at_link(link).expect("found above");
+            path.dozes = true;
+            path.held.push(record);
+            return self.after(500, 2_000, Happening::Look { side, link });
+        }
+        let path = self.ends[side].at_link(link).expect("found above");
         let has_receive = path.posted > path.used;
         if self.links[link].spec.has(LinkFeatures::MESSAGE_BOUNDARIES) {
             path.used += 1;
@@ -287,6 +298,7 @@ impl World {
     pub(super) fn begin_pull(&mut self, side: Side, request: PullRequest) {
         let (channel, seq) = (request.channel, request.seq);
         let target = self.ends[side].target(request.length as usize, Some(request));
+        let target = target.expect("runs with pulls have a large pool");
         let token = target.token;
         let path = self.ends[side].paths.iter_mut().find(|path| path.path == request.path);
         let Some(path) = path.filter(|path| !path.is_down) else { return };
@@ -316,6 +328,9 @@ impl World {
             Payload::Slot(slot.freeze().into())
         });
         let (now, is_good) = (self.now, payload.is_some());
+        if !is_good {
+            self.coverage.note("pull failed");
+        }
         self.trace.note(now, || format!("[{side}] pull ends: {is_good} {request:?}"));
         let Some(machine) = &mut self.ends[side].machine else { return };
         if let Err(violation) = machine.handle_pull_complete(now, request, payload) {
@@ -331,6 +346,9 @@ impl World {
             return None;
         }
         let payload = self.sources.get(&(request.path, request.source.address))?.clone();
+        if peer.at_link(link).is_some_and(|path| path.is_unfenced) {
+            self.coverage.note("source read without a fence");
+        }
         if let Payload::Slot(slice) = &payload {
             // One reference is the table's, one is ours: without another, the peer has let go of it.
             let is_held = slice.slot().references() > 2;
@@ -377,7 +395,10 @@ impl World {
             return;
         };
         match path.targets.iter_mut().find(|target| target.token == token) {
-            Some(target) => target.slot.all_mut()[0] ^= 0xff,
+            Some(target) => {
+                target.slot.all_mut()[0] ^= 0xff;
+                self.coverage.note("late landing");
+            }
             None if path.is_released => {
                 let path = path.path;
                 self.oracle.fail(format!(
@@ -392,7 +413,7 @@ impl World {
         let end = &mut self.ends[side];
         let Some(path) = end.at_link(link) else { return };
         // Without a fence what the path knows may be written and read for ever, and stays with it.
-        path.is_fenced = is_good;
+        (path.is_fenced, path.is_unfenced) = (is_good, !is_good);
         let id = path.path;
         let tokens: Vec<u64> = path.targets.iter().map(|target| target.token).collect();
         for target in &path.targets {
@@ -406,6 +427,7 @@ impl World {
             None => {}
         }
         if !is_good {
+            self.coverage.note("fence failed");
             self.trace.note(self.now, || format!("[{side}] the fence of path {id} failed"));
             for token in tokens {
                 self.after(1, 100_000, Happening::Late { side, link, token });
@@ -567,7 +589,7 @@ impl End {
         }
         let plain = path.opener.plain_bytes(header.length as usize);
         let plain = plain.map_err(|error| error.to_string())?;
-        let mut slot = pool.take(plain).expect("the pool of a run is large");
+        let mut slot = pool.take_for_receive(plain).expect("looked for before");
         slot.set_len(plain);
         path.opener.open(&header, record, &mut slot).map_err(|error| error.to_string())?;
         decode_record(&slot.freeze(), &pool, &mut Incompressible, frames)

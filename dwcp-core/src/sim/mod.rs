@@ -7,6 +7,7 @@
 
 mod app;
 mod bugs;
+mod coverage;
 mod end;
 mod exhaustive;
 mod faults;
@@ -22,18 +23,21 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use bugs::{Bug, bug, plant};
+pub use coverage::{Coverage, THINGS};
 pub use exhaustive::{Script, exhaust};
 use scenario::Scenario;
 use trace::Trace;
 use world::World;
 
 /// What a run did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// Messages delivered.
     pub messages: u64,
     /// Records sent.
     pub records: u64,
+    /// What it came by.
+    pub coverage: Coverage,
 }
 
 /// A run that broke a rule.
@@ -95,7 +99,8 @@ fn attempt(
         Err(format!("panic: {}", words.unwrap_or("without words")))
     });
     *trace = world.trace.take();
-    let outcome = Outcome { messages: world.oracle.messages, records: world.records };
+    let coverage = std::mem::take(&mut world.coverage);
+    let outcome = Outcome { messages: world.oracle.messages, records: world.records, coverage };
     result.map(|()| (outcome, [world.ends[0].records, world.ends[1].records]))
 }
 

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::link::LinkSpec;
 use super::random::Random;
+use crate::link::LinkFeatures;
 use crate::machine::Priority;
+use crate::wire::PathKind;
 
 /// The dialer is side 0, the acceptor side 1.
 pub(super) type Side = usize;
@@ -21,6 +23,8 @@ pub(super) struct Scenario {
     pub(super) time_to_live: Duration,
     pub(super) window_bytes: u64,
     pub(super) pull_bytes_min: usize,
+    /// Memory of each end, bytes.
+    pub(super) pool_bytes: usize,
     /// Faults stop then.
     pub(super) chaos: Duration,
     /// The first link is dialled, the others are offered.
@@ -119,6 +123,10 @@ pub(super) enum Fault {
     Restart {
         side: Side,
     },
+    /// The application closes the session, whatever is un-acked, also when there is no path.
+    Close {
+        side: Side,
+    },
     /// The side hardly looks at its active path any more, and says so.
     Doze {
         side: Side,
@@ -149,7 +157,8 @@ impl Scenario {
         let calm = random.chance(10);
         let faults = if calm { 0 } else { random.between(1, 8) };
         let dozes = Fault::draw_dozes(seed, chaos);
-        Self {
+        let closes = Fault::draw_closes(seed, chaos);
+        let scenario = Self {
             seed,
             is_far,
             heartbeat,
@@ -161,17 +170,29 @@ impl Scenario {
             time_to_live: Duration::from_millis(random.pick(&[1_000, 3_000, 10_000])),
             window_bytes: random.pick(&[0, 0, 256 << 10, 4 << 20]),
             pull_bytes_min: random.pick(&[1, 4 << 10, 32 << 10]),
+            pool_bytes: draw_pool(seed),
             chaos,
             channels: (0..channels).map(|_| ChannelPlan::draw(random, chaos, is_big)).collect(),
             faults: (0..faults)
                 .map(|_| (random.micros(0, chaos.as_micros() as u64), Fault::draw(random)))
                 .chain(dozes)
+                .chain(closes)
                 .collect(),
             links,
             triggers: Vec::new(),
             is_scripted: false,
             closers: random.pick(&[[true, false], [false, true], [true, true]]),
+        };
+        let links = scenario.links.iter().map(|&link| scenario.suit(link)).collect();
+        Self { links, ..scenario }
+    }
+
+    /// The link as this run can have it: what can be pulled is kept to the end, for which small pools have no room.
+    pub(super) fn suit(&self, mut link: LinkSpec) -> LinkSpec {
+        if self.pool_bytes < POOL_BYTES && link.has(LinkFeatures::PULL) {
+            (link.kind, link.features) = (PathKind::Tcp, LinkSpec::plain(1).features);
         }
+        link
     }
 
     /// Two plain paths, two channels, a few messages each way; for exhaustive runs.
@@ -199,6 +220,7 @@ impl Scenario {
             time_to_live: Duration::from_secs(10),
             window_bytes: 1 << 20,
             pull_bytes_min: 32 << 10,
+            pool_bytes: POOL_BYTES,
             chaos: Duration::from_millis(5),
             links: vec![LinkSpec::plain(50), LinkSpec::plain(80)],
             channels: vec![plan(0), plan(1)],
@@ -208,6 +230,15 @@ impl Scenario {
             closers: [true, false],
         }
     }
+}
+
+/// Memory that is never short.
+const POOL_BYTES: usize = 1 << 30;
+
+/// From chance of its own, as those below.
+fn draw_pool(seed: u64) -> usize {
+    let random = &mut Random::new(seed ^ 0x9001);
+    if random.chance(10) { random.pick(&[300 << 10, 1 << 20, 4 << 20]) } else { POOL_BYTES }
 }
 
 impl ChannelPlan {
@@ -256,6 +287,22 @@ impl Fault {
             (at, Self::Doze { side: random.side() })
         });
         dozes.collect()
+    }
+
+    /// Closes at any time, half of them while no path can be had.
+    fn draw_closes(seed: u64, chaos: Duration) -> Vec<(Duration, Self)> {
+        let random = &mut Random::new(seed ^ 0xc105e);
+        if !random.chance(10) {
+            return Vec::new();
+        }
+        let at = random.micros(0, chaos.as_micros() as u64);
+        let mut faults = Vec::new();
+        if random.chance(50) {
+            faults.push((at, Self::Outage { time: random.micros(1_000, 800_000) }));
+        }
+        let after = random.micros(0, 10_000);
+        faults.push((at + after, Self::Close { side: random.side() }));
+        faults
     }
 
     fn draw(random: &mut Random) -> Self {
