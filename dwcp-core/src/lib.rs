@@ -22,7 +22,7 @@ pub use driver::{PollDriver, PollMode, PollSettings, PollStats, TooWeak};
 #[cfg(feature = "tokio")]
 pub use endpoint::{
     BuildError, ConnectError, Drained, DriverKind, Endpoint, EndpointBuilder, EndpointSettings,
-    EndpointStats, Peer, Peers,
+    EndpointStats, HandshakeRate, Peer, Peers,
 };
 pub use machine::{
     Closed, PathCause, PathState, Priority, Role, Switch, SwitchError, SwitchFailure,

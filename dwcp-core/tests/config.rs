@@ -368,6 +368,28 @@ fn every_known_key_is_obeyed_or_refused_by_name() {
 }
 
 #[test]
+fn the_help_is_about_the_mistake() {
+    let cases = [
+        ("nodeId: b c\n", "no spaces"),
+        ("nodeId: café\n", "`é` is not allowed"),
+        ("nodeId: a-\n", "begin and end with"),
+        ("peers: all\n", "write `peers: any`"),
+        ("network: {tcp: {enabled: false}}\n", "delete the line: internet mode has tcp only"),
+        ("listen: \"0.0.0.0:443\"\n", "[\"0.0.0.0:443\"]"),
+        ("forwards: redis\n", "`- `"),
+        ("keys:\n  - cert\n", "without the dashes"),
+    ];
+    for (text, help) in cases {
+        let loaded = config::load_str("f", &format!("mode: internet\n{text}"));
+        let helps: Vec<_> = loaded.diagnostics.iter().filter_map(|d| d.help.as_deref()).collect();
+        assert!(helps.iter().any(|found| found.contains(help)), "{text}{helps:?}");
+    }
+    let operator = "mode: hybrid\nadaptive:\n  datacenterCriteria:\n  - {metric: latency, operator: lt, value: 1ms}\n";
+    let loaded = config::load_str("f", operator);
+    assert!(loaded.diagnostics.iter().any(|d| d.message.contains("the word is less_than")));
+}
+
+#[test]
 fn warnings_and_hints_leave_a_file_valid() {
     let loaded: Loaded = config::load_str("f", "mode: internet\npeers: any\n");
     assert!(loaded.valid());

@@ -188,7 +188,10 @@ async fn a_session_without_a_path_expires_and_reports_what_is_in_doubt(driver: D
     let why = session.closed().await;
     assert!(!is_paused || began.elapsed() <= Duration::from_secs(61), "{why:?}");
     assert_eq!(why, Closed::Expired);
-    assert_eq!(channel.sender.send("more").await, Err(SendError::Closed));
+    let refused = channel.sender.send("more").await.expect_err("the session is over");
+    assert!(matches!(refused, SendError::SessionOver { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("time to live"), "it says why: {refused}");
+    assert_eq!(channel.sender.acked().await, Err(refused));
     let mut doubt = None;
     while let Some(event) = events.recv().await {
         match event.event {

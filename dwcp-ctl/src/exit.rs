@@ -54,14 +54,14 @@ Exit codes:
 pub const DAEMON_CODES: &str = "\
 Exit codes:
    0  stopped; nothing was lost
-   1  stopped or failed; messages stayed un-acked, or the log says what failed
+   1  stopped with work cut off or messages un-acked, or failed; the log says what
    2  the command line is wrong
   69  a device the configuration requires is not there
   78  the configuration is wrong
 
 Signals:
   HUP   reload the configuration, all or nothing
-  TERM  drain, then stop; a second one stops at once
+  TERM  drain: nothing new, what runs may end, then stop; a second one stops at once
   INT   as TERM";
 
 /// A command's failure: how to exit and what to say on stderr.
@@ -98,7 +98,7 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     while let Some(source) = cause {
         let words = source.to_string();
         // Many errors repeat their source in their own words.
-        if !text.ends_with(&words) {
+        if !text.contains(&words) {
             text.push_str(": ");
             text.push_str(&words);
         }
@@ -110,6 +110,17 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_chain_says_nothing_twice() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{source}: another process has it")]
+        struct Wrapped {
+            source: std::io::Error,
+        }
+        let source = std::io::Error::other("cannot listen");
+        assert_eq!(chain(&Wrapped { source }), "cannot listen: another process has it");
+    }
 
     #[test]
     fn the_help_lists_every_code() {

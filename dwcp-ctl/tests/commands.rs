@@ -44,6 +44,39 @@ fn every_sample_is_valid_and_shown() {
     assert!(schema["properties"]["mode"].is_object());
 }
 
+/// Every name in a JSON result is in snake_case.
+fn snake(value: &serde_json::Value) {
+    match value {
+        serde_json::Value::Object(fields) => fields.iter().for_each(|(name, value)| {
+            assert!(!name.contains(|c: char| c.is_ascii_uppercase()), "{name}");
+            snake(value);
+        }),
+        serde_json::Value::Array(values) => values.iter().for_each(snake),
+        _ => {}
+    }
+}
+
+#[test]
+fn json_results_have_one_style_and_a_schema() {
+    let room = Room::new(&["a"]);
+    let (keys, file) = (room.text("keys"), room.text("x.yaml"));
+    let sample = ["config", "init", "--mode", "internet", "-o", "json"];
+    for line in [
+        &["version", "-o", "json"][..],
+        &["keys", "init", "--dir", &keys, "b", "-o", "json"],
+        &["bench", "latency", "--self", "--duration", "100ms", "-o", "json"],
+        &sample,
+        &[&sample[..], &["--file", &file]].concat(),
+    ] {
+        let json = ctl(line).ok().json();
+        assert!(json["schema"].as_str().unwrap().starts_with("dwcp."), "{json}");
+        snake(&json);
+    }
+    assert!(std::fs::read_to_string(file).unwrap().contains("mode: internet"));
+    let json = ctl(&sample).ok().json();
+    assert!(json["text"].as_str().unwrap().contains("mode: internet"), "{json}");
+}
+
 #[test]
 fn a_missing_file_names_the_command_that_makes_one() {
     let ran = ctl(&["config", "validate", "/nonexistent/x.yaml"]);
@@ -109,7 +142,7 @@ fn version_tells_what_is_built_in() {
     let json = ctl(&["version", "-o", "json"]).ok().json();
     assert_eq!(json["schema"], "dwcp.version/v1");
     assert_eq!(json["paths"][0]["kind"], "tcp");
-    assert_eq!(json["paths"][1]["builtIn"], false);
+    assert_eq!(json["paths"][1]["built_in"], false);
 }
 
 #[test]
@@ -122,13 +155,17 @@ fn keys_are_made_once_and_the_ca_stays() {
     assert!(again.code == 1 && again.stderr.contains("exists already"), "{again:#?}");
     let json = ctl(&["keys", "init", "--dir", &keys, "b", "-o", "json"]).ok().json();
     assert_eq!(json["schema"], "dwcp.keys-init/v1");
-    assert_eq!(json["caIsNew"], false);
+    assert_eq!(json["ca_is_new"], false);
     assert_eq!(std::fs::read(room.path("keys/ca.crt")).unwrap(), ca);
     for key in ["keys/ca.key", "keys/a/node.key", "keys/b/node.key"] {
         let mode = std::fs::metadata(room.path(key)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{key}");
     }
-    assert_eq!(ctl(&["keys", "init", "--dir", &keys, "no/node"]).code, 1);
+    for node in ["no/node", &"x".repeat(65)] {
+        let ran = ctl(&["keys", "init", "--dir", &keys, "c", node]);
+        assert!(ran.code == 1 && ran.stderr.contains("1 to 64"), "{ran:#?}");
+        assert!(!room.path("keys/c").exists(), "all or nothing");
+    }
 }
 
 #[test]

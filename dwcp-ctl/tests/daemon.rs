@@ -63,6 +63,7 @@ fn a_port_in_use_is_named_with_the_remedy() {
         let (code, log) = fails(&room, "a");
         assert_eq!(code, 1, "{log}");
         assert!(log.contains(&address) && log.contains("ss -ltnp"), "{log}");
+        assert_eq!(log.matches("cannot listen on").count(), log.matches("ERROR").count(), "{log}");
     }
 }
 
@@ -100,6 +101,45 @@ fn health_and_metrics_are_served() {
     let peers = room.ctl(&["--node", "a", "peers", "-o", "json"]).ok().json();
     assert_eq!(peers["schema"], "dwcp.peers/v1");
     assert_eq!(peers["peers"][0]["state"], "steady");
+}
+
+#[test]
+fn messages_in_doubt_are_counted_and_shown_after_their_session() {
+    let (room, _a, mut b) = Room::pair("", "files: {receiveDirectory: inbox, keepFree: 0B}\n");
+    // The next life of `b` is to be found where this one was.
+    let listen = format!("listen: [\"{}\"]", room.address("b"));
+    std::fs::create_dir(room.path("inbox")).unwrap();
+    let file = room.path("file");
+    std::fs::File::create(&file).unwrap().set_len(1 << 30).unwrap();
+    std::thread::scope(|scope| {
+        let copying = scope.spawn(|| {
+            room.ctl(&["--node", "a", "copy", "--no-compress", file.to_str().unwrap(), "b:"])
+        });
+        wait_for("beginning of the file", || {
+            std::fs::read_dir(room.path("inbox")).unwrap().next().map(|_| ())
+        });
+        b.signal(Signal::STOP);
+        wait_for("un-acked messages", || {
+            (room.status("a")["peers"][0]["unacked_messages"].as_u64()? > 0).then_some(())
+        });
+        b.signal(Signal::KILL);
+        b.wait();
+        let text = room.config_text("b", "peers: [{nodeId: a}]\n");
+        let text = text.replacen("listen: [\"127.0.0.1:0\"]", &listen, 1);
+        write(&room.path("b.yaml"), text.as_bytes());
+        b = room.start("b");
+        let ran = copying.join().unwrap();
+        assert!(ran.code == 1 && ran.stderr.contains("the peer restarted"), "{ran:#?}");
+        assert!(ran.stderr.contains("in doubt"), "{ran:#?}");
+    });
+    wait_for("new session", || (room.ctl(&["--node", "a", "ping", "b"]).code == 0).then_some(()));
+    let peer = room.status("a")["peers"][0].clone();
+    assert_eq!(peer["state"], "steady", "{peer}");
+    assert!(peer["in_doubt_total"].as_u64().unwrap() > 0, "{peer}");
+    let line = format!("dwcp_in_doubt_messages_total{{peer=\"b\"}} {}\n", peer["in_doubt_total"]);
+    assert!(room.http("a", "/metrics").1.contains(&line), "{line}");
+    let ran = room.ctl(&["--node", "a", "status"]);
+    assert!(ran.code == 3 && ran.stdout.contains("DWCP-H023"), "{ran:#?}");
 }
 
 #[test]
@@ -157,6 +197,141 @@ fn a_good_reload_changes_peers_and_forwards() {
 }
 
 #[test]
+fn a_forward_is_changed_on_the_socket_it_has() {
+    use std::io::Read;
+    let (room, a, _b) = Room::pair("", "");
+    let head = std::fs::read_to_string(room.path("a.yaml")).unwrap();
+    let forwards = |text: &str| {
+        write(&room.path("a.yaml"), format!("{head}forwards: [{text}]\n").as_bytes());
+        reload(&room, &a, false);
+        room.status("a")["forwards"].clone()
+    };
+    let forward = |name: &str, listen: &str, target: &str| {
+        format!("{{name: {name}, listen: \"{listen}\", peer: b, target: \"{target}\"}}")
+    };
+    let chosen = forwards(&forward("web", "127.0.0.1:0", "127.0.0.1:9"));
+    let listen = chosen[0]["listen"].as_str().unwrap().to_owned();
+    // A target that is not allowed: the connection is reset, and counted.
+    let connect = || {
+        let mut stream = std::net::TcpStream::connect(&listen).unwrap();
+        stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
+        assert!(stream.read(&mut [0; 1]).is_err());
+    };
+    connect();
+    let changed = forwards(&forward("web", "127.0.0.1:0", "127.0.0.1:10"));
+    assert_eq!(
+        (&changed[0]["target"], &changed[0]["listen"]),
+        (&"127.0.0.1:10".into(), &listen.clone().into())
+    );
+    connect();
+    a.wait_for_log("127.0.0.1:10 is not among");
+    wait_for("count", || (room.status("a")["forwards"][0]["failed_total"] == 2).then_some(()));
+    assert_eq!(room.status("a")["forwards"][0]["connections_total"], 2, "counted on");
+    // Two forwards change their places.
+    let other = forwards(&format!(
+        "{}, {}",
+        forward("web", "127.0.0.1:0", "127.0.0.1:10"),
+        forward("db", "127.0.0.2:0", "127.0.0.1:11")
+    ));
+    assert_eq!(other.as_array().unwrap().len(), 2);
+    let swapped = forwards(&format!(
+        "{}, {}",
+        forward("db", "127.0.0.1:0", "127.0.0.1:11"),
+        forward("web", "127.0.0.2:0", "127.0.0.1:10")
+    ));
+    let db = swapped.as_array().unwrap().iter().find(|forward| forward["name"] == "db").unwrap();
+    assert_eq!(db["listen"].as_str(), Some(listen.as_str()));
+    let web = swapped.as_array().unwrap().iter().find(|forward| forward["name"] == "web").unwrap();
+    assert_eq!(web["connections_total"], 2, "it counts on, wherever it listens");
+}
+
+#[test]
+fn a_token_is_read_again_and_a_log_file_followed() {
+    use std::os::unix::fs::PermissionsExt;
+    let room = Room::new(&["a"]);
+    let (token, log) = (room.path("token"), room.path("moved.log"));
+    write(&token, b"first\n");
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let text = room.config_text("a", "logging: {output: a.out}\n");
+    let text = text.replace("admin: {listen", "admin: {tokenFile: token, listen");
+    write(&room.path("a.yaml"), text.as_bytes());
+    let a = room.start("a");
+    std::fs::rename(room.path("a.out"), &log).unwrap();
+    a.signal(Signal::HUP);
+    wait_for("new log file", || {
+        let text = std::fs::read_to_string(room.path("a.out")).unwrap_or_default();
+        text.contains("configuration reloaded").then_some(())
+    });
+    assert!(!std::fs::read_to_string(&log).unwrap().contains("configuration reloaded"));
+    write(&token, b"");
+    let ran = room.ctl(&["reload"]);
+    assert!(
+        ran.code == 1 && ran.stderr.contains("tokenFile") && ran.stderr.contains("empty"),
+        "{ran:#?}"
+    );
+    write(&token, b"second\n");
+    reload(&room, &a, false);
+}
+
+#[test]
+fn strangers_do_not_fill_the_log() {
+    const STRANGERS: u64 = 60;
+    let room = Room::new(&["a"]);
+    room.config("a", "");
+    let mut a = room.start("a");
+    let address = room.address("a");
+    for _ in 0..STRANGERS {
+        drop(std::net::TcpStream::connect(&address).unwrap());
+    }
+    wait_for("handshakes to fail", || {
+        (room.status("a")["handshakes_failed_total"].as_u64()? >= STRANGERS).then_some(())
+    });
+    a.signal(Signal::TERM);
+    assert_eq!(a.wait(), 0, "{}", a.log());
+    let log = a.log();
+    let lines = log.lines().filter(|line| line.contains("turned away")).count() as u64;
+    assert!((1..STRANGERS / 2).contains(&lines), "{lines} lines: {log}");
+    assert!(log.contains("not shown each time: a connection was turned away"), "{log}");
+}
+
+#[test]
+fn clients_that_stay_keep_nobody_from_the_admin_server() {
+    use std::io::{Read, Write};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    const CLIENTS: usize = 64;
+    let room = Room::new(&["a"]);
+    room.config("a", "");
+    let _a = room.start("a");
+    let address = room.status("a")["admin"][0].as_str().unwrap().to_owned();
+    let ask = |mut stream: &std::net::TcpStream| {
+        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")?;
+        stream.read(&mut [0; 1024])
+    };
+    let (is_over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            // Each asks again and again, so that no time-out ends it, until it is told to go.
+            scope.spawn(|| {
+                let stream = std::net::TcpStream::connect(&address).unwrap();
+                stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
+                let mut is_first = true;
+                while !is_over.load(Ordering::Relaxed) && matches!(ask(&stream), Ok(1..)) {
+                    answered
+                        .fetch_add(usize::from(std::mem::take(&mut is_first)), Ordering::Relaxed);
+                    std::thread::sleep(std::time::Duration::from_millis(200));
+                }
+            });
+        }
+        wait_for("all clients", || (answered.load(Ordering::Relaxed) == CLIENTS).then_some(()));
+        let stream = std::net::TcpStream::connect(&address).unwrap();
+        stream.set_read_timeout(Some(common::PATIENCE / 2)).unwrap();
+        let answer = ask(&stream);
+        is_over.store(true, Ordering::Relaxed);
+        assert!(matches!(answer, Ok(1..)), "{answer:?}");
+    });
+}
+
+#[test]
 fn a_bad_reload_changes_nothing_and_says_why() {
     let room = Room::new(&["a"]);
     room.config("a", "");
@@ -167,9 +342,15 @@ fn a_bad_reload_changes_nothing_and_says_why() {
     };
     room.config("a", "netwrok: {}\n");
     refused("did you mean `network`?");
+    // A hint comes first in the text; what counts is the error.
+    let status = room.status("a");
+    let message = status["health"]["checks"][0]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("error[DWCP-C") && message.contains("netwrok"), "{message}");
     assert_eq!(room.ctl(&["status"]).code, 3, "degraded until a reload is accepted");
     room.config("a", "cluster: {failureDetection: {heartbeatInterval: 2s}}\n");
-    refused("a restart is needed to change cluster");
+    refused("a restart is needed to change cluster.failureDetection.heartbeatInterval");
+    room.config("a", "adaptive: {switching: {cooldownPeriod: 31s}}\n");
+    refused("adaptive.switching.cooldownPeriod");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     room.config(

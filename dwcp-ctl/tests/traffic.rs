@@ -96,6 +96,7 @@ fn files_arrive_whole_under_cuts() {
     write(&tree.join("deep/small"), &small);
     write(&tree.join("empty"), b"");
     write(&tree.join("zeros"), &vec![0; 3 << 20]);
+    std::fs::create_dir(tree.join("hollow")).unwrap();
     let is_over = AtomicBool::new(false);
     let (ran, cuts) = std::thread::scope(|scope| {
         let cutter = scope.spawn(|| {
@@ -121,7 +122,10 @@ fn files_arrive_whole_under_cuts() {
     assert!(std::fs::read(inbox.join("big")).unwrap() == big, "the copy differs");
     assert_eq!(std::fs::read(inbox.join("deep/small")).unwrap(), small);
     assert!(std::fs::read(inbox.join("zeros")).unwrap() == vec![0; 3 << 20]);
-    assert_eq!(names(&inbox), ["big", "deep", "empty", "zeros"], "nothing temporary is left");
+    assert_eq!(json["directories"], 1);
+    assert!(inbox.join("hollow").is_dir());
+    let all = ["big", "deep", "empty", "hollow", "zeros"];
+    assert_eq!(names(&inbox), all, "nothing temporary is left");
 }
 
 #[test]
@@ -241,6 +245,7 @@ fn benches_report_what_they_saw() {
     let line = ["--node", "a", "bench", "latency", "b", "--duration", "1s", "-o", "json"];
     let json = room.ctl(&line).ok().json();
     assert_eq!(json["schema"], "dwcp.bench-latency/v1");
+    assert_eq!(json.get("rate"), Some(&serde_json::Value::Null), "{json}");
     assert!(json["messages"].as_u64().unwrap() > 0);
     let us = &json["latency_us"];
     let value = |name: &str| us[name].as_f64().unwrap();

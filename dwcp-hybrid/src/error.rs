@@ -45,10 +45,10 @@ pub enum AssemblyError {
         reason: String,
     },
     /// An address cannot be listened on.
-    #[error("{source}: {remedy}")]
+    #[error("{error}: {remedy}")]
     Listen {
-        /// What the system said, with the address.
-        source: io::Error,
+        /// What the system said, with the address. Not the source: it stands in the words already.
+        error: io::Error,
         /// What to do.
         remedy: &'static str,
     },
@@ -64,8 +64,8 @@ impl AssemblyError {
     }
 
     /// Words for an address that cannot be listened on.
-    pub(crate) fn listen(source: io::Error) -> Self {
-        let remedy = match source.kind() {
+    pub(crate) fn listen(error: io::Error) -> Self {
+        let remedy = match error.kind() {
             io::ErrorKind::AddrInUse => "another process has it; `ss -ltnp` shows which",
             io::ErrorKind::PermissionDenied => {
                 "ports below 1024 need CAP_NET_BIND_SERVICE; the systemd unit grants it"
@@ -73,6 +73,23 @@ impl AssemblyError {
             io::ErrorKind::AddrNotAvailable => "no interface of this machine has this address",
             _ => "check `listen`, `network.bindAddress` and `network.port`",
         };
-        Self::Listen { source, remedy }
+        Self::Listen { error, remedy }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn an_address_in_use_is_told_once() {
+        let error =
+            io::Error::new(io::ErrorKind::AddrInUse, "cannot listen on 127.0.0.1:1: in use");
+        let error = AssemblyError::listen(error);
+        let words = error.to_string();
+        assert_eq!(words.matches("cannot listen").count(), 1, "{words}");
+        assert!(error.source().is_none(), "whoever prints causes would say it twice");
     }
 }

@@ -6,8 +6,12 @@
 
 mod assembly;
 mod error;
+#[cfg(test)]
+mod obeyed;
+mod process;
 mod settings;
 
 pub use assembly::{Assembly, Listen, assemble, endpoint, peers};
 pub use error::AssemblyError;
+pub use process::prepare_process;
 pub use settings::{endpoint_settings, listen_addresses, tcp_options};

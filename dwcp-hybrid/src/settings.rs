@@ -1,7 +1,7 @@
 //! From the configuration's words to the settings of endpoints and sockets.
 
-use dwcp_core::EndpointSettings;
-use dwcp_core::config::Config;
+use dwcp_core::config::{Config, Performance, RateLimit};
+use dwcp_core::{DriverKind, EndpointSettings, HandshakeRate, PollMode, PollSettings};
 use dwcp_tcp::{Congestion, Keepalive, TcpOptions};
 
 /// The endpoint's settings, without the cluster key.
@@ -12,18 +12,48 @@ pub fn endpoint_settings(config: &Config) -> EndpointSettings {
     settings.window_bytes = session.window.bytes();
     settings.max_message_bytes = session.max_message_size.bytes();
     settings.handshake_timeout = session.handshake_timeout.get();
+    settings.handshake_rate = handshake_rate(&config.security.rate_limit);
     settings.reconnect_delay_max = session.reconnect_delay_max.get();
     settings.memory_budget_bytes =
         usize::try_from(config.memory.pool_size.bytes()).unwrap_or(usize::MAX);
+    settings.receive_budget_bytes = config.memory.budget.bytes();
     settings.heartbeat_interval = config.cluster.failure_detection.heartbeat_interval.get();
     settings.timeout_multiplier = config.cluster.failure_detection.timeout_multiplier;
     settings.key_rotation_interval = Some(config.protocol.encryption.key_rotation_interval.get());
     settings.hmac = config.is_byzantine_tolerant();
     settings.sessions_max = config.performance.max_connections as usize;
-    if config.performance.polling_mode.get() == Some(false) {
-        settings.spin = std::time::Duration::ZERO;
+    settings.switch_timeout = config.adaptive.switching.drain_timeout.get();
+    match config.performance.polling_mode.get() {
+        Some(true) => settings.driver = DriverKind::Poll(polls(&config.performance)),
+        Some(false) => settings.spin = std::time::Duration::ZERO,
+        None => {}
     }
     settings
+}
+
+/// Threads that poll without sleeping: one for each processor named, else one.
+fn polls(performance: &Performance) -> PollSettings {
+    let affinity = &performance.cpu_affinity;
+    let mut settings = PollSettings::default();
+    settings.mode = PollMode::BusySpin;
+    if affinity.enabled {
+        settings.cores = affinity.cores.iter().map(|&core| usize::from(core)).collect();
+        settings.threads = settings.cores.len().max(1);
+    }
+    settings
+}
+
+/// A handshake takes a few milliseconds of a processor, most of them for its signatures: `auto` leaves room.
+const HANDSHAKES_PER_PROCESSOR: usize = 100;
+
+/// Handshakes that one address may begin.
+fn handshake_rate(limit: &RateLimit) -> Option<HandshakeRate> {
+    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+    let auto = || u32::try_from(HANDSHAKES_PER_PROCESSOR * processors()).unwrap_or(u32::MAX);
+    limit.enabled.then(|| HandshakeRate {
+        per_second: limit.requests_per_second.get().unwrap_or_else(auto),
+        burst: limit.burst_size,
+    })
 }
 
 /// What is asked of sockets.

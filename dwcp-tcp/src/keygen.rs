@@ -28,7 +28,7 @@ const CLOCK_SKEW: Duration = Duration::from_secs(300);
 pub enum KeygenError {
     /// The id may not name a node.
     #[error(
-        "{id:?} is no node id: 1 to 255 letters, digits, `.`, `_`, `-`, the first a letter or digit"
+        "{id:?} is no node id: 1 to 64 letters, digits, `.`, `_`, `-`, with a letter or digit at both ends"
     )]
     NodeId {
         /// The id.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dwcp_core::link::{
-    Link, LinkAttributes, LinkFeatures, LinkReceiver, LinkSender, PathKind, Readiness,
+    Link, LinkAttributes, LinkFeatures, LinkReceiver, LinkSender, PathKind, Readiness, SocketFacts,
 };
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
@@ -38,6 +38,8 @@ impl TcpLink {
         socket::connected(&socket, options)?;
         socket::choose_congestion(&socket, &options.congestion, &remote);
         let in_force = socket::read_back(&socket)?;
+        let differences = socket::differences(options, &in_force);
+        socket::log_once(&remote, &differences);
         let attributes = LinkAttributes {
             kind: PathKind::Tcp,
             provider: in_force.to_string(),
@@ -46,6 +48,13 @@ impl TcpLink {
             remote,
             receives_posted: 0,
             regions: Vec::new(),
+            socket: Some(SocketFacts {
+                congestion: in_force.congestion.clone(),
+                send_buffer_bytes: in_force.send_buffer_bytes as u64,
+                recv_buffer_bytes: in_force.recv_buffer_bytes as u64,
+                fast_open: in_force.fast_open.name(),
+                differences,
+            }),
         };
         Ok(Self { socket: Arc::new(socket), attributes, in_force })
     }

@@ -119,6 +119,28 @@ async fn buffers_asked_for_hold_on_both_ends_of_a_handshake() {
     }
 }
 
+#[tokio::test]
+async fn what_the_kernel_cut_is_shown_with_its_remedy() {
+    let most: usize =
+        std::fs::read_to_string("/proc/sys/net/core/wmem_max").unwrap().trim().parse().unwrap();
+    let asked = TcpOptions {
+        send_buffer_bytes: Some(most + 1),
+        congestion: Congestion::Named("no-such-thing".into()),
+        ..options()
+    };
+    let (dialled, accepted) = links(asked).await;
+    for link in [dialled, accepted] {
+        let socket = link.attributes().socket.clone().expect("a socket");
+        assert_eq!(socket.send_buffer_bytes, 2 * most as u64);
+        let [congestion, buffer] = &socket.differences[..] else { panic!("{socket:?}") };
+        assert!(congestion.contains(&socket.congestion), "{congestion}");
+        assert!(buffer.contains(&format!("wmem_max={}", most + 1)), "{buffer}");
+    }
+    let (dialled, _accepted) = links(options()).await;
+    let socket = dialled.attributes().socket.clone().expect("a socket");
+    assert!(socket.differences.is_empty() && socket.fast_open == "off", "{socket:?}");
+}
+
 const INSIDE: &str = "DWCP_TEST_INSIDE_NAMESPACE";
 
 /// Runs this test again in a network namespace of its own, where Fast Open may be switched on for servers.

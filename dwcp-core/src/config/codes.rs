@@ -176,12 +176,14 @@ codes! {
         "A forward leads to another node.";
     DUPLICATE_NAME "DWCP-C080" "value listed twice"
         "The same value stands twice in a list.";
+    NOT_OBEYED_YET "DWCP-C081" "key not obeyed yet"
+        "The key is valid and will have its effect, but this build does not act on it yet; the message says what it does instead.";
 
     // The machine, asked for with --environment.
     ENV_FILE "DWCP-C090" "file missing"
         "A file that the configuration names is not there or not readable by this user.";
     ENV_KEY_MODE "DWCP-C091" "private key readable by others"
-        "The private key, cluster key or token can be read by other users than its owner and group. chmod 0640 or stricter.";
+        "The private key, cluster key or token can be read by others than its owner; the daemon refuses such keys. chmod 0600.";
     ENV_RDMA_DEVICE "DWCP-C092" "RDMA device missing"
         "/sys/class/infiniband has no such device. `rdma link show` lists them; the help line does, too.";
     ENV_CONGESTION "DWCP-C093" "congestion control not available"

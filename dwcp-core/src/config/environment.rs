@@ -100,13 +100,13 @@ impl Check<'_> {
             return self.report(Severity::Error, key, codes::ENV_FILE, message, help);
         }
         let mode = fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
-        if is_secret && mode & 0o007 != 0 {
+        if is_secret && mode & 0o077 != 0 {
             let message = format!(
-                "`{key}`: every user may use {} (mode {:04o})",
+                "`{key}`: others than its owner may use {} (mode {:04o})",
                 path.display(),
                 mode & 0o7777
             );
-            let help = format!("chmod 0640 {}", path.display());
+            let help = format!("chmod 0600 {}", path.display());
             self.report(Severity::Error, key, codes::ENV_KEY_MODE, message, help);
         }
     }
@@ -124,7 +124,7 @@ impl Check<'_> {
                 let message = format!("there is no RDMA device `{name}`");
                 let help = match devices.is_empty() {
                     true => {
-                        "this machine has no RDMA device; see `dwcp-ctl doctor rdma`".to_owned()
+                        "this machine has no RDMA device: `rdma link show` lists none".to_owned()
                     }
                     false => format!("here: {}", devices.join(", ")),
                 };

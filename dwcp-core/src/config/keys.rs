@@ -113,6 +113,9 @@ impl Setting for Peers {
         match (&node.tree, node.scalar()) {
             (_, Some(Scalar::Text("any"))) => Some(Self::Any),
             (Tree::List(_), _) => Vec::read(node, reader).map(Self::Listed),
+            (_, Some(Scalar::Text("all" | "*" | "everyone"))) => {
+                reader.unexpected_help(node, codes::TYPE, &Self::kind(), "write `peers: any`")
+            }
             _ => reader.unexpected_help(node, codes::TYPE, &Self::kind(), "write `- nodeId: NAME`"),
         }
     }

@@ -67,6 +67,18 @@ words! {
         GreaterThan "greater_than",
         /// The value.
         Equals "equals",
+    } refused {
+        "lt" "the word is less_than",
+        "<" "the word is less_than",
+        "gt" "the word is greater_than",
+        ">" "the word is greater_than",
+        "eq" "the word is equals",
+        "=" "the word is equals",
+        "==" "the word is equals",
+        "le" "only less_than is compared",
+        "<=" "only less_than is compared",
+        "ge" "only greater_than is compared",
+        ">=" "only greater_than is compared",
     }
 }
 

@@ -186,7 +186,7 @@ section! {
         "sendBuffer" send_buffer: Auto<Size> [Size::kib(4), Size::gib(1)] = Auto::Auto;
         /// Receive buffer of the socket. `auto`: the kernel's tuning.
         "recvBuffer" recv_buffer: Auto<Size> [Size::kib(4), Size::gib(1)] = Auto::Auto;
-        /// Unsent bytes above which a socket counts as full. `auto`: by bandwidth.
+        /// Unsent bytes above which a socket counts as full. `auto`: 256 KiB.
         "notSentLowWater" not_sent_low_water: Auto<Size> [Size::kib(4), Size::gib(1)] = Auto::Auto;
         /// Connections that may wait to be accepted.
         "listenBacklog" listen_backlog: u32 [1, 65_535] = 4096;

@@ -19,13 +19,13 @@ section! {
         "targetLatencyMs" target_latency_ms: Option<u64> [1, 60_000] = None;
         /// The same as a duration. `auto`: none.
         "targetLatency" target_latency: Auto<Time> [Time::micros(1), Time::secs(60)] = Auto::Auto;
-        /// The throughput wanted, Gbit/s. Shown, and warned about when missed under load.
+        /// The throughput wanted, Gbit/s.
         "targetThroughputGbps" target_throughput_gbps: Option<u64> [1, 10_000] = None;
         /// The same as a rate. `auto`: none.
         "targetThroughput" target_throughput: Auto<Rate> = Auto::Auto;
         /// Send from where the bytes lie, where the path can. `auto`: from a size where it pays.
         "zeroCopy" zero_copy: Auto<bool> = Auto::Auto;
-        /// `true`: threads poll without sleeping, a core each. `auto`: they spin for a short time, then sleep. `false`: they sleep at once.
+        /// `true`: threads poll without sleeping, a core each: one for each of `cpuAffinity.cores`, else one. `auto`: they spin for a short time, then sleep. `false`: they sleep at once.
         "pollingMode" polling_mode: Auto<bool> = Auto::Auto;
         /// Most sessions of this node.
         "maxConnections" max_connections: u32 [1, 1_000_000] = 10_000;
@@ -38,9 +38,9 @@ section! {
     mode;
     /// Processors for the daemon's threads.
     pub struct CpuAffinity {
-        /// Whether threads are bound.
+        /// Whether they are bound.
         "enabled" enabled: bool = false;
-        /// To these processors, in turn. Empty: all.
+        /// To these. With `pollingMode: true` each has a thread that polls. Empty: all.
         "cores" cores: Vec<u16> = Vec::new();
     }
 }
@@ -68,7 +68,7 @@ section! {
         "hugepages" hugepages: Auto<bool> = Auto::Auto;
         /// Most memory for slots, sent and received together.
         "poolSize" pool_size: Size [Size::mib(8), Size::gib(4096)] = Size::mib(512);
-        /// What all peers together may have sent and we not yet consumed.
+        /// What all peers together may have sent and we not yet consumed, beyond 64 KiB a channel. No session holds more of it than it leaves to the others.
         "budget" budget: Size [Size::mib(1), Size::gib(4096)] = Size::mib(256);
     }
 }
@@ -77,7 +77,7 @@ section! {
     mode;
     /// The daemon's own limits.
     pub struct Limits {
-        /// Open files. `auto`: as many as the system allows.
+        /// Open files. `auto`: as many as the system allows this process (`LimitNOFILE=` of the unit).
         "maxOpenFiles" max_open_files: Auto<u64> [64, 1_073_741_816] = Auto::Auto;
         /// Worker threads. `auto`: one for each processor.
         "maxThreads" max_threads: Auto<u32> [1, 4096] = Auto::Auto;

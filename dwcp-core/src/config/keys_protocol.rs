@@ -163,7 +163,7 @@ section! {
     pub struct Security {
         /// The TLS handshake.
         "tls" tls: Tls = Tls::defaults(mode);
-        /// Handshakes that one address may begin.
+        /// Handshakes that one address (IPv4, or the /64 of IPv6) may begin.
         "rateLimit" rate_limit: RateLimit = RateLimit { enabled: true, requests_per_second: Auto::Is(100), burst_size: 1000 };
     }
 }

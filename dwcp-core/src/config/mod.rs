@@ -21,6 +21,7 @@ mod keys_operation;
 mod keys_protocol;
 mod load;
 mod names;
+mod not_obeyed;
 mod parse;
 mod reader;
 mod reference;
@@ -65,6 +66,7 @@ pub use keys_protocol::{
 };
 pub use load::{Effective, Loaded, Source, load_bytes, load_file, load_str};
 pub use names::{Address, FilePath, NodeId, NodeSet, NotANodeId};
+pub use not_obeyed::is_not_obeyed_yet;
 pub use parse::{MAX_BYTES, MAX_DEPTH};
 pub use reference::{KeyDoc, keys, markdown};
 pub use sample::sample;

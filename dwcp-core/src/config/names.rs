@@ -160,13 +160,7 @@ impl NodeId {
     /// # Errors
     /// When it has other characters or another length than a node id may have.
     pub fn new(text: &str) -> Result<Self, NotANodeId> {
-        let is_edge = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
-        let bytes = text.as_bytes();
-        let is_inner = |b: &u8| b.is_ascii_alphanumeric() || b"._-".contains(b);
-        let is_fine = bytes.len() <= 64
-            && is_edge(bytes.first())
-            && is_edge(bytes.last())
-            && bytes.iter().all(is_inner);
+        let is_fine = crate::wire::valid_node_id(text);
         if is_fine { Ok(Self(text.to_owned())) } else { Err(NotANodeId) }
     }
 
@@ -191,14 +185,28 @@ impl fmt::Display for NodeId {
 
 const NODE_ID_KIND: &str = "a node id (1 to 64 letters, digits, `.`, `-`, `_`)";
 
+/// What is wrong with `text` as a node id, and what to do.
+fn node_id_help(text: &str) -> String {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    match text.chars().find(|&c| !is_allowed(c)) {
+        Some(' ') => "a node id has no spaces: write `-`".into(),
+        Some(c) if c.is_control() => "delete the control character".into(),
+        Some(c) => format!("`{c}` is not allowed in a node id"),
+        None if text.len() > crate::wire::MAX_NODE_ID_BYTES => {
+            format!("it has {} characters: shorten it", text.len())
+        }
+        None => "begin and end with a letter or digit".into(),
+    }
+}
+
 impl Setting for NodeId {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         match node.scalar() {
             Some(Scalar::Text(text)) => match Self::new(text) {
                 Ok(id) => Some(id),
                 Err(_) => {
-                    let help = "begin and end with a letter or digit";
-                    reader.unexpected_help(node, codes::NODE_ID, NODE_ID_KIND, help)
+                    let help = node_id_help(text);
+                    reader.unexpected_help(node, codes::NODE_ID, NODE_ID_KIND, &help)
                 }
             },
             Some(Scalar::Unsigned(_) | Scalar::Float(_)) => {
@@ -286,6 +294,9 @@ impl Setting for NodeSet {
         match (&node.tree, node.scalar()) {
             (_, Some(Scalar::Text("any"))) => Some(Self::Any),
             (Tree::List(_), _) => Vec::read(node, reader).map(Self::Only),
+            (_, Some(Scalar::Text("all" | "*" | "everyone"))) => {
+                reader.unexpected_help(node, codes::TYPE, &Self::kind(), "write `any`")
+            }
             _ => reader.unexpected(node, codes::TYPE, &Self::kind()),
         }
     }

@@ -105,7 +105,7 @@ impl Builder<'_> {
     }
 
     fn syntax_error(&mut self, text: &str, error: &ScanError) {
-        let at = place(Span::empty(*error.marker()));
+        let at = at_tab(text, place(Span::empty(*error.marker())));
         // The scanner has a limit of its own for brackets, which it may meet before we see any.
         if error.info().contains("recursion limit") {
             self.too_deep(at);
@@ -268,6 +268,16 @@ impl Builder<'_> {
             Some(Open::Nowhere) => {}
             None => self.root = Some(node),
         }
+    }
+}
+
+/// The scanner stops behind a tab in the indentation: the tab itself is what to look at.
+fn at_tab(text: &str, at: Place) -> Place {
+    let line = text.lines().nth(at.line.saturating_sub(1) as usize).unwrap_or("");
+    let indentation = line.chars().take(at.column.saturating_sub(1) as usize);
+    match indentation.take_while(|c| c.is_whitespace()).position(|c| c == '\t') {
+        Some(column) => Place { column: column as u32 + 1, ..at },
+        None => at,
     }
 }
 

@@ -102,6 +102,10 @@ impl<'a> Reader<'a> {
         match &node.tree {
             Tree::Map(entries) => Some(entries),
             _ if node.is_null() => Some(&[]),
+            Tree::List(_) => {
+                let help = "write `key: value` lines, without the dashes";
+                self.unexpected_help(node, codes::TYPE, "a mapping of keys", help)
+            }
             _ => self.unexpected(node, codes::TYPE, "a mapping of keys"),
         }
     }

@@ -92,6 +92,11 @@ pub fn markdown() -> String {
             }
         }
     }
+    out.push_str(NOT_OBEYED);
+    for gap in super::not_obeyed::gaps() {
+        let keys: Vec<_> = gap.keys.iter().map(|key| format!("`{key}`")).collect();
+        let _ = writeln!(out, "| {} | {} |", keys.join(", "), gap.instead);
+    }
     out.push_str("\n## Codes\n\n| code | title | what it means |\n|---|---|---|\n");
     for info in super::codes() {
         let _ = writeln!(out, "| {} | {} | {} |", info.code, info.title, info.explanation);
@@ -100,6 +105,16 @@ pub fn markdown() -> String {
 }
 
 const TABLE: &str = "\n| key | value | default | meaning |\n|---|---|---|---|\n";
+
+const NOT_OBEYED: &str = "
+## Not obeyed yet
+
+These keys are valid, and this build does not act on them yet, nor on those below them. A file that sets one
+to more than is done gets a hint, DWCP-C081.
+
+| keys | instead |
+|---|---|
+";
 
 /// The rows of the keys right below `path`.
 fn children(path: &str, out: &mut String) {
@@ -115,7 +130,10 @@ fn children(path: &str, out: &mut String) {
 fn row(doc: &KeyDoc, name: &str, out: &mut String) {
     let range =
         doc.range.as_ref().map_or_else(String::new, |(low, high)| format!("; {low} to {high}"));
-    let text = doc.text.replace('|', "\\|");
+    let mut text = doc.text.replace('|', "\\|");
+    if super::is_not_obeyed_yet(&doc.path) {
+        text.push_str(" **[Not obeyed yet](#not-obeyed-yet).**");
+    }
     let _ = writeln!(out, "| `{name}` | {}{range} | {} | {text} |", doc.kind, doc.default_words());
 }
 

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use super::codes;
 use super::reader::Reader;
 use super::reference::KeyDoc;
-use super::spanned::{Node, Scalar, Tree};
+use super::spanned::{Node, Scalar, Tree, short};
 
 /// A type that a key's value may have.
 pub(crate) trait Setting: Sized + Serialize + JsonSchema {
@@ -169,6 +169,14 @@ impl<T: Setting> Setting for Vec<T> {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         match &node.tree {
             Tree::List(items) => Some(reader.items(items, |reader, item| T::read(item, reader))),
+            Tree::Scalar { text, .. } if !node.is_null() => {
+                let help = if T::kind().starts_with("a mapping") {
+                    "begin each item with `- ` on a line of its own".to_owned()
+                } else {
+                    format!("put it in brackets: [\"{}\"]", short(text))
+                };
+                reader.unexpected_help(node, codes::TYPE, &Self::kind(), &help)
+            }
             _ => reader.unexpected(node, codes::TYPE, &Self::kind()),
         }
     }

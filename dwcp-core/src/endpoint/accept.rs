@@ -4,65 +4,133 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
 
 use super::agreement::{Agreement, Terms};
+use super::gate::{Admission, Source, Ticket};
 use super::greeting::{self, Greeting, GreetingError};
 use super::registry::Standing;
+use super::strangers::Cause;
 use super::{Inner, lock, paths, spawn};
 use crate::link::{Incoming, Listener, SecuredConnection};
 use crate::machine::Role;
 use crate::session::Session;
 use crate::wire::{Hello, HelloReply, Refusal};
 
-/// Handshakes at once: more wait in the listener's backlog.
-const HANDSHAKES_MAX: usize = 256;
 /// Pause after the listener failed: running out of descriptors passes.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Why a connection became no path.
+struct Rejection {
+    cause: Cause,
+    words: String,
+}
+
+impl Rejection {
+    fn new(cause: Cause, words: impl Into<String>) -> Self {
+        Self { cause, words: words.into() }
+    }
+}
+
 /// Accepts connections for ever.
 pub(super) async fn run(inner: Arc<Inner>, listener: Box<dyn Listener>) {
-    let places = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     loop {
-        let place = places.clone().acquire_owned().await.expect("it is never closed");
         match listener.accept().await {
-            Ok(incoming) => {
-                let room = inner.clone();
-                spawn(&inner, async move {
-                    handle(&room, incoming).await;
-                    drop(place);
-                });
-            }
+            Ok(incoming) => receive(&inner, incoming),
             Err(error) => {
-                tracing::warn!(address = listener.local_address(), %error, "cannot accept");
+                let now = Instant::now().into_std();
+                if let Some(more) = lock(&inner.strangers).count(now, Cause::NotAccepted) {
+                    let address = listener.local_address();
+                    tracing::warn!(address, %error, more_since_last_line = more, "cannot accept");
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
 }
 
-async fn handle(inner: &Arc<Inner>, incoming: Box<dyn Incoming>) {
+/// Begins the handshake of a connection, at the cost of another's where the gate says so.
+fn receive(inner: &Arc<Inner>, incoming: Box<dyn Incoming>) {
     let address = incoming.remote_address().to_owned();
-    let limit = inner.settings.handshake_timeout;
-    let greeted = tokio::time::timeout(limit, async {
-        let mut connection = incoming.secure().await.map_err(|error| error.to_string())?;
-        greet(inner, &mut connection)
-            .await
-            .map(|greeted| (connection, greeted))
-            .map_err(|error| error.to_string())
-    });
-    let result = match greeted.await {
-        Ok(Ok((connection, (greeting, resumed)))) => join(inner, connection, &greeting, resumed),
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(format!("no handshake within {} s", limit.as_secs())),
+    // Whoever holds the sender lets the handshake live.
+    let (handle, dropped) = oneshot::channel::<()>();
+    let source = Source::of(&address);
+    let admission = lock(&inner.gate).enter(Instant::now().into_std(), source, handle);
+    let Admission::Enter { ticket, dropped: _other } = admission else {
+        Inner::count(&inner.counters.handshakes_too_fast);
+        let words = "its address begins more handshakes than `security.rateLimit` allows";
+        turned_away(inner, &address, &Rejection::new(Cause::TooFast, words));
+        return;
     };
-    match result {
-        Ok(()) => Inner::count(&inner.counters.handshakes_ok),
-        Err(error) => {
-            Inner::count(&inner.counters.handshakes_failed);
-            tracing::warn!(address, error, "a connection was turned away");
+    let room = inner.clone();
+    spawn(inner, async move {
+        let result = tokio::select! {
+            result = handshake(&room, incoming, ticket) => result,
+            _ = dropped => {
+                Inner::count(&room.counters.handshakes_dropped);
+                let words = "too many handshakes are under way, and its address has the most";
+                Err(Rejection::new(Cause::Dropped, words))
+            }
+        };
+        lock(&room.gate).leave(ticket);
+        match result {
+            Ok(()) => Inner::count(&room.counters.handshakes_ok),
+            Err(rejection) => turned_away(&room, &address, &rejection),
         }
-    }
+    });
+}
+
+/// The error and what lies below it.
+fn words(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Counts a connection that came to nothing, and logs it unless the like was logged just now.
+fn turned_away(inner: &Inner, address: &str, rejection: &Rejection) {
+    Inner::count(&inner.counters.handshakes_failed);
+    let Rejection { cause, words } = rejection;
+    let Some(more) = lock(&inner.strangers).count(Instant::now().into_std(), *cause) else {
+        return;
+    };
+    // What the handshake says begins with the address.
+    let error = words.strip_prefix(address).map_or(&**words, |rest| rest.trim_start_matches(": "));
+    let cause = cause.name();
+    tracing::warn!(
+        address,
+        cause,
+        error,
+        more_since_last_line = more,
+        "a connection was turned away"
+    );
+}
+
+async fn handshake(
+    inner: &Arc<Inner>,
+    incoming: Box<dyn Incoming>,
+    ticket: Ticket,
+) -> Result<(), Rejection> {
+    let limit = inner.settings.handshake_timeout;
+    let greeted = timeout(limit, async {
+        let secured = incoming.secure().await;
+        let mut connection =
+            secured.map_err(|error| Rejection::new(Cause::NotSecured, words(&error)))?;
+        lock(&inner.gate).prove(ticket);
+        match greet(inner, &mut connection).await {
+            Ok(greeted) => Ok((connection, greeted)),
+            Err(error @ GreetingError::Refused { .. }) => {
+                Err(Rejection::new(Cause::Refused, words(&error)))
+            }
+            Err(error) => Err(Rejection::new(Cause::NoHello, words(&error))),
+        }
+    });
+    let (connection, (greeting, resumed)) = greeted.await.unwrap_or_else(|_| {
+        let words = format!("no handshake within {} s", limit.as_secs_f32());
+        Err(Rejection::new(Cause::TimedOut, words))
+    })?;
+    join(inner, connection, &greeting, resumed)
+        .map_err(|error| Rejection::new(Cause::NotUsable, error))
 }
 
 /// Reads the hello and answers it.

@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch as signal};
 
+use super::gate::{Gate, HandshakeRate};
+use super::strangers::Strangers;
 use super::{Counters, Endpoint, Handle, Inner, Peers, listen, random, rotate_keys};
 use crate::crypto::{Secret, Suite};
 use crate::driver::{Clock, PollDriver, PollSettings};
 use crate::link::{Dialer, Listener, PathProvider};
+use crate::machine::ReceiveBudget;
 use crate::mem::Pool;
 use crate::session::EventHub;
-use crate::wire::{Compression, MAX_SUITES};
+use crate::wire::{Compression, MAX_SUITES, valid_node_id};
 
 /// Limits and times of an endpoint and its sessions.
 #[derive(Clone)]
@@ -24,8 +27,11 @@ pub struct EndpointSettings {
     pub window_bytes: u64,
     /// The largest message received whole, bytes.
     pub max_message_bytes: u64,
-    /// Memory for messages of all sessions, bytes.
+    /// Memory for messages of all sessions, sent and received, bytes.
     pub memory_budget_bytes: usize,
+    /// What the receive windows of all sessions may promise together, beyond 64 KiB a channel, bytes. No
+    /// session holds more of it than it leaves to the others.
+    pub receive_budget_bytes: u64,
     /// Pause after which a quiet path is probed.
     pub heartbeat_interval: Duration,
     /// Probes without an answer after which a path is dead.
@@ -34,6 +40,8 @@ pub struct EndpointSettings {
     pub switch_timeout: Duration,
     /// How long a handshake may take.
     pub handshake_timeout: Duration,
+    /// How many handshakes one address (IPv4, or the /64 of IPv6) may begin; `None`: any number.
+    pub handshake_rate: Option<HandshakeRate>,
     /// The longest pause between attempts to reconnect.
     pub reconnect_delay_max: Duration,
     /// Mixed into every session secret if the nodes share one.
@@ -70,10 +78,12 @@ impl Default for EndpointSettings {
             window_bytes: 16 << 20,
             max_message_bytes: 64 << 20,
             memory_budget_bytes: 1 << 30,
+            receive_budget_bytes: 256 << 20,
             heartbeat_interval: Duration::from_secs(1),
             timeout_multiplier: 5,
             switch_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
+            handshake_rate: None,
             reconnect_delay_max: Duration::from_secs(5),
             cluster_key: None,
             spin: Duration::from_micros(60),
@@ -89,8 +99,10 @@ impl Default for EndpointSettings {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// A node id is 1 to 255 bytes long.
-    #[error("node id {node_id:?} is not 1 to 255 bytes long")]
+    /// The id may not name a node.
+    #[error(
+        "{node_id:?} is no node id: 1 to 64 letters, digits, `.`, `_`, `-`, with a letter or digit at both ends"
+    )]
     NodeId {
         /// The id.
         node_id: String,
@@ -205,7 +217,7 @@ impl EndpointBuilder {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn build(self) -> Result<Endpoint, BuildError> {
-        if self.node_id.is_empty() || self.node_id.len() > 255 {
+        if !valid_node_id(&self.node_id) {
             return Err(BuildError::NodeId { node_id: self.node_id });
         }
         let suites = self.suites;
@@ -230,6 +242,9 @@ impl EndpointBuilder {
             node_id: self.node_id,
             incarnation: u64::from_le_bytes(random()),
             pool: Pool::new(self.settings.memory_budget_bytes),
+            receive_budget: ReceiveBudget::new(self.settings.receive_budget_bytes),
+            gate: Mutex::new(Gate::new(self.settings.handshake_rate)),
+            strangers: Mutex::new(Strangers::default()),
             settings: self.settings,
             suites,
             trusted_suites,

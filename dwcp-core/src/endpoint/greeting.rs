@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::agreement::{Agreement, Terms};
 use super::{Inner, random};
-use crate::crypto::{PathSecret, SessionSecret};
+use crate::crypto::{PathSecret, Secret, SessionSecret};
 use crate::link::SecuredConnection;
 use crate::session::Session;
 use crate::wire::{
@@ -24,6 +24,8 @@ pub(super) struct Greeting {
     pub(super) peer_max_message_bytes: u64,
     /// Time until the first of the two certificates ends.
     pub(super) certificates_left: Duration,
+    /// The dialer resumes because it has no other path.
+    pub(super) is_held: bool,
 }
 
 fn certificates_left(connection: &dyn SecuredConnection) -> Duration {
@@ -68,6 +70,15 @@ fn transcript(hello: &[u8], reply: &[u8]) -> [u8; 32] {
     hash.finalize().into()
 }
 
+/// The claim to go on with `session` over the connection of `exporter`.
+fn resumption(session: &Session, exporter: &Secret) -> Resumption {
+    Resumption {
+        session: session.id(),
+        proof: session.shared.secret.resume_proof(exporter),
+        is_held: session.core().lock().machine.active_path().is_none(),
+    }
+}
+
 /// The dialer's side. `resume` is the session to go on with and the new path's id.
 pub(super) async fn dialer(
     inner: &Inner,
@@ -77,10 +88,7 @@ pub(super) async fn dialer(
     let nonce = random();
     let path = resume.map_or(PathId(0), |(_, path)| path);
     let exporter = connection.exporter().clone();
-    let resumption = resume.map(|(session, _)| Resumption {
-        session: session.id(),
-        proof: session.shared.secret.resume_proof(&exporter),
-    });
+    let resumption = resume.map(|(session, _)| resumption(session, &exporter));
     let terms = Terms::new(inner, resume.map(|(session, _)| session));
     let hello = Hello {
         versions: (VERSION_MIN, VERSION),
@@ -128,6 +136,7 @@ pub(super) async fn dialer(
     let path_root =
         if resume.is_some() { session_secret.resumed(&exporter) } else { session_secret.clone() };
     let hash = transcript(&hello_bytes, &reply_bytes);
+    let is_held = hello.resume.is_some_and(|resume| resume.is_held);
     Ok(Greeting {
         path,
         path_secret: path_root.path(path, &nonce, &their_nonce, &hash),
@@ -137,6 +146,7 @@ pub(super) async fn dialer(
         peer_incarnation: incarnation,
         peer_max_message_bytes: max_message_bytes,
         certificates_left: certificates_left(connection),
+        is_held,
     })
 }
 
@@ -199,6 +209,7 @@ pub(super) async fn welcome(
         peer_incarnation: hello.incarnation,
         peer_max_message_bytes: hello.max_message_bytes,
         certificates_left: certificates_left(connection),
+        is_held: hello.resume.as_ref().is_some_and(|resume| resume.is_held),
     })
 }
 

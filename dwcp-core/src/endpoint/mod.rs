@@ -4,10 +4,12 @@ mod accept;
 mod agreement;
 mod builder;
 mod dial;
+mod gate;
 mod greeting;
 mod paths;
 mod peers;
 mod registry;
+mod strangers;
 mod watch;
 
 use std::collections::VecDeque;
@@ -16,20 +18,24 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch as signal};
+use tokio::sync::{Notify, oneshot, watch as signal};
 
 pub(crate) use agreement::Agreement;
 pub use builder::{BuildError, DriverKind, EndpointBuilder, EndpointSettings};
 pub use dial::ConnectError;
+pub use gate::HandshakeRate;
 pub use peers::{Peer, Peers};
 
 use crate::crypto::{ChecksumSuite, Suite};
 use crate::driver::{Clock, PollDriver, PollStats, SessionCore, SessionObserver, drive};
 use crate::link::{Dialer, Listener, MemoryNetwork, PathProvider};
+use crate::machine::ReceiveBudget;
 use crate::mem::{Pool, PoolStats};
 use crate::session::{EventHub, Events, Session, SessionEvent};
 use crate::wire::Compression;
+use gate::Gate;
 use registry::Registry;
+use strangers::Strangers;
 
 /// A node's end of all its sessions. Cloning gives another handle; when the last one is dropped, the
 /// endpoint shuts down.
@@ -73,9 +79,13 @@ struct Inner {
     changed: Notify,
     hub: EventHub,
     pool: Pool,
+    receive_budget: ReceiveBudget,
     clock: Clock,
     is_draining: AtomicBool,
     is_over: signal::Sender<bool>,
+    /// Handshakes of peers that come in; dropping a handle ends one.
+    gate: Mutex<Gate<oneshot::Sender<()>>>,
+    strangers: Mutex<Strangers>,
     counters: Counters,
 }
 
@@ -85,6 +95,8 @@ struct Counters {
     handshakes_ok: AtomicU64,
     handshakes_failed: AtomicU64,
     refused: AtomicU64,
+    handshakes_dropped: AtomicU64,
+    handshakes_too_fast: AtomicU64,
 }
 
 /// An endpoint at one moment.
@@ -93,6 +105,8 @@ struct Counters {
 pub struct EndpointStats {
     /// Message memory.
     pub pool: PoolStats,
+    /// What receive windows promise peers beyond 64 KiB a channel, of `receive_budget_bytes`.
+    pub promised_bytes: u64,
     /// Live sessions.
     pub sessions: usize,
     /// Handshakes that gave a path.
@@ -103,6 +117,11 @@ pub struct EndpointStats {
     pub refused_total: u64,
     /// The threads of the poll driver; all zero with the driver on tokio.
     pub polls: PollStats,
+    /// Handshakes of peers coming in that were dropped because others needed the place; counted among the
+    /// failed ones.
+    pub handshakes_dropped_total: u64,
+    /// Connections closed at once because their address begins handshakes too fast; likewise.
+    pub handshakes_too_fast_total: u64,
 }
 
 /// What a drain left behind.
@@ -243,11 +262,14 @@ impl Endpoint {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         EndpointStats {
             pool: inner.pool.stats(),
+            promised_bytes: inner.receive_budget.promised_bytes(),
             sessions: lock(&inner.registry).sessions().len(),
             handshakes_ok_total: get(&inner.counters.handshakes_ok),
             handshakes_failed_total: get(&inner.counters.handshakes_failed),
             refused_total: get(&inner.counters.refused),
             polls: inner.polls.as_ref().map(PollDriver::stats).unwrap_or_default(),
+            handshakes_dropped_total: get(&inner.counters.handshakes_dropped),
+            handshakes_too_fast_total: get(&inner.counters.handshakes_too_fast),
         }
     }
 

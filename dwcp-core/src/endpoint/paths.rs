@@ -1,6 +1,7 @@
 //! Links become paths: of a new session, of a resumed one, or by an offer on a standing one.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use sha2::{Digest, Sha256};
 
@@ -26,6 +27,7 @@ pub(super) fn begin(
     let mut settings = Settings::new(role, inner.pool.clone());
     settings.time_to_live = given.time_to_live;
     settings.window_bytes = given.window_bytes;
+    settings.receive_budget = inner.receive_budget.clone();
     settings.max_message_bytes = given.max_message_bytes;
     settings.peer_max_message_bytes = greeting.peer_max_message_bytes;
     settings.heartbeat_interval = given.heartbeat_interval;
@@ -60,6 +62,11 @@ pub(super) fn join(
     link: Box<dyn Link>,
     greeting: &Greeting,
 ) -> Result<(), TooWeak> {
+    if greeting.is_held {
+        // The dialer has lost all paths, also when this end has not noticed yet: the move to this one is a
+        // reconnection here, too.
+        session.shared.totals.is_holding.store(true, Ordering::SeqCst);
+    }
     attach(inner, session, link, greeting.path, &greeting.path_secret, true)?;
     let core = session.core();
     core.with_state(|state| {

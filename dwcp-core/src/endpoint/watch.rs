@@ -18,19 +18,11 @@ pub(super) struct Watch {
     session: Session,
     is_mending: Arc<AtomicBool>,
     hurry: Arc<Notify>,
-    /// The session has no path: the next one brings it back.
-    is_holding: AtomicBool,
 }
 
 impl Watch {
     pub(super) fn new(inner: Arc<Inner>, session: Session) -> Self {
-        Self {
-            inner,
-            session,
-            is_mending: Arc::default(),
-            hurry: Arc::default(),
-            is_holding: AtomicBool::new(false),
-        }
+        Self { inner, session, is_mending: Arc::default(), hurry: Arc::default() }
     }
 
     fn publish(&self, event: SessionEvent) {
@@ -62,13 +54,18 @@ impl Watch {
         });
     }
 
-    fn count_switch(&self, switch: &Switch) {
+    /// Counts a move and tells of it. An end that failed over by itself still hears of the peer's
+    /// epoch for the same path: that is no second move.
+    fn note_switch(&self, switch: &Switch) {
         let totals = &self.session.shared.totals;
-        let was_holding = self.is_holding.swap(false, Ordering::SeqCst);
+        let was_holding = totals.is_holding.swap(false, Ordering::SeqCst);
+        if !was_holding && switch.from.is_none() && switch.reason == SwitchReason::FollowedPeer {
+            return;
+        }
         let counter = match (switch.reason, switch.from) {
             (SwitchReason::FirstPath, _) => None,
             _ if was_holding => Some(&totals.reconnects),
-            (SwitchReason::PathFailed, _) | (_, None) => Some(&totals.failovers),
+            (SwitchReason::PathFailed, _) => Some(&totals.failovers),
             _ => Some(&totals.switches),
         };
         if let Some(counter) = counter {
@@ -83,6 +80,7 @@ impl Watch {
             kind,
             reason: switch.reason,
         });
+        self.publish(SessionEvent::Switched(switch.clone()));
     }
 }
 
@@ -98,10 +96,7 @@ impl SessionObserver for Watch {
                 self.publish(SessionEvent::PathDown { path: *path, cause: *cause });
                 self.mend();
             }
-            Event::Switched(switch) => {
-                self.count_switch(switch);
-                self.publish(SessionEvent::Switched(switch.clone()));
-            }
+            Event::Switched(switch) => self.note_switch(switch),
             Event::SwitchFailed { to, cause } => {
                 self.publish(SessionEvent::SwitchFailed { to: *to, cause: *cause });
             }
@@ -129,7 +124,7 @@ impl SessionObserver for Watch {
     }
 
     fn path_needed(&self) {
-        self.is_holding.store(true, Ordering::SeqCst);
+        self.session.shared.totals.is_holding.store(true, Ordering::SeqCst);
         self.publish(SessionEvent::Holding);
         self.mend();
     }

@@ -38,6 +38,7 @@ pub fn memory_pair() -> (MemoryLink, MemoryLink) {
             remote: remote.into(),
             receives_posted: 0,
             regions: Vec::new(),
+            socket: None,
         },
         outgoing: outgoing.clone(),
         incoming: incoming.clone(),

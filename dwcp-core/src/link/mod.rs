@@ -42,6 +42,23 @@ pub struct LinkAttributes {
     pub receives_posted: u64,
     /// Our memory that the peer can read by itself; empty without `PULL`.
     pub regions: Vec<RegionKey>,
+    /// The options of the socket below, for status; `None` without one.
+    pub socket: Option<SocketFacts>,
+}
+
+/// Options of a link's socket as the kernel has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SocketFacts {
+    /// Congestion control, such as `cubic`.
+    pub congestion: String,
+    /// Send buffer as the kernel counts it, twice what a program asks for.
+    pub send_buffer_bytes: u64,
+    /// Receive buffer, likewise.
+    pub recv_buffer_bytes: u64,
+    /// TCP Fast Open: `off`, `unused` or `used`.
+    pub fast_open: &'static str,
+    /// What was asked for and is not in force, with the remedy, in words.
+    pub differences: Vec<String>,
 }
 
 /// How the peer reads one region of our memory.

@@ -1,11 +1,11 @@
 //! The channels of a session and their commands.
 
 use super::*;
-use crate::mem::{Pool, share};
 use crate::wire::{DataKind, MAX_CHANNELS, MAX_LABEL_BYTES};
-use receive_side::{ReceiveSide, Spare};
+use receive_side::ReceiveSide;
 use send_side::SendSide;
-use settings::{CLOSED_REMEMBERED, CONTROL_FRAMES_MAX, WINDOW_STEP_MIN};
+use settings::{CLOSED_REMEMBERED, CONTROL_FRAMES_MAX};
+use window::Window;
 
 pub(super) struct Channel {
     pub(super) id: u32,
@@ -55,50 +55,14 @@ pub(super) struct Channels {
     closed_acks: Vec<u32>,
     /// The last channels to be forgotten: their last ack may be lost with a path.
     recently_closed: VecDeque<u32>,
-    window: SharedWindow,
+    /// Receive window for channels beyond the minimum.
+    pub(super) window: Window,
     /// Messages committed on channels that are no more.
     pub(super) messages_over: u64,
 }
 
-/// Window beyond the minimum: of this session, and as the node's memory allows.
-struct SharedWindow {
-    pool: Pool,
-    /// Bytes that no channel has.
-    left: u64,
-    /// Bytes that channels have.
-    given: u64,
-}
-
-impl Spare for SharedWindow {
-    fn take(&mut self, wanted: u64, already: u64) -> u64 {
-        // Never all of it: a channel that was fast once, and is not read any more, keeps what it was told.
-        let mut more = wanted.min(share(self.left, already));
-        while more >= WINDOW_STEP_MIN && !self.pool.promise(more, self.given) {
-            more /= 2;
-        }
-        if more < WINDOW_STEP_MIN {
-            return 0;
-        }
-        self.left -= more;
-        self.given += more;
-        more
-    }
-
-    fn give_back(&mut self, bytes: u64) {
-        self.pool.unpromise(bytes);
-        self.left += bytes;
-        self.given -= bytes;
-    }
-}
-
-impl Drop for SharedWindow {
-    fn drop(&mut self) {
-        self.give_back(self.given);
-    }
-}
-
 impl Channels {
-    pub(super) fn new(role: Role, window_bytes: u64, pool: Pool) -> Self {
+    pub(super) fn new(role: Role, window: Window) -> Self {
         let mut channels = Self {
             role,
             slots: Vec::new(),
@@ -112,7 +76,7 @@ impl Channels {
             due: Vec::new(),
             closed_acks: Vec::new(),
             recently_closed: VecDeque::new(),
-            window: SharedWindow { pool, left: window_bytes, given: 0 },
+            window,
             messages_over: 0,
         };
         channels.insert(0, Priority::Interactive);
@@ -329,7 +293,8 @@ impl Channels {
         let mut due = std::mem::take(&mut self.due);
         let (slots, window) = (&mut self.slots, &mut self.window);
         due.retain(|&index| {
-            let Some(Some(channel)) = slots.get_mut(index as usize) else { return false };
+            let channel = slots.get_mut(index as usize).and_then(Option::as_deref_mut);
+            let Some(channel) = channel else { return false };
             let id = channel.id;
             if !is_full && channel.ack_due {
                 is_full |= !tell(&Frame::Ack(channel.receive.ack(id)));
@@ -390,12 +355,6 @@ impl Channels {
                 .is_some_and(|channel| channel.confirm_due || channel.has_credit_to_tell())
         };
         !self.closed_acks.is_empty() || self.due.iter().any(urgent)
-    }
-
-    /// Nothing more is granted: other sessions may have the memory.
-    pub(super) fn close_windows(&mut self) {
-        self.window.pool.unpromise(std::mem::take(&mut self.window.given));
-        self.iter_mut().for_each(|channel| channel.receive.forget_extra_window());
     }
 
     pub(super) fn wake_all(&self, events: &mut VecDeque<Event>) {

@@ -1,8 +1,9 @@
 //! The two halves of a channel, one at a time: for tests that hold them against naive models.
 
-use super::receive_side::{ReceiveSide, Spare};
+use super::receive_side::ReceiveSide;
 use super::send_side::{SendSide, SentState};
 use super::settings::{CHANNEL_WINDOW_MIN, MAX_FRAMES_AHEAD};
+use super::window::{ReceiveBudget, Window};
 use super::{SendError, Time, Violation};
 use crate::mem::{Payload, Pool};
 use crate::wire::{Ack, DataFrame, PathId};
@@ -78,28 +79,14 @@ impl Sending {
 pub struct Receiving {
     side: ReceiveSide,
     channel: u32,
-    spare: Bytes,
-}
-
-/// Bytes for a single channel.
-struct Bytes(u64);
-
-impl Spare for Bytes {
-    fn take(&mut self, wanted: u64, _: u64) -> u64 {
-        let more = wanted.min(self.0);
-        self.0 -= more;
-        more
-    }
-
-    fn give_back(&mut self, bytes: u64) {
-        self.0 += bytes;
-    }
+    window: Window,
 }
 
 impl Receiving {
     /// A half whose window may grow by `spare` bytes.
     pub fn new(channel: u32, spare: u64) -> Self {
-        Self { side: ReceiveSide::new(false), channel, spare: Bytes(spare) }
+        let window = Window::new(spare, ReceiveBudget::new(u64::MAX));
+        Self { side: ReceiveSide::new(false), channel, window }
     }
 
     /// Takes a frame in; whether it had arrived before.
@@ -122,6 +109,6 @@ impl Receiving {
 
     /// A new limit worth telling, `now` being nanoseconds.
     pub fn grant(&mut self, now: u64) -> Option<u64> {
-        self.side.grant(Time(now), 1, &mut self.spare)
+        self.side.grant(Time(now), 1, &mut self.window)
     }
 }

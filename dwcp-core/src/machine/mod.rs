@@ -19,6 +19,7 @@ mod sleep;
 mod switching;
 mod time;
 mod transmit;
+mod window;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -31,12 +32,14 @@ pub use settings::{
 };
 pub use time::Time;
 pub use transmit::{TxBatch, TxData, TxRecord};
+pub use window::ReceiveBudget;
 
 use crate::mem::{Message, Payload};
 use crate::wire::{Control, PathId, SwitchReason};
 use channels::{Channel, Channels};
 use ids::RangeSet;
 use path::Path;
+use window::Window;
 
 /// One end of a session.
 ///
@@ -187,7 +190,10 @@ impl Machine {
     pub fn new(settings: Settings) -> Self {
         let next_path = if settings.role == Role::Dialer { 0 } else { 1 };
         Self {
-            channels: Channels::new(settings.role, settings.window_bytes, settings.pool.clone()),
+            channels: Channels::new(
+                settings.role,
+                Window::new(settings.window_bytes, settings.receive_budget.clone()),
+            ),
             settings,
             paths: Vec::new(),
             active: None,
@@ -340,6 +346,7 @@ impl Machine {
     fn end(&mut self, why: Closed) {
         assert!(!self.is_over, "a session ends once");
         self.is_over = true;
+        self.channels.window.end();
         for channel in self.channels.iter_mut() {
             let (sent, acked) = channel.send.messages();
             if sent > acked && channel.id != 0 && channel.reset.is_none() {
@@ -349,7 +356,6 @@ impl Machine {
             channel.send.abandon();
             channel.is_over = true;
         }
-        self.channels.close_windows();
         self.channels.wake_all(&mut self.events);
         for index in 0..self.paths.len() {
             self.take_down(index, PathCause::Closed);

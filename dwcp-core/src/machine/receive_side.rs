@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::settings::{
     CHANNEL_WINDOW_MIN, CONTROL_FRAMES_MAX, MAX_FRAMES_AHEAD, WINDOW_PAUSE, frame_cost,
 };
+use super::window::Window;
 use super::{Time, Violation};
 use crate::mem::Payload;
 use crate::wire::{
@@ -214,13 +215,13 @@ impl ReceiveSide {
         self.is_finished && self.ready.iter().all(|frame| frame.kind == DataKind::Fin)
     }
 
-    /// A new limit worth telling, if there is one; the window grows when it is used up within `round_trip_ns`,
-    /// by what `spare` gives, and shrinks after a pause.
+    /// A new limit worth telling, if there is one; the channel's window grows, by what `window` gives, when it is
+    /// used up within `round_trip_ns`, and shrinks after a pause.
     pub(super) fn grant(
         &mut self,
         now: Time,
         round_trip_ns: u64,
-        spare: &mut impl Spare,
+        window: &mut Window,
     ) -> Option<u64> {
         if !self.wants_grant() {
             return None;
@@ -229,13 +230,13 @@ impl ReceiveSide {
             now.since(self.granted_at).as_nanos() as u64 <= 2 * round_trip_ns.max(1_000_000);
         // Nothing consumed: the peer may not even know the channel, and would miss what it is told.
         if is_fast && self.consumed > 0 {
-            self.window += spare.take(self.window, self.extra_window());
+            self.window += window.take_for_channel(self.window, self.extra_window());
         } else if now.since(self.granted_at) >= WINDOW_PAUSE && self.extra_window() > 0 {
             // What was told stays good, so only what was not is given back.
             let untold = (self.consumed + self.window).saturating_sub(self.granted);
             let less = (self.extra_window() / 2).min(untold);
             self.window -= less;
-            spare.give_back(less);
+            window.give_back(less);
         }
         let limit = self.consumed + self.window;
         if limit <= self.granted {
@@ -265,11 +266,6 @@ impl ReceiveSide {
         self.window - CHANNEL_WINDOW_MIN
     }
 
-    /// The window has been given back in another way.
-    pub(super) fn forget_extra_window(&mut self) {
-        self.window = CHANNEL_WINDOW_MIN;
-    }
-
     /// The ack that tells what is here.
     pub(super) fn ack(&self, channel: u32) -> Ack {
         let mut ranges: Vec<(u64, u64)> = Vec::new();
@@ -288,14 +284,6 @@ impl ReceiveSide {
     pub(super) fn has_gap(&self) -> bool {
         !self.early.is_empty()
     }
-}
-
-/// Window beyond the minimum, which all channels share.
-pub(super) trait Spare {
-    /// Takes up to `wanted` bytes for a channel that has `already`; returns how many.
-    fn take(&mut self, wanted: u64, already: u64) -> u64;
-    /// Returns what was taken.
-    fn give_back(&mut self, bytes: u64);
 }
 
 fn cost(frame: &DataFrame) -> u64 {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::window::ReceiveBudget;
 use crate::mem::Pool;
 
 /// Which end of the session this is.
@@ -54,6 +55,8 @@ pub struct Settings {
     pub time_to_live: Duration,
     /// Receive window that channels may grow into together, beyond [`CHANNEL_WINDOW_MIN`] each, bytes.
     pub window_bytes: u64,
+    /// What the sessions of the endpoint may promise together; that window is taken from it.
+    pub receive_budget: ReceiveBudget,
     /// The largest message the application receives whole, bytes.
     pub max_message_bytes: u64,
     /// The largest message the peer receives whole, bytes.
@@ -78,6 +81,7 @@ impl Settings {
             pool,
             time_to_live: Duration::from_secs(60),
             window_bytes: 16 << 20,
+            receive_budget: ReceiveBudget::new(u64::MAX),
             max_message_bytes: 64 << 20,
             peer_max_message_bytes: 64 << 20,
             heartbeat_interval: Duration::from_secs(1),

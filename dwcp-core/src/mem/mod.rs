@@ -17,7 +17,6 @@ mod region;
 mod slot;
 
 pub use message::{Message, Payload};
-pub(crate) use pool::share;
 pub use pool::{CLASS_BYTES, Pool, PoolStats};
 pub use region::RegionId;
 pub use slot::{Slice, Slot, SlotMut};

@@ -28,8 +28,6 @@ const CLASS_SLOTS: [usize; 4] = [1; 4];
 pub struct Pool {
     inner: Arc<PoolInner>,
     reserve: Arc<PoolInner>,
-    /// Credit beyond the minimum that sessions have given to their peers, bytes.
-    promised: Arc<AtomicUsize>,
 }
 
 /// The least reserve: a slot of each size. Pools below four times as much have it on top.
@@ -83,7 +81,6 @@ impl Pool {
         Self {
             inner: Arc::new(PoolInner::new(main_bytes, main_bytes / 8)),
             reserve: Arc::new(PoolInner::new(reserve_bytes, reserve_bytes / CLASS_BYTES.len())),
-            promised: Arc::default(),
         }
     }
 
@@ -102,25 +99,6 @@ impl Pool {
             let meta = inner.take(first)?;
             Some(SlotMut::new(Handle::first(Arc::clone(inner), meta)))
         })
-    }
-
-    /// Asks for `bytes` more of the memory that all sessions may promise to their peers as credit, half of the
-    /// pool. A session that has promised `already` may have three quarters of what the others leave: one whose
-    /// application has stopped reading does not take all. What was given is returned by
-    /// [`unpromise`](Self::unpromise).
-    pub(crate) fn promise(&self, bytes: u64, already: u64) -> bool {
-        let budget = (self.inner.limit_bytes + self.reserve.limit_bytes) as u64 / 2;
-        let order = Ordering::Relaxed;
-        let more = |promised: usize| {
-            let left = budget.saturating_sub(promised as u64);
-            (bytes <= share(left, already)).then_some(promised + bytes as usize)
-        };
-        self.promised.fetch_update(order, order, more).is_ok()
-    }
-
-    /// Returns what [`promise`](Self::promise) gave.
-    pub(crate) fn unpromise(&self, bytes: u64) {
-        self.promised.fetch_sub(bytes as usize, Ordering::Relaxed);
     }
 
     /// Whether the budget allows a few more slots of every class.
@@ -147,11 +125,6 @@ impl Pool {
         self.inner.leaked_slots.fetch_add(slots, Ordering::Relaxed);
         std::mem::forget(holder);
     }
-}
-
-/// What one of many may have in all of what is left for all of them, less what it has `already`: three quarters.
-pub(crate) fn share(left: u64, already: u64) -> u64 {
-    (left.saturating_mul(3).saturating_sub(already)) / 4
 }
 
 impl fmt::Debug for Pool {
@@ -344,18 +317,5 @@ mod tests {
                 .collect();
         assert!(small.len() * CLASS_BYTES[0] > 24 << 20, "{} slots", small.len());
         assert!(CLASS_BYTES[1..].iter().all(|&bytes| pool.take(bytes).is_some()));
-    }
-
-    #[test]
-    fn sessions_that_promise_all_they_can_leave_some_for_the_next() {
-        let pool = Pool::new(64 << 20);
-        for session in 0..6 {
-            let mut already = 0;
-            while pool.promise(4 << 10, already) {
-                already += 4 << 10;
-            }
-            assert!(already > 0, "session {session}");
-        }
-        assert!(pool.promised.load(Ordering::Relaxed) <= 32 << 20);
     }
 }

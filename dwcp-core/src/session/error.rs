@@ -29,12 +29,20 @@ pub enum SendError {
     /// The peer's receive window is full: it reads more slowly than we send.
     #[error("the peer's receive window is full")]
     Window,
-    /// The endpoint's memory budget is used up: free received messages, or raise `memory.budget`.
-    #[error("the memory budget is used up")]
+    /// The endpoint's memory budget is used up: free received messages, or raise
+    /// `memory.poolSize`.
+    #[error("the memory for messages is used up")]
     Pool,
-    /// The channel takes no more messages: it was finished, reset, or its session is over.
-    #[error("the channel takes no more messages")]
+    /// The channel takes no more messages: it was finished or reset, or its session is about to end.
+    #[error("the channel takes no more messages: it was finished or reset")]
     Closed,
+    /// The session is over; [`Session::closed`](crate::Session::closed) tells more. What was committed and not
+    /// acked is in doubt: delivered at most once, perhaps not.
+    #[error("the session is over ({why}): messages not acked by then are in doubt")]
+    SessionOver {
+        /// How it ended, in a few words.
+        why: &'static str,
+    },
     /// The message is longer than the peer receives: send less, or raise its `session.maxMessageSize`.
     #[error("the message is longer than the peer's limit of {limit_bytes} bytes")]
     TooLong {
@@ -51,6 +59,7 @@ impl SendError {
     pub fn scope(self) -> Scope {
         match self {
             Self::Closed => Scope::Channel,
+            Self::SessionOver { .. } => Scope::Session,
             _ => Scope::Message,
         }
     }
@@ -59,7 +68,7 @@ impl SendError {
     pub fn retry(self) -> Retry {
         match self {
             Self::Window | Self::Pool | Self::DeadlinePassed => Retry::Later,
-            Self::Closed | Self::TooLong { .. } => Retry::Never,
+            Self::Closed | Self::SessionOver { .. } | Self::TooLong { .. } => Retry::Never,
         }
     }
 }
@@ -151,6 +160,18 @@ impl SessionError {
             Self::Over => Retry::Never,
             Self::TooManyChannels | Self::NoPath => Retry::Later,
         }
+    }
+}
+
+/// How a session ended, in a few words.
+pub(crate) fn describe_short(why: &Closed) -> &'static str {
+    match why {
+        Closed::ByPeer { .. } => "the peer closed it",
+        Closed::ByUs => "this end closed it",
+        Closed::Expired => "no path for longer than its time to live",
+        Closed::PeerRestarted => "the peer restarted or forgot it",
+        Closed::CertificateEnded => "the certificate of one end has ended",
+        Closed::PeerViolated(_) => "the peer broke the protocol",
     }
 }
 

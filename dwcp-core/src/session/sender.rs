@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::channel::ChannelShared;
-use super::error::SendError;
+use super::error::{SendError, describe_short};
 use crate::driver::{CORK, CORK_BYTES, SessionCore, State};
 use crate::machine::{BATCH_MESSAGE_BYTES_MAX, ChannelKey, SendError as Refused};
 use crate::mem::{Message, SlotMut};
@@ -60,7 +60,7 @@ impl Sender {
     /// # Errors
     /// [`SendError`]: the message was not taken.
     pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.commit(&message.into()).map_err(SendError::from)
+        self.commit(&message.into()).map_err(|refused| self.error(refused))
     }
 
     /// Commits a copy of `bytes` if there is room now; see [`send_copy`](Self::send_copy).
@@ -71,7 +71,7 @@ impl Sender {
         if bytes.len() > BATCH_MESSAGE_BYTES_MAX {
             return self.try_send(Bytes::copy_from_slice(bytes));
         }
-        self.commit_copy(bytes).map_err(SendError::from)
+        self.commit_copy(bytes).map_err(|refused| self.error(refused))
     }
 
     /// Commits a copy of `bytes`, waiting for room. For small messages the cheapest way: up to 8 KiB are copied
@@ -92,7 +92,7 @@ impl Sender {
     /// Commits a message, waiting for room.
     ///
     /// # Errors
-    /// [`SendError::Closed`] or [`SendError::TooLong`].
+    /// [`SendError::Closed`], [`SendError::SessionOver`] or [`SendError::TooLong`].
     ///
     /// # Cancel safety
     /// Cancel-safe: when the future is dropped before it is ready, the message was not taken.
@@ -173,14 +173,14 @@ impl Sender {
         match commit(self) {
             Ok(()) => return Poll::Ready(Ok(())),
             Err(Refused::Window | Refused::Pool) => {}
-            Err(error) => return Poll::Ready(Err(error.into())),
+            Err(refused) => return Poll::Ready(Err(self.error(refused))),
         }
         self.flush();
         // Room may have come meanwhile; the waker must be there before the last look.
         self.register(context);
         match commit(self) {
             Err(Refused::Window | Refused::Pool) => Poll::Pending,
-            other => Poll::Ready(other.map_err(SendError::from)),
+            other => Poll::Ready(other.map_err(|refused| self.error(refused))),
         }
     }
 
@@ -203,6 +203,15 @@ impl Sender {
             state.waits_for_memory = true;
             drop(state);
             self.shared.core.wake.raise();
+        }
+    }
+
+    /// Why a message was refused: a channel that takes no more may be one of a session that is over.
+    fn error(&self, refused: Refused) -> SendError {
+        let state = self.shared.core.lock();
+        match (&refused, &state.closed) {
+            (Refused::Closed, Some(why)) => SendError::SessionOver { why: describe_short(why) },
+            _ => refused.into(),
         }
     }
 
@@ -262,7 +271,7 @@ impl Sender {
     /// Waits until everything committed so far is acked.
     ///
     /// # Errors
-    /// [`SendError::Closed`] when the channel or session ended before.
+    /// [`SendError::Closed`] or [`SendError::SessionOver`] when the channel or session ended before.
     ///
     /// # Cancel safety
     /// Cancel-safe.
@@ -275,7 +284,7 @@ impl Sender {
     /// beginning.
     ///
     /// # Errors
-    /// [`SendError::Closed`] when the channel or session ended before.
+    /// [`SendError::Closed`] or [`SendError::SessionOver`] when the channel or session ended before.
     ///
     /// # Cancel safety
     /// Cancel-safe.
@@ -295,7 +304,10 @@ impl Sender {
             if is_enough(MessageCounts { committed, acked, confirmed }) {
                 return Poll::Ready(Ok(()));
             }
-            if state.closed.is_some() || state.machine.is_reset(shared.key) {
+            if let Some(why) = &state.closed {
+                return Poll::Ready(Err(SendError::SessionOver { why: describe_short(why) }));
+            }
+            if state.machine.is_reset(shared.key) {
                 return Poll::Ready(Err(SendError::Closed));
             }
             state.progress_wakers.push(context.waker().clone());
@@ -344,7 +356,7 @@ impl Claim<'_> {
     /// to keep it, send a [`Message`] instead.
     pub fn commit(self) -> Result<(), SendError> {
         let Self { sender, slot } = self;
-        sender.commit(&slot.into()).map_err(SendError::from)
+        sender.commit(&slot.into()).map_err(|refused| sender.error(refused))
     }
 
     /// Shortens the message to `bytes`.

@@ -1,11 +1,12 @@
 //! Figures of a session at one moment.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::Session;
 use crate::driver::PathIo;
+use crate::link::SocketFacts;
 use crate::machine::{PathState, PathView, Role};
 use crate::wire::{PathId, PathKind, SessionId, SwitchReason};
 
@@ -73,6 +74,8 @@ pub struct PathStats {
     pub local: String,
     /// The peer's end.
     pub remote: String,
+    /// The options of its socket as the kernel has them.
+    pub socket: Option<SocketFacts>,
     /// How its records are protected.
     pub suite: &'static str,
     /// Smoothed round trip of probes.
@@ -118,6 +121,8 @@ pub(crate) struct Totals {
     pub(crate) failovers: AtomicU64,
     pub(crate) reconnects: AtomicU64,
     pub(crate) in_doubt: AtomicU64,
+    /// The session has no path, here or at the dialer: the next one brings it back.
+    pub(crate) is_holding: AtomicBool,
     pub(crate) last_switch: Mutex<Option<SwitchRecord>>,
 }
 
@@ -129,6 +134,7 @@ impl Totals {
             failovers: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
             in_doubt: AtomicU64::new(0),
+            is_holding: AtomicBool::new(false),
             last_switch: Mutex::new(None),
         }
     }
@@ -186,6 +192,7 @@ fn path_stats(view: &PathView, io: &PathIo) -> PathStats {
         state: view.state,
         local: io.attributes.local.clone(),
         remote: io.attributes.remote.clone(),
+        socket: io.attributes.socket.clone(),
         suite: io.suite,
         rtt: view.rtt,
         in_flight_frames: view.in_flight,

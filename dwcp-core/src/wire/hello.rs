@@ -54,6 +54,8 @@ pub struct Resumption {
     pub session: SessionId,
     /// [`SessionSecret::resume_proof`](crate::crypto::SessionSecret::resume_proof) over this handshake.
     pub proof: [u8; 32],
+    /// The dialer has no other path left: the session is held until this one stands.
+    pub is_held: bool,
 }
 
 /// The dialer's first message.
@@ -158,13 +160,27 @@ impl Refusal {
 }
 
 const MAGIC: [u8; 4] = *b"DWCP";
-const MAX_NODE_ID_BYTES: usize = 255;
+/// The longest node id, bytes.
+pub const MAX_NODE_ID_BYTES: usize = 64;
+/// The longest reason of a refusal, bytes.
+const MAX_REASON_BYTES: usize = 255;
 /// Suites in one list of a hello, at most.
 pub const MAX_SUITES: usize = 4;
 /// The longest name of a suite, bytes.
 pub const MAX_SUITE_NAME_BYTES: usize = 32;
 /// The longest hello or reply, bytes.
 pub const MAX_HELLO_BYTES: usize = 1_024;
+
+/// Whether `id` may name a node: 1 to 64 letters, digits, `.`, `_` or `-`, with a letter or digit at both ends.
+pub fn valid_node_id(id: &str) -> bool {
+    let is_edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
+    let bytes = id.as_bytes();
+    bytes.len() <= MAX_NODE_ID_BYTES
+        && is_edge(bytes.first())
+        && is_edge(bytes.last())
+        && bytes.iter().all(is_allowed)
+}
 
 impl Hello {
     /// The message's bytes, without the length that precedes it on a stream.
@@ -185,7 +201,7 @@ impl Hello {
         match &self.resume {
             None => out.put_u8(0),
             Some(resume) => {
-                out.put_u8(1);
+                out.put_u8(if resume.is_held { 2 } else { 1 });
                 out.put(&resume.session.0);
                 out.put(&resume.proof);
             }
@@ -215,7 +231,11 @@ impl Hello {
             trusted_suites: names(&mut input)?,
             resume: match input.u8()? {
                 0 => None,
-                1 => Some(Resumption { session: SessionId(input.array()?), proof: input.array()? }),
+                kind @ (1 | 2) => Some(Resumption {
+                    session: SessionId(input.array()?),
+                    proof: input.array()?,
+                    is_held: kind == 2,
+                }),
                 _ => return malformed("hello"),
             },
         })
@@ -285,7 +305,7 @@ impl HelloReply {
             1 => {
                 let code = usize::from(input.u8()?);
                 let Some(&refusal) = Refusal::ALL.get(code) else { return malformed("refusal") };
-                Self::Refused { refusal, reason: input.text(MAX_NODE_ID_BYTES)?.to_owned() }
+                Self::Refused { refusal, reason: input.text(MAX_REASON_BYTES)?.to_owned() }
             }
             _ => return malformed("hello reply"),
         })
@@ -315,7 +335,7 @@ fn name(input: &mut Reader<'_>) -> Result<String, DecodeError> {
 
 /// As much of a refusal's reason as the peer reads.
 fn clipped(reason: &str) -> &str {
-    let mut end = reason.len().min(MAX_NODE_ID_BYTES);
+    let mut end = reason.len().min(MAX_REASON_BYTES);
     while !reason.is_char_boundary(end) {
         end -= 1;
     }
@@ -328,7 +348,7 @@ mod tests {
 
     #[test]
     fn hellos_round_trip_and_truncations_are_refused() {
-        let resume = Resumption { session: SessionId([1; 16]), proof: [2; 32] };
+        let resume = Resumption { session: SessionId([1; 16]), proof: [2; 32], is_held: true };
         for resume in [None, Some(resume)] {
             let hello = Hello {
                 versions: (3, 4),
@@ -385,7 +405,11 @@ mod tests {
             max_message_bytes: 1,
             suites: vec![long(MAX_SUITE_NAME_BYTES); MAX_SUITES],
             trusted_suites: vec![long(MAX_SUITE_NAME_BYTES); MAX_SUITES],
-            resume: Some(Resumption { session: SessionId([1; 16]), proof: [2; 32] }),
+            resume: Some(Resumption {
+                session: SessionId([1; 16]),
+                proof: [2; 32],
+                is_held: false,
+            }),
         }
     }
 

@@ -18,8 +18,8 @@ pub use control::{Control, MAX_CONTROL_BYTES, PathKind, RangeReport, SwitchReaso
 pub use frame::{Ack, DataFrame, DataKind, Frame, PullSource};
 pub use header::{HEADER_BYTES, PathId, RecordHeader};
 pub use hello::{
-    Features, Hello, HelloReply, MAX_HELLO_BYTES, MAX_SUITE_NAME_BYTES, MAX_SUITES, Refusal,
-    Resumption, SessionId,
+    Features, Hello, HelloReply, MAX_HELLO_BYTES, MAX_NODE_ID_BYTES, MAX_SUITE_NAME_BYTES,
+    MAX_SUITES, Refusal, Resumption, SessionId, valid_node_id,
 };
 pub use ranges::{MAX_RANGES, Ranges};
 pub use record::{Compress, Compression, Decompress, RecordEncoder, decode_record};

@@ -1,10 +1,10 @@
 //! `bench latency`: round trips over `bench/latency`.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use dwcp_core::{ChannelOptions, Receiver, Sender, Session};
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 
 use super::cpu::process_time;
 use super::cuts::cut_evenly;
@@ -37,6 +37,8 @@ struct Gathered {
     record: LatencyRecord,
     check: SequenceCheck,
     sent: u64,
+    /// Due and not sent.
+    unsent: u64,
 }
 
 /// Measures round trips over `session`.
@@ -81,6 +83,7 @@ pub async fn latency(session: &Session, plan: &LatencyPlan) -> Result<LatencyRep
         rate: plan.rate,
         seconds: round(warm.elapsed().as_secs_f64(), 3),
         messages: gathered.record.count(),
+        unsent: gathered.unsent,
         latency_us: gathered.record.percentiles(),
         order: order(gathered.check.finish(gathered.sent), peer.order),
         cpu: Cpu::new(process_time() - cpu, peer_cpu, elapsed, None),
@@ -128,7 +131,8 @@ async fn closed_loop(
     Ok(gathered)
 }
 
-/// Messages leave by the clock, whatever became of those before.
+/// Messages leave by the clock, whatever became of those before. Answers are taken meanwhile: a sender that
+/// waited for room without reading would wait for ever.
 async fn open_loop(
     sender: &mut Sender,
     receiver: &mut Receiver,
@@ -137,33 +141,63 @@ async fn open_loop(
     warm: Instant,
     end: Instant,
 ) -> Result<Gathered, ServiceError> {
-    let mut gathered = Gathered::default();
+    let (intend, intended) = mpsc::unbounded_channel();
+    let sending = send_by_clock(sender, size, rate, end, intend);
+    let ((sent, unsent), mut gathered) =
+        tokio::try_join!(sending, take_answers(receiver, warm, intended))?;
+    (gathered.sent, gathered.unsent) = (sent, unsent);
+    Ok(gathered)
+}
+
+/// Sends until `end` and notes each message's intended moment; returns how many were sent, and how many were
+/// due and not sent.
+async fn send_by_clock(
+    sender: &mut Sender,
+    size: usize,
+    rate: f64,
+    end: Instant,
+    intend: mpsc::UnboundedSender<Instant>,
+) -> Result<(u64, u64), ServiceError> {
     let mut numbered = Numbered::new(size);
-    let schedule = Schedule::new(Instant::now(), rate);
-    let mut due = VecDeque::new();
+    let start = Instant::now();
+    let schedule = Schedule::new(start, rate);
     loop {
-        let next = schedule.due(gathered.sent);
-        if next >= end && due.is_empty() {
-            return Ok(gathered);
+        let (due, now) = (schedule.due(numbered.count()), Instant::now());
+        if due >= end {
+            return Ok((numbered.count(), 0));
         }
-        tokio::select! {
-            // Answers first: their moment is what is measured.
-            biased;
-            result = take(receiver, &mut gathered.check), if !due.is_empty() => {
-                result?;
-                let now = Instant::now();
-                if let Some(intended) = due.pop_front().filter(|intended| *intended >= warm) {
-                    gathered.record.note(now.saturating_duration_since(intended));
-                }
-            }
-            () = Schedule::wait(next), if next < end => {
-                numbered.send(sender).await?;
-                sender.flush();
-                due.push_back(next);
-                gathered.sent += 1;
-            }
+        if now >= end {
+            let all = ((end - start).as_secs_f64() * rate) as u64;
+            return Ok((numbered.count(), all.saturating_sub(numbered.count())));
+        }
+        if due <= now {
+            // Late already: answers come first.
+            tokio::task::yield_now().await;
+        }
+        Schedule::wait(due).await;
+        // Nobody listens only when the answers have failed, and then all ends.
+        let _ = intend.send(due);
+        numbered.send(sender).await?;
+        sender.flush();
+    }
+}
+
+/// Takes the answer to each message of `intended`.
+async fn take_answers(
+    receiver: &mut Receiver,
+    warm: Instant,
+    mut intended: mpsc::UnboundedReceiver<Instant>,
+) -> Result<Gathered, ServiceError> {
+    let mut gathered = Gathered::default();
+    while let Some(intended) = intended.recv().await {
+        take(receiver, &mut gathered.check).await?;
+        // By the answer's moment: at a rate that cannot be kept, all that is sent may have been due before.
+        let now = Instant::now();
+        if now >= warm {
+            gathered.record.note(now.saturating_duration_since(intended));
         }
     }
+    Ok(gathered)
 }
 
 async fn take(receiver: &mut Receiver, check: &mut SequenceCheck) -> Result<(), ServiceError> {

@@ -39,3 +39,15 @@ async fn a_latency_bench_counts_each_round_trip() {
         assert!(report.messages > 0 && report.latency_us.p50 > 0.0);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rate_beyond_what_the_path_carries_ends_and_says_so() {
+    let (session, _a, _b) = served_pair().await;
+    let rate = Some(1e7);
+    let plan = LatencyPlan { size: 64 << 10, duration_ms: 300, warm_up_ms: 50, rate, cuts: 0 };
+    let running = latency(&session, &plan);
+    let report = tokio::time::timeout(std::time::Duration::from_secs(120), running).await;
+    let report = report.expect("it ends").unwrap();
+    assert!(report.order.is_perfect(), "{:?}", report.order);
+    assert!(report.messages > 0 && report.unsent > 0, "{report:?}");
+}

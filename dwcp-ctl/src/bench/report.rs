@@ -102,13 +102,15 @@ pub struct LatencyReport {
     pub peer: String,
     /// Bytes of each message.
     pub size: usize,
-    /// Messages a second that were asked for; absent: each follows the answer to the one before.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Messages a second that were asked for; null: each follows the answer to the one before.
     pub rate: Option<f64>,
     /// How long it ran, without the warm-up.
     pub seconds: f64,
     /// Round trips that count.
     pub messages: u64,
+    /// Messages that were due and not sent before the end: the rate is more than the path carries.
+    #[serde(default)]
+    pub unsent: u64,
     /// Round trips, microseconds. With a rate they count from the moment a message ought to have been sent.
     pub latency_us: Percentiles,
     /// Faults of the order in which answers came.

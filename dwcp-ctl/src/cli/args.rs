@@ -75,7 +75,7 @@ pub(super) enum Command {
     Keys(KeysCommand),
     /// Make the daemon read its configuration again, all or nothing.
     Reload,
-    /// Make the daemon drain and stop.
+    /// Make the daemon drain and stop, and say what came of it; exit code 3 if it still drains at --timeout.
     Drain,
     /// Print completions for a shell.
     Completions {

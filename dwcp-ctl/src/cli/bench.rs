@@ -132,6 +132,10 @@ fn latency_text(report: &LatencyReport) -> String {
         report.cpu.local_percent,
         report.cpu.peer_percent,
     );
+    if report.unsent > 0 {
+        let unsent = units::count(report.unsent);
+        text.push_str(&format!("behind {unsent} messages were due and not sent: the rate is more than the path carries\n"));
+    }
     text.push_str(&faults(&report.order, report.cuts));
     text
 }

@@ -143,9 +143,16 @@ fn init(
         SampleMode::Internet => Mode::Internet,
         SampleMode::Hybrid => Mode::Hybrid,
     });
-    let Some(path) = file else { return output.print(text).map(|()| Exit::Ok) };
+    let Some(path) = file else {
+        let value = json!({ "schema": "dwcp.config-init/v1", "text": text });
+        return output.result(&value, || text.to_owned()).map(|()| Exit::Ok);
+    };
     let written = dwcp_tcp::keygen::write_file(path, text.as_bytes(), 0o644, force);
     written.map_err(|error| Failure::problem(crate::exit::chain(&error)))?;
+    if output.is_json() {
+        let value = json!({ "schema": "dwcp.config-init/v1", "file": path });
+        output.result(&value, String::new)?;
+    }
     output.note(&format!(
         "wrote {}; next: dwcp-ctl config validate {}",
         path.display(),

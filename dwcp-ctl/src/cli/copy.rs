@@ -93,7 +93,10 @@ fn text(report: &CopyReport, is_verbose: bool) -> String {
         0 => String::new(),
         times => format!(", through {times} broken connections"),
     };
-    let what = if is_listed { String::new() } else { format!("{count} files, ") };
+    let mut what = if is_listed { String::new() } else { format!("{count} files, ") };
+    if report.directories > 0 {
+        what.push_str(&format!("{} empty directories, ", report.directories));
+    }
     format!(
         "{}{what}{} to {}:{} in {:.2} s, {}{back}; each checksum verified by the receiver\n",
         table(&rows),
@@ -123,6 +126,7 @@ mod tests {
                     sha256: "00".into(),
                 })
                 .collect(),
+            directories: 0,
             bytes: count as u64,
             seconds: 1.0,
             bytes_per_second: 1.0,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dwcp_core::config::NodeId;
 use dwcp_tcp::keygen::{Ca, NodeRequest, write, write_file};
 use serde_json::json;
 
@@ -33,10 +34,20 @@ fn init(
     force: bool,
     output: &Output,
 ) -> Result<Exit, Failure> {
+    let id = |node: &String| {
+        NodeId::new(node)
+            .map(|_| ())
+            .map_err(|error| Failure::problem(format!("`{node}`: {error}")))
+    };
+    nodes.iter().try_for_each(id)?;
     make_directory(directory)?;
     let (ca, is_new) = authority(directory)?;
     let places: Vec<_> = match nodes {
-        [] => vec![Place { node: kernel("hostname"), directory: directory.to_owned() }],
+        [] => {
+            let node = kernel("hostname");
+            id(&node)?;
+            vec![Place { node, directory: directory.to_owned() }]
+        }
         nodes => nodes
             .iter()
             .map(|node| Place { node: node.clone(), directory: directory.join(node) })
@@ -58,7 +69,7 @@ fn init(
         made.push(json!({ "node": place.node, "cert": cert, "key": key, "ca": ca_copy }));
     }
     let value = json!({
-        "schema": "dwcp.keys-init/v1", "caIsNew": is_new, "ca": directory.join("ca.crt"), "nodes": made,
+        "schema": "dwcp.keys-init/v1", "ca_is_new": is_new, "ca": directory.join("ca.crt"), "nodes": made,
     });
     output.result(&value, || text(directory, is_new, &places))?;
     Ok(Exit::Ok)

@@ -9,6 +9,7 @@ use super::route::{Route, one_daemon};
 use super::status::status_of;
 use super::status_text;
 use crate::exit::{Exit, Failure};
+use crate::node::DrainReport;
 use crate::node::commands::{CutReport, Operation, PingReport, Request};
 use crate::node::runtime_directory::runtime_directory;
 
@@ -67,9 +68,30 @@ pub(super) fn reload(global: &Global, output: &Output) -> Result<Exit, Failure> 
 }
 
 pub(super) fn drain(global: &Global, output: &Output) -> Result<Exit, Failure> {
-    let value = ask(&daemon(global)?, &Request::Drain, Some(global.timeout), &mut |_| {})?;
-    output.result(&value, || "draining; the daemon stops when all is acked".into())?;
-    Ok(Exit::Ok)
+    let wait_ms = u64::try_from(global.timeout.as_millis()).unwrap_or(u64::MAX);
+    // The daemon itself keeps the limit; it gets a little longer to say so.
+    let patience = global.timeout + std::time::Duration::from_secs(3);
+    let request = Request::Drain { wait_ms: Some(wait_ms) };
+    let value = ask(&daemon(global)?, &request, Some(patience), &mut |_| {})?;
+    let report: DrainReport = understood(&value)?;
+    output.result(&value, || drained(&report))?;
+    Ok(match (report.is_over, report.is_whole()) {
+        (false, _) => Exit::Degraded,
+        (true, true) => Exit::Ok,
+        (true, false) => Exit::Problem,
+    })
+}
+
+fn drained(report: &DrainReport) -> String {
+    let unacked = report.unacked_messages;
+    if !report.is_over {
+        let rest = report.under_way.words();
+        format!("draining, and goes on: {rest} under way; `drain --timeout TIME` waits longer")
+    } else if report.is_whole() {
+        format!("drained and stopped; {} sessions closed, nothing was lost", report.sessions)
+    } else {
+        format!("stopped; cut off: {}; {unacked} messages un-acked", report.cut_off.words())
+    }
 }
 
 fn daemon(global: &Global) -> Result<std::path::PathBuf, Failure> {

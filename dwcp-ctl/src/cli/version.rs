@@ -10,7 +10,7 @@ use crate::exit::{Exit, Failure};
 pub(super) fn run(output: &Output) -> Result<Exit, Failure> {
     let probe = probe();
     let kinds = [("rdma", &probe.verbs), ("fabric", &probe.fabric)];
-    let mut paths = vec![json!({ "kind": "tcp", "builtIn": true, "usable": true })];
+    let mut paths = vec![json!({ "kind": "tcp", "built_in": true, "usable": true })];
     paths.extend(kinds.map(|(kind, finding)| describe(kind, finding)));
     let version = env!("CARGO_PKG_VERSION");
     let is_debug = cfg!(debug_assertions);
@@ -18,7 +18,7 @@ pub(super) fn run(output: &Output) -> Result<Exit, Failure> {
         "schema": "dwcp.version/v1",
         "version": version,
         "target": format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
-        "debugBuild": is_debug,
+        "debug_build": is_debug,
         "paths": paths,
     });
     output.result(&value, || {
@@ -47,7 +47,7 @@ fn describe(kind: &str, finding: &Finding) -> Value {
                 .map(|port| {
                     json!({
                         "number": port.number, "state": port.state,
-                        "linkLayer": port.link_layer, "rate": port.rate,
+                        "link_layer": port.link_layer, "rate": port.rate,
                     })
                 })
                 .collect();
@@ -56,7 +56,7 @@ fn describe(kind: &str, finding: &Finding) -> Value {
         .collect();
     json!({
         "kind": kind,
-        "builtIn": finding.is_built_in,
+        "built_in": finding.is_built_in,
         "usable": finding.is_usable(),
         "library": finding.library,
         "devices": devices,

@@ -15,15 +15,15 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
 use super::Node;
 use super::health::Health;
-use super::routes::{Asked, View, is_token, reply};
+use super::places::Places;
+use super::routes::{Asked, View, reply};
 use super::status::Status;
 
-/// Connections served at once; more wait.
+/// Connections served at once; one more takes the place of the oldest.
 const CONNECTIONS_MAX: usize = 64;
 /// How long a client may take over its request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,18 +52,16 @@ impl AdminListener {
     }
 
     /// Serves until it is dropped.
-    pub(super) async fn serve(self, node: Arc<Node>, token: Arc<str>) {
-        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    pub(super) async fn serve(self, node: Arc<Node>) {
+        let mut places = Places::new(CONNECTIONS_MAX);
         loop {
-            let Ok(permit) = room.clone().acquire_owned().await else { return };
             match self.listener.accept().await {
                 Ok((stream, from)) => {
-                    let connection = connection(stream, from, node.clone(), token.clone());
-                    tokio::spawn(async move {
-                        let _permit = permit;
+                    let connection = connection(stream, from, node.clone());
+                    places.take(tokio::spawn(async move {
                         // A client that stays for ever would hold its place for ever.
                         let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
-                    });
+                    }));
                 }
                 Err(error) => {
                     warn!(%error, "admin: cannot take a connection; trying again");
@@ -74,10 +72,10 @@ impl AdminListener {
     }
 }
 
-async fn connection(stream: TcpStream, from: SocketAddr, node: Arc<Node>, token: Arc<str>) {
+async fn connection(stream: TcpStream, from: SocketAddr, node: Arc<Node>) {
     let is_loopback = from.ip().to_canonical().is_loopback();
     let service = service_fn(move |request| {
-        let response = answer(&request, is_loopback, &node, &token);
+        let response = answer(&request, is_loopback, &node);
         async move { Ok::<_, Infallible>(response) }
     });
     let result = http1::Builder::new()
@@ -94,15 +92,13 @@ fn answer(
     request: &Request<Incoming>,
     is_loopback: bool,
     node: &Arc<Node>,
-    token: &str,
 ) -> Response<Full<Bytes>> {
     let given = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
     let asked = Asked {
         method: request.method().as_str(),
         path: request.uri().path(),
         is_loopback,
-        has_token: is_token(given.trim(), token),
+        has_token: given.is_some_and(|header| node.token.is_in(header)),
     };
     let health_path = node.current().config.monitoring.health_check_path.as_str().to_owned();
     let reply = reply(&NodeView { node, health_path }, asked);

@@ -1,31 +1,35 @@
 //! The command socket: how `dwcp-ctl` speaks to a running daemon.
 
+use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{UnixListener, UnixSocket, UnixStream};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
-use super::commands::{Answer, LINE_BYTES_MAX, Request};
+use super::commands::{Answer, LINE_BYTES_MAX, Operation, Request};
+use super::drain::{Asker, DrainReport};
 use super::{Node, run_operation};
 use crate::exit::Exit;
 
 /// Pause after the system refused a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// The longest that a client may wait for the end of a drain.
+const WAIT_MAX: Duration = Duration::from_secs(86_400);
 
 /// What the socket asks of the daemon's main loop.
 #[derive(Debug)]
 pub(super) enum Demand {
     /// Reload; the answer says what came of it.
     Reload(tokio::sync::oneshot::Sender<Result<(), String>>),
-    /// Drain and stop.
-    Drain,
+    /// Drain and stop; the answer says what came of it.
+    Drain(Asker),
 }
 
 /// The bound socket. Dropping it removes the file.
@@ -38,19 +42,15 @@ impl CommandSocket {
     /// Binds `path`, for its owner and `group`.
     ///
     /// # Errors
-    /// `AddrInUse` when a daemon answers there already; a stale socket is replaced.
+    /// `AddrInUse` when a daemon answers there already, `AlreadyExists` when something else is there; a stale
+    /// socket is replaced.
     pub(super) fn bind(path: &Path, group: &str) -> io::Result<Self> {
         if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory)?;
+            // Whatever the umask is, only the owner makes sockets here.
+            DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
         }
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "a daemon answers there already"));
-        }
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = UnixListener::bind(path)?;
+        make_way(path)?;
+        let listener = listen(path)?;
         let socket = Self { listener, path: path.to_owned() };
         // Closed to all but the owner until the group is known to be the right one.
         let mut mode = 0o600;
@@ -87,6 +87,34 @@ impl Drop for CommandSocket {
     }
 }
 
+/// Removes a socket that nobody listens on; whatever else is there stays.
+fn make_way(path: &Path) -> io::Result<()> {
+    let kind = match std::fs::symlink_metadata(path) {
+        Ok(metadata) => metadata.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if !kind.is_socket() {
+        let words = "what is there is no socket, and stays; admin.socket names another place";
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, words));
+    }
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "a daemon answers there already"));
+    }
+    std::fs::remove_file(path)
+}
+
+/// Listens on `path`, closed to all but the owner from its first moment: Linux gives the file the mode of
+/// the socket.
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    /// Clients that may wait to be taken.
+    const BACKLOG: u32 = 128;
+    let socket = UnixSocket::new_stream()?;
+    rustix::fs::fchmod(&socket, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)?;
+    socket.bind(path)?;
+    socket.listen(BACKLOG)
+}
+
 /// The number of the group called `name`, from `/etc/group`.
 fn group_id(name: &str) -> Option<u32> {
     let text = std::fs::read_to_string("/etc/group").ok()?;
@@ -104,11 +132,13 @@ async fn client(stream: UnixStream, node: Arc<Node>, demands: mpsc::Sender<Deman
     if !matches!(read, Ok(count) if count > 0) {
         return;
     }
+    // Whoever waits for the daemon's end is waited for, until its answer is written.
+    let mut held = None;
     let answer = match serde_json::from_str::<Request>(&line) {
         Ok(request) => {
             // A client that goes away cancels what it asked for.
             tokio::select! {
-                answer = obey(request, &node, &demands, &mut writer) => answer,
+                answer = obey(request, &node, &demands, &mut writer, &mut held) => answer,
                 () = gone(&mut reader) => return,
             }
         }
@@ -117,6 +147,7 @@ async fn client(stream: UnixStream, node: Arc<Node>, demands: mpsc::Sender<Deman
         }
     };
     let _ = write(&mut writer, &answer).await;
+    drop(held);
 }
 
 /// Waits until the client closes its end.
@@ -130,13 +161,25 @@ async fn obey(
     node: &Arc<Node>,
     demands: &mpsc::Sender<Demand>,
     writer: &mut OwnedWriteHalf,
+    held: &mut Option<mpsc::Sender<()>>,
 ) -> Answer {
     match request {
         Request::Status => done(&node.status()),
-        Request::Drain => {
-            info!("draining on request");
-            let _ = demands.send(Demand::Drain).await;
-            done(&serde_json::json!({ "schema": "dwcp.drain/v1" }))
+        Request::Drain { wait_ms } => {
+            info!("asked to drain");
+            let (asker, report) = tokio::sync::oneshot::channel();
+            let _ = demands.send(Demand::Drain(asker)).await;
+            let limit = wait_ms.map_or(WAIT_MAX, Duration::from_millis);
+            match tokio::time::timeout(limit, report).await {
+                Ok(Ok((report, writing))) => {
+                    *held = Some(writing);
+                    done(&report)
+                }
+                Ok(Err(_)) => {
+                    failed(Exit::Problem, "stopped at once; what was under way was cut off".into())
+                }
+                Err(_) => done(&DrainReport::going_on(node.services.under_way.counts())),
+            }
         }
         Request::Reload => {
             let (sender, receiver) = tokio::sync::oneshot::channel();
@@ -149,30 +192,36 @@ async fn obey(
                 Err(_) => failed(Exit::Problem, "the daemon is stopping".into()),
             }
         }
-        Request::Run(operation) => {
-            let (note, mut notes) = mpsc::unbounded_channel();
-            let mut progress = move |state| {
-                let _ = note.send(state);
-            };
-            let running = run_operation(&node.endpoint, operation, &mut progress);
-            let mut running = std::pin::pin!(running);
-            let outcome = loop {
-                tokio::select! {
-                    outcome = &mut running => break outcome,
-                    Some(mut state) = notes.recv() => {
-                        // Only the newest matters.
-                        while let Ok(newer) = notes.try_recv() {
-                            state = newer;
-                        }
-                        let _ = write(writer, &Answer::Progress(state)).await;
-                    }
+        Request::Run(operation) => run(operation, node, writer).await,
+    }
+}
+
+/// Runs an operation, and tells how far it is meanwhile.
+async fn run(operation: Operation, node: &Arc<Node>, writer: &mut OwnedWriteHalf) -> Answer {
+    let Some(_place) = node.services.under_way.begin(operation.work()) else {
+        return failed(Exit::Problem, "the node drains: it takes nothing new".into());
+    };
+    let (note, mut notes) = mpsc::unbounded_channel();
+    let mut progress = move |state| {
+        let _ = note.send(state);
+    };
+    let running = run_operation(&node.endpoint, operation, &mut progress);
+    let mut running = std::pin::pin!(running);
+    let outcome = loop {
+        tokio::select! {
+            outcome = &mut running => break outcome,
+            Some(mut state) = notes.recv() => {
+                // Only the newest matters.
+                while let Ok(newer) = notes.try_recv() {
+                    state = newer;
                 }
-            };
-            match outcome {
-                Ok(outcome) => Answer::Done { result: outcome.result },
-                Err(error) => failed(error.exit(), error.to_string()),
+                let _ = write(writer, &Answer::Progress(state)).await;
             }
         }
+    };
+    match outcome {
+        Ok(outcome) => Answer::Done { result: outcome.result },
+        Err(error) => failed(error.exit(), error.to_string()),
     }
 }
 
@@ -188,4 +237,38 @@ async fn write(writer: &mut OwnedWriteHalf, answer: &Answer) -> io::Result<()> {
     let mut line = serde_json::to_vec(answer).expect("plain data serialises");
     line.push(b'\n');
     writer.write_all(&line).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_closed_to_others_from_its_first_moment() {
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join("a.sock");
+        let _listener = listen(&path).unwrap();
+        assert_eq!(mode(&path), 0o600);
+    }
+
+    #[tokio::test]
+    async fn only_a_dead_socket_makes_way() {
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join("new/a.sock");
+        let first = CommandSocket::bind(&path, "no-such-group").unwrap();
+        assert_eq!((mode(&path), mode(path.parent().unwrap()) & 0o022), (0o600, 0));
+        let error = CommandSocket::bind(&path, "no-such-group").map(|_| ()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        drop(CommandSocket::bind(&path, "no-such-group").unwrap());
+        std::fs::write(&path, "precious").unwrap();
+        let error = CommandSocket::bind(&path, "no-such-group").map(|_| ()).unwrap_err();
+        assert!(error.to_string().contains("admin.socket"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    }
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::bench::{LatencyPlan, ThroughputPlan};
 use crate::service::file::CopyProgress;
+use crate::service::under_way::Work;
 
 /// The longest line, bytes.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
@@ -20,8 +21,12 @@ pub enum Request {
     Status,
     /// Read the configuration again, all or nothing.
     Reload,
-    /// Stop, as SIGTERM does.
-    Drain,
+    /// Stop, as SIGTERM does: `dwcp.drain/v1` when it is over, or after `wait_ms` how far it is.
+    Drain {
+        /// How long to wait for the end.
+        #[serde(default)]
+        wait_ms: Option<u64>,
+    },
     /// Do something with a peer.
     Run(Operation),
 }
@@ -74,6 +79,15 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// What a drain counts it as.
+    pub fn work(&self) -> Work {
+        match self {
+            Self::Ping { .. } | Self::Cut { .. } => Work::Command,
+            Self::BenchLatency { .. } | Self::BenchThroughput { .. } => Work::Bench,
+            Self::Copy { .. } => Work::Copy,
+        }
+    }
+
     /// The peer it is about.
     pub fn peer(&self) -> &str {
         match self {
@@ -141,6 +155,7 @@ mod tests {
             LatencyPlan { size: 64, duration_ms: 1, warm_up_ms: 0, rate: Some(1.0), cuts: 0 };
         for request in [
             Request::Status,
+            Request::Drain { wait_ms: Some(5) },
             Request::Run(Operation::Cut { peer: peer.clone() }),
             Request::Run(Operation::BenchLatency { peer, plan }),
         ] {
@@ -150,6 +165,8 @@ mod tests {
         }
         let answer = Answer::Failed { exit: 4, message: "no\nbody".into() };
         assert!(!serde_json::to_string(&answer).unwrap().contains('\n'));
+        let drain = serde_json::from_str::<Request>("{\"command\":\"drain\"}").unwrap();
+        assert_eq!(drain, Request::Drain { wait_ms: None });
         assert!(serde_json::from_str::<Request>("{\"command\":\"format\"}").is_err());
     }
 }

@@ -4,10 +4,14 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::Doubt;
+
 /// A peer is missed when it has been away for this long: a restart elsewhere is not news.
 pub const PEER_PATIENCE: Duration = Duration::from_secs(10);
 /// A certificate that ends sooner is worth a warning.
 pub const CERTIFICATE_WARNING: Duration = Duration::from_secs(14 * 86_400);
+/// How long messages in doubt are worth a warning: nothing but time acknowledges them.
+pub const DOUBT_MEMORY: Duration = Duration::from_secs(600);
 
 /// How the daemon is, worst last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -63,11 +67,14 @@ pub struct Facts {
     pub is_ready: bool,
     pub is_draining: bool,
     pub degraded: Vec<String>,
+    /// Why the last reload was refused, in one line.
     pub reload_failure: Option<String>,
     /// How long until the certificate ends; `None`: it has.
     pub certificate_left: Option<Duration>,
     /// Peers that a session is kept to and that are away: name, for how long, why.
     pub peers_away: Vec<(String, Duration, String)>,
+    /// Messages whose fate is unknown.
+    pub in_doubt: Vec<Doubt>,
     /// Sessions without a path.
     pub holding: Vec<String>,
     /// The wanted median round trip and, for each peer that misses it, the measured one.
@@ -91,8 +98,7 @@ impl Health {
             add("010", Grade::Degraded, reason.clone(), "run: dwcp-ctl version");
         }
         if let Some(reason) = &facts.reload_failure {
-            let first = reason.lines().next().unwrap_or_default();
-            let message = format!("the last reload was refused: {first}");
+            let message = format!("the last reload was refused: {reason}");
             add("011", Grade::Degraded, message, "run: dwcp-ctl config validate, then reload");
         }
         match facts.certificate_left {
@@ -114,6 +120,20 @@ impl Health {
         for peer in &facts.holding {
             let message = format!("peer {peer}: no path; messages wait");
             add("022", Grade::Degraded, message, "check the network between the nodes");
+        }
+        for doubt in facts.in_doubt.iter().filter(|doubt| doubt.ago < DOUBT_MEMORY) {
+            let Doubt { peer, messages, ago } = doubt;
+            let ago = crate::units::long_time(*ago);
+            let message = format!(
+                "peer {peer}: {messages} messages in doubt since the start, the last {ago} ago: \
+                 delivered at most once, perhaps not"
+            );
+            add(
+                "023",
+                Grade::Degraded,
+                message,
+                "see what of them arrived; the log names channel and numbers",
+            );
         }
         for (peer, wanted, found) in &facts.slow {
             let (wanted, found) =
@@ -161,19 +181,34 @@ mod tests {
     fn the_worst_check_decides_and_each_names_a_remedy() {
         let facts = Facts {
             degraded: vec!["transport rdma cannot be used".into()],
-            reload_failure: Some("error[DWCP-C012]: unknown key\n --> x".into()),
+            reload_failure: Some("error[DWCP-C012]: unknown key (x:1:1)".into()),
             peers_away: vec![("b".into(), PEER_PATIENCE, "refused".into())],
             holding: vec!["c".into()],
+            in_doubt: vec![doubt(DOUBT_MEMORY / 2)],
             slow: vec![("d".into(), Duration::from_micros(5), Duration::from_micros(80))],
             ..well()
         };
         let health = Health::of(&facts);
         assert_eq!(health.status, Grade::Degraded);
         let codes: Vec<_> = health.checks.iter().map(|check| check.code.as_str()).collect();
-        assert_eq!(codes, ["DWCP-H010", "DWCP-H011", "DWCP-H021", "DWCP-H022", "DWCP-H030"]);
+        let wanted = ["010", "011", "021", "022", "023", "030"].map(|code| format!("DWCP-H{code}"));
+        assert_eq!(codes, wanted);
         assert!(health.checks.iter().all(|check| !check.remedy.is_empty()));
         let failed = Health::of(&Facts { certificate_left: None, ..facts });
         assert_eq!(failed.status, Grade::Failed);
+    }
+
+    fn doubt(ago: Duration) -> Doubt {
+        Doubt { peer: "b".into(), messages: 195, ago }
+    }
+
+    #[test]
+    fn messages_in_doubt_are_remembered_for_a_while() {
+        let of = |ago| Health::of(&Facts { in_doubt: vec![doubt(ago)], ..well() });
+        let fresh = of(Duration::from_secs(1));
+        assert_eq!((fresh.status, fresh.checks[0].code.as_str()), (Grade::Degraded, "DWCP-H023"));
+        assert!(fresh.checks[0].message.contains("195 messages"), "{fresh:?}");
+        assert_eq!(of(DOUBT_MEMORY).status, Grade::Ok);
     }
 
     #[test]

@@ -49,6 +49,7 @@ pub fn render(status: &Status) -> String {
     peers(&mut page, status);
     paths(&mut page, status);
     forwards(&mut page, status);
+    forward_bytes(&mut page, status);
     page.0.push_str("# EOF\n");
     page.0
 }
@@ -118,7 +119,8 @@ fn peers(page: &mut Page, status: &Status) {
     let with_session = || status.peers.iter().filter(|peer| peer.session.is_some());
     for (name, unit, help, value) in counters {
         page.family(name, "counter", unit, help);
-        for peer in with_session() {
+        // Counters outlive sessions: one that vanished with its session would hide what it counted.
+        for peer in &status.peers {
             page.sample(&format!("{name}_total"), &[("peer", &peer.peer)], value(peer));
         }
     }
@@ -193,6 +195,20 @@ fn forwards(page: &mut Page, status: &Status) {
     for forward in &status.forwards {
         let labels = [("forward", forward.name.as_str())];
         page.sample("dwcp_forward_failed_total", &labels, forward.failed_total);
+    }
+}
+
+/// Bytes through forwards, each way.
+fn forward_bytes(page: &mut Page, status: &Status) {
+    page.family("dwcp_forward_sent_bytes", "counter", "bytes", "Bytes carried to targets.");
+    for forward in &status.forwards {
+        let labels = [("forward", forward.name.as_str())];
+        page.sample("dwcp_forward_sent_bytes_total", &labels, forward.sent_bytes_total);
+    }
+    page.family("dwcp_forward_received_bytes", "counter", "bytes", "Bytes carried from targets.");
+    for forward in &status.forwards {
+        let labels = [("forward", forward.name.as_str())];
+        page.sample("dwcp_forward_received_bytes_total", &labels, forward.received_bytes_total);
     }
 }
 

@@ -13,6 +13,7 @@ fn path() -> PathStatus {
         local: "127.0.0.1:1".into(),
         remote: "127.0.0.1:2".into(),
         suite: "aes-256-gcm".into(),
+        socket: None,
         rtt_us: Some(120.0),
         records_sent_total: 1,
         records_received_total: 2,
@@ -103,10 +104,26 @@ fn the_page_obeys_the_rules_of_openmetrics() {
 }
 
 #[test]
+fn counters_of_a_peer_outlive_its_session() {
+    let mut status = example();
+    status.peers[0] = PeerStatus {
+        peer: "b".into(),
+        state: "idle".into(),
+        in_doubt_total: 195,
+        ..PeerStatus::default()
+    };
+    let page = render(&status);
+    assert!(page.contains("dwcp_in_doubt_messages_total{peer=\"b\"} 195\n"), "{page}");
+    assert!(!page.contains("dwcp_unacked_messages{"), "a gauge of a session that is not there");
+}
+
+#[test]
 fn labels_are_escaped_and_figures_are_there() {
     let page = render(&example());
     assert!(page.contains(r#"dwcp_unacked_messages{peer="b\"\\"} 7"#), "{page}");
     assert!(page.contains("dwcp_health_status{status=\"failed\"} 1"));
     assert!(page.contains("dwcp_path_rtt_seconds"));
     assert!(page.contains("dwcp_forward_connections{forward=\"redis\"} 1"));
+    assert!(page.contains("dwcp_forward_sent_bytes_total{forward=\"redis\"} 3"));
+    assert!(page.contains("dwcp_forward_received_bytes_total{forward=\"redis\"} 4"));
 }

@@ -2,14 +2,19 @@
 
 mod admin;
 mod command_server;
+mod drain;
 mod keeper;
+mod ledger;
 mod load;
 mod logs;
 mod notify;
 mod operations;
+mod places;
 mod reload;
+mod repeats;
 mod routes;
 mod run;
+mod token;
 mod watch;
 
 pub mod commands;
@@ -27,6 +32,7 @@ use dwcp_core::Endpoint;
 use dwcp_core::config::Config;
 use dwcp_tcp::Identity;
 
+pub use drain::DrainReport;
 pub use load::{LoadFailure, load};
 pub use logs::{LogControl, start_logs};
 pub use operations::{OperationError, Outcome, run_operation};
@@ -35,6 +41,8 @@ pub use run::{DaemonOptions, run};
 use crate::service::Services;
 use crate::service::forward::ForwardListener;
 use keeper::Keepers;
+pub use ledger::Doubt;
+use ledger::Ledger;
 
 /// What the parts of a running daemon share.
 pub struct Node {
@@ -44,6 +52,8 @@ pub struct Node {
     identity: Identity,
     services: Arc<Services>,
     keepers: Keepers,
+    ledger: Arc<Ledger>,
+    token: token::Token,
     /// Addresses of the admin HTTP server.
     admin: Vec<String>,
     logs: LogControl,
@@ -62,7 +72,7 @@ struct Current {
     /// SHA-256 of the file's text, hexadecimal.
     config_sha: String,
     loaded_at: SystemTime,
-    /// Why the last reload was refused.
+    /// Why the last reload was refused, in one line.
     reload_failure: Option<String>,
     forwards: Vec<ForwardListener>,
 }
@@ -73,7 +83,10 @@ struct Current {
 /// Dropping it takes no new sessions; those being served go on.
 pub async fn serve_sessions(endpoint: Endpoint, services: Arc<Services>) {
     let events = endpoint.subscribe();
-    tokio::join!(watch::accept(endpoint.clone()), watch::watch(endpoint, services, events));
+    tokio::join!(
+        watch::accept(endpoint.clone()),
+        watch::watch(endpoint, services, Arc::default(), events)
+    );
 }
 
 impl Node {

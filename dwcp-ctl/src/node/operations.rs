@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use dwcp_core::{ConnectError, Endpoint, Session};
+use dwcp_core::machine::Closed;
+use dwcp_core::{ConnectError, Endpoint, Events, Session, SessionEvent};
 use serde_json::Value;
 
 use super::commands::{CutReport, Operation, PingReport};
@@ -56,6 +57,16 @@ pub enum OperationError {
         /// Why.
         source: ServiceError,
     },
+    /// The session ended before the service did.
+    #[error("peer {peer}: the session ended: {why}{}", doubtful(*in_doubt))]
+    SessionOver {
+        /// The peer.
+        peer: String,
+        /// How.
+        why: String,
+        /// Messages of the session that may or may not have been delivered.
+        in_doubt: u64,
+    },
     /// A file cannot be sent.
     #[error(transparent)]
     Walk(#[from] file::WalkError),
@@ -66,8 +77,59 @@ impl OperationError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Connect { .. } | Self::TimedOut { .. } | Self::Silent { .. } => Exit::Unreachable,
-            Self::Service { .. } | Self::Walk(_) => Exit::Problem,
+            Self::Service { .. } | Self::SessionOver { .. } | Self::Walk(_) => Exit::Problem,
         }
+    }
+}
+
+fn doubtful(messages: u64) -> String {
+    match messages {
+        0 => "; no message is in doubt".into(),
+        1 => "; 1 message is in doubt: delivered at most once, perhaps not".into(),
+        more => format!("; {more} messages are in doubt: delivered at most once, perhaps not"),
+    }
+}
+
+/// The value, or why there is none: a channel that failed does not know that its session ended, and how.
+async fn or_why<T>(
+    result: Result<T, ServiceError>,
+    session: &Session,
+    mut events: Events,
+) -> Result<T, OperationError> {
+    /// How long the end of a session may lag behind that of its channels.
+    const LAG: Duration = Duration::from_millis(200);
+    /// How long what it leaves in doubt may lag behind its end.
+    const COUNT_LAG: Duration = Duration::from_secs(2);
+    let peer = session.peer_id().to_owned();
+    let source = match result {
+        Ok(value) => return Ok(value),
+        Err(source) => source,
+    };
+    let is_channel = matches!(source, ServiceError::Channel(_));
+    let (true, Ok(closed)) = (is_channel, tokio::time::timeout(LAG, session.closed()).await) else {
+        return Err(OperationError::Service { peer, source });
+    };
+    // Its last event: what is in doubt is counted by then.
+    let over = async {
+        while let Some(event) = events.recv().await {
+            if event.session == session.id() && matches!(event.event, SessionEvent::Closed(_)) {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(COUNT_LAG, over).await;
+    let in_doubt = session.stats().in_doubt_total;
+    Err(OperationError::SessionOver { peer, why: describe(&closed), in_doubt })
+}
+
+fn describe(closed: &Closed) -> String {
+    match closed {
+        Closed::ByPeer { reason, .. } => format!("the peer closed it: {reason}"),
+        Closed::ByUs => "this node closed it".into(),
+        Closed::Expired => "no path for longer than session.timeToLive".into(),
+        Closed::CertificateEnded => "a certificate behind it ended: renew it, then reload".into(),
+        Closed::PeerRestarted => "the peer restarted".into(),
+        Closed::PeerViolated(violation) => format!("the peer broke the protocol: {violation}"),
     }
 }
 
@@ -84,7 +146,7 @@ pub async fn run_operation(
     progress: &mut (dyn FnMut(CopyProgress) + Send),
 ) -> Result<Outcome, OperationError> {
     let peer = operation.peer().to_owned();
-    let service = |source| OperationError::Service { peer: peer.clone(), source };
+    let events = endpoint.subscribe();
     let result = match operation {
         Operation::Cut { .. } => json(&cut(endpoint, &peer)),
         Operation::Ping { count, timeout_ms, .. } => {
@@ -94,19 +156,21 @@ pub async fn run_operation(
         }
         Operation::BenchLatency { plan, .. } => {
             let session = connect(endpoint, &peer, CONNECT_TIMEOUT).await?;
-            let bench = async move { bench::latency(&session, &plan).await };
-            json(&on_a_worker(bench).await.map_err(service)?)
+            let measured = session.clone();
+            let bench = async move { bench::latency(&measured, &plan).await };
+            json(&or_why(on_a_worker(bench).await, &session, events).await?)
         }
         Operation::BenchThroughput { plan, .. } => {
             let session = connect(endpoint, &peer, CONNECT_TIMEOUT).await?;
-            let bench = async move { bench::throughput(&session, &plan).await };
-            json(&on_a_worker(bench).await.map_err(service)?)
+            let measured = session.clone();
+            let bench = async move { bench::throughput(&measured, &plan).await };
+            json(&or_why(on_a_worker(bench).await, &session, events).await?)
         }
         Operation::Copy { directory, files, recursive, compress, .. } => {
             let sources = file::walk(&files, recursive)?;
             let session = connect(endpoint, &peer, CONNECT_TIMEOUT).await?;
             let report = file::send(&session, sources, &directory, compress, progress).await;
-            json(&report.map_err(service)?)
+            json(&or_why(report, &session, events).await?)
         }
     };
     Ok(Outcome { result })

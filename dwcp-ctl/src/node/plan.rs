@@ -1,9 +1,11 @@
 //! From the configuration's words to what the daemon does.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use dwcp_core::Priority;
 use dwcp_core::config::{Config, ForwardPriority, NodeSet};
+use serde_json::Value;
 
 use crate::service::Offer;
 use crate::service::file::Reception;
@@ -73,44 +75,104 @@ pub fn socket_path(config: &Config, node_id: &str, runtime_directory: &std::path
     }
 }
 
-/// Keys that cannot change while the daemon runs, of those that differ between `old` and `new`.
-pub fn restart_keys(old: &Config, new: &Config) -> Vec<&'static str> {
-    let mut keys = Vec::new();
-    let mut check = |key, differs: bool| {
-        if differs {
-            keys.push(key);
-        }
-    };
-    check("mode", old.mode != new.mode);
-    check("nodeId", old.node_id != new.node_id);
-    check("listen", old.listen != new.listen);
-    check("admin", old.admin != new.admin);
-    check("keys", old.keys != new.keys);
-    check("session", old.session != new.session);
-    check("network", old.network != new.network);
-    check("performance", old.performance != new.performance);
+/// Keys, and all below them, that a reload can change. Whatever is not here needs a restart: a key that nobody
+/// thought of is refused by name, not accepted and ignored.
+const RELOADABLE: [&str; 8] = [
+    "peers",
+    "forwards",
+    "forwardTargets",
+    "files",
+    "logging.level",
     // Whether frames are compressed is agreed on anew by each session; how they are, is not.
-    let protocol = |config: &Config| {
-        let mut protocol = config.protocol.clone();
-        protocol.compression.enabled = false;
-        protocol
+    "protocol.compression.enabled",
+    "features.enableCompression",
+    "features.enableV3",
+];
+
+/// Keys that cannot change while the daemon runs, of those that differ between `old` and `new`.
+pub fn restart_keys(old: &Config, new: &Config) -> Vec<String> {
+    let value = |config| serde_json::to_value(config).expect("a configuration is plain data");
+    let mut keys = Vec::new();
+    differences("", &value(old), &value(new), &mut keys);
+    let is_reloadable = |key: &String| {
+        RELOADABLE.iter().any(|reloadable| {
+            key.strip_prefix(reloadable)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
     };
-    check("protocol", protocol(old) != protocol(new));
-    check("memory", old.memory != new.memory);
-    check("limits", old.limits != new.limits);
-    check("security", old.security != new.security);
-    check("cluster", old.cluster != new.cluster);
-    check("monitoring", old.monitoring != new.monitoring);
-    check("logging.format", old.logging.format != new.logging.format);
-    check("logging.output", old.logging.output != new.logging.output);
-    check(
-        "features.enableHybridMode",
-        old.features.enable_hybrid_mode != new.features.enable_hybrid_mode,
-    );
-    // The suites of records are chosen when the endpoint is made.
-    check(
-        "features.enableByzantine (byzantine.enabled)",
-        old.is_byzantine_tolerant() != new.is_byzantine_tolerant(),
-    );
+    keys.retain(|key| !is_reloadable(key));
     keys
+}
+
+/// The keys below `path` in which `old` and `new` differ. A list is one value.
+fn differences(path: &str, old: &Value, new: &Value, keys: &mut Vec<String>) {
+    if old == new {
+        return;
+    }
+    let empty = serde_json::Map::new();
+    let (old, new) = match (old, new) {
+        (Value::Object(old), Value::Object(new)) => (old, new),
+        (Value::Object(old), Value::Null) => (old, &empty),
+        (Value::Null, Value::Object(new)) => (&empty, new),
+        _ => return keys.push(path.to_owned()),
+    };
+    let names: BTreeSet<_> = old.keys().chain(new.keys()).collect();
+    for name in names {
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        let value = |of: &serde_json::Map<_, _>| of.get(name).cloned().unwrap_or_default();
+        differences(&path, &value(old), &value(new), keys);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(more: &str) -> Config {
+        let text = format!("mode: internet\nnodeId: a\nkeys: {{cert: c, key: k, ca: a}}\n{more}");
+        let loaded = dwcp_core::config::load_bytes("x", text.as_bytes(), None);
+        loaded.config.unwrap_or_else(|| panic!("{:#?}", loaded.diagnostics))
+    }
+
+    fn changed(old: &str, new: &str) -> Vec<String> {
+        restart_keys(&config(old), &config(new))
+    }
+
+    #[test]
+    fn each_key_that_needs_a_restart_is_named_in_full() {
+        for (new, key) in [
+            ("session: {drainTimeout: 7s}", "session.drainTimeout"),
+            (
+                "cluster: {failureDetection: {heartbeatInterval: 2s}}",
+                "cluster.failureDetection.heartbeatInterval",
+            ),
+            ("adaptive: {switching: {cooldownPeriod: 31s}}", "adaptive.switching.cooldownPeriod"),
+            ("admin: {tokenFile: t}", "admin.tokenFile"),
+            ("logging: {format: json}", "logging.format"),
+        ] {
+            assert_eq!(changed("", new), [key], "{new}");
+            assert_eq!(changed(new, ""), [key], "{new}");
+        }
+        let keys = changed("", "listen: [\"127.0.0.1:1\"]");
+        assert!(keys.contains(&"listen".to_owned()), "{keys:?}");
+        // Both words for one thing.
+        let off = "byzantine: {enabled: false}\nfeatures: {enableByzantine: false}\n";
+        let keys = changed("", off);
+        assert!(keys.contains(&"byzantine.enabled".to_owned()), "{keys:?}");
+    }
+
+    #[test]
+    fn what_a_reload_obeys_needs_no_restart() {
+        for new in [
+            "peers: [{nodeId: b}]",
+            "forwards: [{name: f, listen: \"127.0.0.1:1\", peer: b, target: \"c:1\"}]\npeers: [{nodeId: b}]",
+            "forwardTargets: [\"c:1\"]",
+            "files: {keepFree: 2GiB}",
+            "logging: {level: debug}",
+            "features: {enableCompression: false}",
+            "features: {enableV3: false}",
+        ] {
+            assert!(changed("", new).is_empty(), "{new}: {:?}", changed("", new));
+        }
+    }
 }

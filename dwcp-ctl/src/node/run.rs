@@ -14,10 +14,12 @@ use tracing::{error, info, warn};
 
 use super::admin::AdminListener;
 use super::command_server::{CommandSocket, Demand};
+use super::drain::{Drain, tick};
 use super::keeper::Keepers;
+use super::ledger::Ledger;
 use super::load::LoadedConfig;
 use super::notify::{Notifier, watchdog_interval};
-use super::{Current, LogControl, Node, load, plan, start_logs, watch};
+use super::{Current, LogControl, Node, load, plan, start_logs, token, watch};
 use crate::exit::{DAEMON_CONFIG, DAEMON_UNAVAILABLE, chain};
 use crate::service::Services;
 use crate::service::forward::BoundForward;
@@ -64,6 +66,7 @@ pub fn run(options: &DaemonOptions) -> u8 {
             return 1;
         }
     };
+    dwcp_hybrid::prepare_process(&loaded.config).iter().for_each(|problem| warn!("{problem}"));
     let runtime = match runtime(&loaded.config) {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -128,17 +131,24 @@ async fn start(
         let help = "is another dwcpd running? --runtime-dir chooses another directory";
         StartFailure::new(1, format!("command socket {}: {error}; {help}", socket.display()))
     })?;
-    let token = admin_token(&config)?;
+    let token = token::read(&config);
+    let token = token.map_err(|message| StartFailure::new(DAEMON_CONFIG, message))?;
     let services = services(&config);
+    let ledger = Arc::<Ledger>::default();
     let keepers = Keepers::new(endpoint.clone());
     keepers.set(&plan::kept_peers(&config));
-    let forwards = forwards.into_iter().map(|bound| bound.start(endpoint.clone())).collect();
+    let forwards = forwards
+        .into_iter()
+        .map(|bound| bound.start(endpoint.clone(), services.under_way.clone()))
+        .collect();
     let node = Arc::new(Node {
         config_path: options.config.clone(),
         identity,
         services: services.clone(),
         admin: admin.iter().flatten().map(AdminListener::address).collect(),
         keepers,
+        token: token::Token::new(token),
+        ledger: ledger.clone(),
         logs,
         began: Instant::now(),
         degraded,
@@ -156,10 +166,12 @@ async fn start(
     });
     let (demand, demands) = mpsc::channel(4);
     let mut tasks = JoinSet::new();
+    tasks.spawn(node.logs.repeats().clone().report());
     tasks.spawn(watch::accept(endpoint.clone()));
-    tasks.spawn(watch::watch(endpoint.clone(), services, endpoint.subscribe()));
+    tasks.spawn(watch::settle(endpoint.clone(), ledger.clone()));
+    tasks.spawn(watch::watch(endpoint.clone(), services, ledger, endpoint.subscribe()));
     for listener in admin.into_iter().flatten() {
-        tasks.spawn(listener.serve(node.clone(), token.clone()));
+        tasks.spawn(listener.serve(node.clone()));
     }
     tasks.spawn(commands.serve(node.clone(), demand));
     Ok(Daemon { node, _tasks: tasks, demands, notifier: Notifier::from_environment(), socket })
@@ -220,21 +232,6 @@ fn admin_in_use(address: &str, error: &std::io::Error) -> StartFailure {
     StartFailure::new(1, format!("admin HTTP: cannot listen on {address}: {error}; {help}"))
 }
 
-fn admin_token(config: &Config) -> Result<Arc<str>, StartFailure> {
-    let Some(path) = &config.admin.token_file else { return Ok("".into()) };
-    let path = path.as_path();
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        StartFailure::new(DAEMON_CONFIG, format!("admin.tokenFile {}: {error}", path.display()))
-    })?;
-    match text.trim() {
-        "" => Err(StartFailure::new(
-            DAEMON_CONFIG,
-            format!("admin.tokenFile {}: is empty; put a long random word in it", path.display()),
-        )),
-        token => Ok(token.into()),
-    }
-}
-
 impl Daemon {
     /// Serves until told to stop; returns the exit code.
     async fn serve(mut self) -> u8 {
@@ -251,7 +248,7 @@ impl Daemon {
         let status = format!("ready, listening on {}", listen.join(", "));
         self.notifier.ready(&status);
         let mut watchdog = watchdog_interval().map(tokio::time::interval);
-        loop {
+        let asker = loop {
             tokio::select! {
                 _ = hangup.recv() => {
                     self.reload(&status).await.ok();
@@ -260,18 +257,28 @@ impl Daemon {
                     Some(Demand::Reload(answer)) => {
                         let _ = answer.send(self.reload(&status).await);
                     }
-                    Some(Demand::Drain) | None => break,
+                    Some(Demand::Drain(asker)) => break Some(asker),
+                    None => break None,
                 },
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break None,
+                _ = interrupt.recv() => break None,
                 () = tick(&mut watchdog) => self.notifier.watchdog(),
             }
-        }
-        tokio::select! {
-            exit = self.drain() => exit,
+        };
+        let drain = Drain {
+            node: &self.node,
+            notifier: &self.notifier,
+            demands: &mut self.demands,
+            watchdog: &mut watchdog,
+            askers: asker.into_iter().collect(),
+        };
+        let exit = tokio::select! {
+            exit = drain.run() => exit,
             _ = terminate.recv() => hurried(),
             _ = interrupt.recv() => hurried(),
-        }
+        };
+        self.node.logs.repeats().report_last();
+        exit
     }
 
     async fn reload(&self, status: &str) -> Result<(), String> {
@@ -280,37 +287,21 @@ impl Daemon {
         self.notifier.ready(status);
         result
     }
+}
 
-    /// Takes nothing new, waits for acks, ends.
-    async fn drain(&self) -> u8 {
-        self.node.is_draining.store(true, Ordering::Relaxed);
-        self.notifier.stopping();
-        let deadline = self.node.current().config.session.drain_timeout.get();
-        info!(deadline_s = deadline.as_secs(), "draining");
-        self.node.keepers.set(&[]);
-        self.node.current().forwards.clear();
-        let drained = self.node.endpoint.drain(deadline).await;
-        let (sessions, unacked) = (drained.sessions, drained.unacked_messages);
-        if unacked > 0 {
-            error!(sessions, unacked, "stopped; messages stayed un-acked and may be lost");
-            return 1;
-        }
-        info!(sessions, "stopped; nothing was lost");
-        0
+impl Node {
+    /// Takes nothing new from now on; returns how long what is under way may take.
+    pub(super) fn begin_drain(&self) -> Duration {
+        self.is_draining.store(true, Ordering::Relaxed);
+        self.services.under_way.close();
+        self.keepers.set(&[]);
+        let mut current = self.current();
+        current.forwards.clear();
+        current.config.session.drain_timeout.get()
     }
 }
 
 fn hurried() -> u8 {
     warn!("stopped at once; messages on their way may be lost");
     1
-}
-
-/// The next moment to feed the watchdog; never without one.
-async fn tick(interval: &mut Option<tokio::time::Interval>) {
-    match interval {
-        Some(interval) => {
-            interval.tick().await;
-        }
-        None => std::future::pending().await,
-    }
 }

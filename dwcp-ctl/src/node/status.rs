@@ -1,5 +1,6 @@
 //! Everything about a running node at one moment: `dwcp.node/v1`.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Node;
 use super::health::{Facts, Health, time_left};
+use super::ledger::Totals;
 use crate::service::forward::ForwardListener;
 
 /// A node at one moment. Fields are only ever added.
@@ -62,12 +64,13 @@ pub struct FeatureStatus {
     pub enable_byzantine: bool,
 }
 
-/// A peer and the session with it.
+/// A peer and the session with it. Totals are those of all sessions with it since the daemon began.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct PeerStatus {
     pub peer: String,
-    /// `steady`, `switching`, `holding` (no path, messages wait), `idle` (no session, none wanted), `away`.
+    /// `steady`, `switching`, `holding` (no path, messages wait), `idle` (no session, none wanted), `away`,
+    /// `gone` (no session, and not configured any more).
     pub state: String,
     /// Why a peer is away.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -107,6 +110,8 @@ pub struct PathStatus {
     pub remote: String,
     pub suite: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub socket: Option<SocketStatus>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub rtt_us: Option<f64>,
     pub records_sent_total: u64,
     pub records_received_total: u64,
@@ -115,6 +120,20 @@ pub struct PathStatus {
     pub rekeys_total: u64,
     pub compressed_from_bytes_total: u64,
     pub compressed_to_bytes_total: u64,
+}
+
+/// Options of a path's socket as the kernel has them: buffers are twice what a program asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct SocketStatus {
+    pub congestion: String,
+    pub send_buffer_bytes: u64,
+    pub recv_buffer_bytes: u64,
+    /// `off`, `unused` or `used`.
+    pub fast_open: String,
+    /// What was asked for and is not in force, with the remedy.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub differences: Vec<String>,
 }
 
 /// A forward.
@@ -146,6 +165,7 @@ impl Node {
     pub fn status(&self) -> Status {
         let sessions = self.endpoint.sessions();
         let stats = self.endpoint.stats();
+        let totals = self.ledger.look(&sessions);
         let health = self.health_of(&sessions);
         let current = self.current();
         let config = ConfigStatus {
@@ -174,7 +194,7 @@ impl Node {
             health,
             listen: self.endpoint.local_addresses().to_vec(),
             admin: self.admin.clone(),
-            peers: self.peers(&sessions, &configured),
+            peers: self.peers(&sessions, &configured, &totals),
             forwards: current.forwards.iter().map(forward_status).collect(),
             memory: MemoryStatus {
                 used_bytes: stats.pool.used_bytes as u64,
@@ -190,7 +210,9 @@ impl Node {
 
     /// The node's health now.
     pub fn health(&self) -> Health {
-        self.health_of(&self.endpoint.sessions())
+        let sessions = self.endpoint.sessions();
+        self.ledger.look(&sessions);
+        self.health_of(&sessions)
     }
 
     fn health_of(&self, sessions: &[Session]) -> Health {
@@ -203,6 +225,7 @@ impl Node {
             reload_failure: current.reload_failure.clone(),
             certificate_left: time_left(self.identity.not_after()),
             peers_away: self.keepers.away(),
+            in_doubt: self.ledger.doubts(),
             ..Facts::default()
         };
         for stats in sessions.iter().map(Session::stats).filter(|stats| !stats.is_over) {
@@ -219,7 +242,12 @@ impl Node {
         Health::of(&facts)
     }
 
-    fn peers(&self, sessions: &[Session], configured: &[String]) -> Vec<PeerStatus> {
+    fn peers(
+        &self,
+        sessions: &[Session],
+        configured: &[String],
+        totals: &BTreeMap<String, Totals>,
+    ) -> Vec<PeerStatus> {
         let mut peers: Vec<_> = sessions
             .iter()
             .map(Session::stats)
@@ -227,18 +255,25 @@ impl Node {
             .map(|stats| peer_status(&stats))
             .collect();
         let away = self.keepers.away();
-        for peer in configured {
+        for peer in configured.iter().chain(totals.keys()) {
             if peers.iter().any(|known| known.peer == *peer) {
                 continue;
             }
             let reason = away.iter().find(|(name, ..)| name == peer).map(|(.., why)| why.clone());
-            let state = if reason.is_some() { "away" } else { "idle" };
+            let state = match reason {
+                Some(_) => "away",
+                None if configured.contains(peer) => "idle",
+                None => "gone",
+            };
             peers.push(PeerStatus {
                 peer: peer.clone(),
                 state: state.into(),
                 reason,
                 ..PeerStatus::default()
             });
+        }
+        for peer in &mut peers {
+            peer.set_totals(&totals.get(&peer.peer).copied().unwrap_or_default());
         }
         peers.sort_by(|a, b| a.peer.cmp(&b.peer));
         peers
@@ -275,14 +310,20 @@ fn peer_status(stats: &SessionStats) -> PeerStatus {
         rtt_us: active.and_then(|path| path.rtt).map(micros),
         channels: stats.channels as u64,
         unacked_messages: stats.unacked_messages,
-        messages_sent_total: stats.messages_sent_total,
-        messages_received_total: stats.messages_received_total,
-        bytes_sent_total: stats.bytes_sent_total,
-        bytes_received_total: stats.bytes_received_total,
-        switches_total: stats.switches_total,
-        failovers_total: stats.failovers_total,
-        reconnects_total: stats.reconnects_total,
-        in_doubt_total: stats.in_doubt_total,
+        ..PeerStatus::default()
+    }
+}
+
+impl PeerStatus {
+    fn set_totals(&mut self, totals: &Totals) {
+        self.messages_sent_total = totals.messages_sent;
+        self.messages_received_total = totals.messages_received;
+        self.bytes_sent_total = totals.bytes_sent;
+        self.bytes_received_total = totals.bytes_received;
+        self.switches_total = totals.switches;
+        self.failovers_total = totals.failovers;
+        self.reconnects_total = totals.reconnects;
+        self.in_doubt_total = totals.in_doubt;
     }
 }
 
@@ -302,6 +343,13 @@ fn path_status(path: &PathStats) -> PathStatus {
         local: path.local.clone(),
         remote: path.remote.clone(),
         suite: path.suite.into(),
+        socket: path.socket.as_ref().map(|socket| SocketStatus {
+            congestion: socket.congestion.clone(),
+            send_buffer_bytes: socket.send_buffer_bytes,
+            recv_buffer_bytes: socket.recv_buffer_bytes,
+            fast_open: socket.fast_open.into(),
+            differences: socket.differences.clone(),
+        }),
         rtt_us: path.rtt.map(micros),
         records_sent_total: path.records_sent_total,
         records_received_total: path.records_received_total,

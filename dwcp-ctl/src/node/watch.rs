@@ -2,29 +2,48 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dwcp_core::{Endpoint, EndpointEvent, Events, SessionEvent};
 use tracing::{info, warn};
 
+use super::ledger::Ledger;
+use super::repeats::EVERY_TIME;
 use crate::service::Services;
 
-/// Serves the channels of every session of `endpoint`, whoever dialled it, until the endpoint ends.
-pub(super) async fn watch(endpoint: Endpoint, services: Arc<Services>, mut events: Events) {
+/// Serves the channels of every session of `endpoint`, whoever dialled it, and enters it in the ledger, until the
+/// endpoint ends.
+pub(super) async fn watch(
+    endpoint: Endpoint,
+    services: Arc<Services>,
+    ledger: Arc<Ledger>,
+    mut events: Events,
+) {
     let mut served = HashSet::new();
     loop {
         // An event may have been missed: what counts is which sessions there are.
         let sessions = endpoint.sessions();
+        ledger.look(&sessions);
         served.retain(|id| sessions.iter().any(|session| session.id() == *id));
         for session in sessions {
-            if served.insert(session.id()) {
+            if !served.insert(session.id()) {
+                continue;
+            }
+            if services.under_way.is_closed() {
+                session.close(0, "the node drains");
+            } else {
                 tokio::spawn(services.clone().serve(session));
             }
         }
         loop {
             let Some(event) = events.recv().await else { return };
             log(&event);
-            if matches!(event.event, SessionEvent::Up { .. } | SessionEvent::Closed(_)) {
-                break;
+            match event.event {
+                SessionEvent::Up { .. } | SessionEvent::Closed(_) => break,
+                SessionEvent::InDoubt { .. } => {
+                    ledger.look(&[]);
+                }
+                _ => {}
             }
         }
     }
@@ -33,6 +52,15 @@ pub(super) async fn watch(endpoint: Endpoint, services: Arc<Services>, mut event
 /// Takes the sessions that peers begin, so that they do not pile up: [`watch`] serves them.
 pub(super) async fn accept(endpoint: Endpoint) {
     while endpoint.accept().await.is_some() {}
+}
+
+/// Settles the ledger from time to time, so that ended sessions are let go where nobody looks.
+pub(super) async fn settle(endpoint: Endpoint, ledger: Arc<Ledger>) {
+    const PAUSE: Duration = Duration::from_secs(60);
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        ledger.look(&endpoint.sessions());
+    }
 }
 
 fn log(event: &EndpointEvent) {
@@ -53,7 +81,8 @@ fn log(event: &EndpointEvent) {
         }
         SessionEvent::Holding => warn!(peer, %session, "no path is left; messages wait"),
         SessionEvent::InDoubt { channel, from, count } => {
-            warn!(peer, %session, channel, from, count, "messages in doubt: delivered at most once, perhaps not");
+            // Each is needed to find out what became of them.
+            warn!(target: EVERY_TIME, peer, %session, channel, from, count, "messages in doubt: delivered at most once, perhaps not");
         }
         SessionEvent::CertificateEnds { within } => {
             warn!(peer, %session, seconds = within.as_secs(), "the session ends with a certificate: renew it and reload");

@@ -4,6 +4,7 @@
 pub mod bench;
 pub mod file;
 pub mod forward;
+pub mod under_way;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -11,6 +12,8 @@ use dwcp_core::{Channel, Receiver, Session};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
+
+use under_way::{UnderWay, Work};
 
 /// Labels of channels.
 pub mod labels {
@@ -34,6 +37,8 @@ pub mod codes {
     pub const MALFORMED: u32 = 2;
     /// The service gave up; the TCP connection of a forward was reset.
     pub const FAILED: u32 = 3;
+    /// The node takes nothing new: it is going to stop.
+    pub const DRAINING: u32 = 4;
 
     /// The code in words.
     pub fn words(code: u32) -> &'static str {
@@ -41,6 +46,7 @@ pub mod codes {
             UNKNOWN_SERVICE => "the peer does not offer this service",
             MALFORMED => "the peer did not understand a message",
             FAILED => "the peer gave up",
+            DRAINING => "the peer drains and takes nothing new: it is going to stop",
             _ => "the peer reset the channel",
         }
     }
@@ -53,6 +59,10 @@ pub const CONTROL_BYTES_MAX: usize = 64 << 10;
 #[derive(Default)]
 pub struct Services {
     offer: RwLock<Arc<Offer>>,
+    /// What it does right now.
+    pub under_way: Arc<UnderWay>,
+    /// The room for files that come in.
+    disk: Arc<file::Disk>,
 }
 
 /// What is offered now.
@@ -67,7 +77,7 @@ pub struct Offer {
 impl Services {
     /// Services that offer `offer`.
     pub fn new(offer: Offer) -> Self {
-        Self { offer: RwLock::new(Arc::new(offer)) }
+        Self { offer: RwLock::new(Arc::new(offer)), ..Self::default() }
     }
 
     /// Offers something else from now on. Channels that are open go on.
@@ -104,12 +114,20 @@ impl Services {
     async fn serve_channel(self: Arc<Self>, channel: Channel) {
         let (label, peer) = (channel.label().to_owned(), channel.session().peer_id().to_owned());
         debug!(peer, label, channel = channel.id(), "a peer opened a channel");
+        // Held until the service has ended.
+        let _place = match Work::of(&label).map(|work| self.under_way.begin(work)) {
+            Some(None) => {
+                channel.split().0.reset(codes::DRAINING);
+                return;
+            }
+            place => place,
+        };
         let offer = self.offer();
         let result = match label.as_str() {
             labels::BENCH_LATENCY => bench::echo(channel).await,
             labels::BENCH_SINK => bench::sink(channel).await,
             labels::BENCH_SOURCE => bench::source(channel).await,
-            labels::FILE => file::receive(channel, offer.reception.as_ref()).await,
+            labels::FILE => file::receive(channel, offer.reception.as_ref(), &self.disk).await,
             labels::FORWARD => forward::serve_target(channel, &offer.forward_targets).await,
             _ => {
                 channel.split().0.reset(codes::UNKNOWN_SERVICE);

@@ -2,22 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
+use dwcp_core::wire::valid_node_id;
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
 use x509_parser::time::ASN1Time;
 
 /// The SAN URI of a node is this and its id.
 pub const NODE_URI_PREFIX: &str = "dwcp://node/";
-/// The longest node id, as the hello can carry it.
-pub const MAX_NODE_ID_BYTES: usize = 255;
-
-/// Whether `id` may name a node: 1 to 255 letters, digits, `.`, `_` or `-`, the first a letter or digit.
-pub fn valid_node_id(id: &str) -> bool {
-    let bytes = id.as_bytes();
-    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
-    bytes.len() <= MAX_NODE_ID_BYTES
-        && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
-        && bytes.iter().all(is_allowed)
-}
 
 /// What a certificate says of its node.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,8 +12,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+pub use certificate::NODE_URI_PREFIX;
 pub(crate) use certificate::{Description, Facts};
-pub use certificate::{MAX_NODE_ID_BYTES, NODE_URI_PREFIX, valid_node_id};
+pub use dwcp_core::wire::{MAX_NODE_ID_BYTES, valid_node_id};
 pub use error::IdentityError;
 pub(crate) use material::Material;
 pub(crate) use verify::{NoNodeId, WrongNode, take_refused};

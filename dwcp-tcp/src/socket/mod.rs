@@ -1,11 +1,13 @@
 //! The socket itself: options asked for and read back, and what only the kernel knows of a connection.
 
+mod differences;
 mod options;
 mod raw;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
+pub(crate) use differences::{differences, log_once};
 pub use options::{Congestion, FastOpen, InForce, Keepalive, LAN_RTT, TcpOptions, read_back};
 pub(crate) use options::{before_connect, before_listen, choose_congestion, connected};
 pub use raw::KernelInfo;

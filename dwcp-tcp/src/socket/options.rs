@@ -107,6 +107,17 @@ pub enum FastOpen {
     Used,
 }
 
+impl FastOpen {
+    /// `off`, `unused` or `used`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Unused => "unused",
+            Self::Used => "used",
+        }
+    }
+}
+
 /// The options of a connection as the kernel tells them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -256,13 +267,8 @@ pub(crate) fn choose_congestion<S: AsFd>(socket: &S, wanted: &Congestion, remote
         return;
     }
     if let Err(error) = socket.set_tcp_congestion(name.as_bytes()) {
-        let in_force = congestion(&socket).unwrap_or_default();
-        let remedy = match error.raw_os_error() {
-            Some(libc::ENOENT) => "load its module (modprobe tcp_<name>)",
-            Some(libc::EPERM) => "add it to net.ipv4.tcp_allowed_congestion_control",
-            _ => "see net.ipv4.tcp_available_congestion_control",
-        };
-        tracing::warn!(remote, wanted = name, in_force, %error, remedy, "congestion control refused");
+        // Whoever named it is told by `differences`, once.
+        tracing::debug!(remote, wanted = name, %error, "congestion control refused");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Rules between keys: what says the same thing twice, differently; what cannot work together.
 
+mod gaps;
 mod mode;
 mod nodes;
 mod operation;
@@ -29,6 +30,7 @@ pub(crate) fn check(
     twice::check(&mut rules);
     mode::check(&mut rules);
     operation::check(&mut rules);
+    gaps::check(&mut rules);
     // With an item missing, "not among peers" would blame the wrong line.
     if has_whole_lists {
         transport::check(&mut rules);

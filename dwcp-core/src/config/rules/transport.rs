@@ -112,7 +112,10 @@ fn disabled(rules: &mut Rules<'_>) {
         if is_off && is_asked {
             let name = transport.name();
             let message = format!("{name} is disabled, but the transports ask for it");
-            let help = format!("delete the line, or disable {name} in network.transports");
+            let help = match rules.config.mode {
+                Mode::Internet => format!("delete the line: internet mode has {name} only"),
+                _ => format!("delete the line, or disable {name} in network.transports"),
+            };
             let path = format!("network.{name}.enabled");
             rules.error(&path, codes::TRANSPORT_DISABLED, message, help);
         }

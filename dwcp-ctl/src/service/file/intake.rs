@@ -6,13 +6,15 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use sha2::{Digest, Sha256};
 
-use super::protocol::{Begin, FileHead, Frame, Reply};
+use super::disk::{Disk, Promise};
+use super::protocol::{Begin, Directory, FileHead, Frame, Reply};
 use super::sweep;
 use crate::service::ServiceError;
 
@@ -101,6 +103,7 @@ pub enum IntakeError {
 /// Takes one copy's messages.
 pub struct Intake {
     reception: Reception,
+    disk: Arc<Disk>,
     directory: Option<(OwnedFd, PathBuf)>,
     file: Option<Part>,
 }
@@ -115,13 +118,16 @@ struct Part {
     file: File,
     hash: Sha256,
     left: u64,
+    /// Room on the disk for what is left.
+    promise: Promise,
     is_kept: bool,
 }
 
 impl Intake {
     /// An intake by the rules of `reception`; whether the peer may send has been looked at.
-    pub fn new(reception: Reception) -> Self {
-        Self { reception, directory: None, file: None }
+    /// All intakes that share a disk share `disk`.
+    pub fn new(reception: Reception, disk: Arc<Disk>) -> Self {
+        Self { reception, disk, directory: None, file: None }
     }
 
     /// Takes one message; returns what to reply, if anything.
@@ -134,6 +140,7 @@ impl Intake {
             Frame::File(head) => self.open(head),
             Frame::Data(data) => self.write(data),
             Frame::End(end) => self.close(&end.sha256),
+            Frame::Directory(directory) => self.make(directory),
         }
     }
 
@@ -149,7 +156,12 @@ impl Intake {
         let root = &self.reception.directory;
         let parts = parts(&begin.directory, true)?;
         let (directory, shown) = descend(open_root(root)?, root, &parts)?;
-        check_room(&directory, &shown, begin.bytes, self.reception.keep_free_bytes)?;
+        // What the sender says is only worth an early refusal: each file is looked at again.
+        let room = self.disk.room(&directory, self.reception.keep_free_bytes);
+        let room = room.map_err(at(&shown))?;
+        if begin.bytes > room {
+            return Err(no_room(&self.disk, &directory, &shown, begin.bytes, room));
+        }
         self.directory = Some((directory, shown));
         Ok(Some(Reply::Ready))
     }
@@ -169,8 +181,32 @@ impl Intake {
         let (last, above) = parts.split_last().expect("a file's name has a part");
         let copy = directory.try_clone().map_err(at(shown))?;
         let (directory, shown) = descend(copy, shown, above)?;
-        self.file = Some(Part::create(head.clone(), directory, &shown, last)?);
+        let keep_free = self.reception.keep_free_bytes;
+        let promise = self.disk.promise(&directory, head.bytes, keep_free).map_err(at(&shown))?;
+        let promise =
+            promise.map_err(|room| no_room(&self.disk, &directory, &shown, head.bytes, room))?;
+        self.file = Some(Part::create(head.clone(), directory, &shown, last, promise)?);
         Ok(None)
+    }
+
+    /// Makes a directory that no file makes. One that is there already is fine.
+    fn make(&mut self, wanted: Directory) -> Result<Option<Reply>, IntakeError> {
+        let Some((directory, shown)) = &self.directory else {
+            return Err(IntakeError::Unexpected("a directory before the beginning"));
+        };
+        if self.file.is_some() {
+            return Err(IntakeError::Unexpected("a directory within a file"));
+        }
+        let parts = parts(&wanted.name, false)?;
+        let (last, above) = parts.split_last().expect("a directory's name has a part");
+        let copy = directory.try_clone().map_err(at(shown))?;
+        let (above, shown) = descend(copy, shown, above)?;
+        let copy = above.try_clone().map_err(at(&shown))?;
+        let (made, shown) = descend(copy, &shown, &[last])?;
+        for directory in [&made, &above] {
+            rustix::fs::fsync(directory).map_err(|error| at(&shown)(error.into()))?;
+        }
+        Ok(Some(Reply::Made { name: wanted.name }))
     }
 
     fn write(&mut self, data: &[u8]) -> Result<Option<Reply>, IntakeError> {
@@ -181,7 +217,15 @@ impl Intake {
         if length > part.left {
             return Err(IntakeError::Unexpected("more data than announced"));
         }
+        // Others write to the disk, too: what was free when the file began may be gone.
+        let room = self.disk.left(&part.directory, self.reception.keep_free_bytes);
+        let room = room.map_err(at(&part.shown))?;
+        if length > room {
+            let (directory, shown) = (&part.directory, &part.shown);
+            return Err(no_room(&self.disk, directory, shown, length, room));
+        }
         part.file.write_all(data).map_err(at(&part.shown))?;
+        part.promise.fulfil(length);
         part.hash.update(data);
         part.left -= length;
         Ok(None)
@@ -201,6 +245,21 @@ impl Intake {
         part.keep()?;
         let FileHead { name, bytes, .. } = part.head.clone();
         Ok(Some(Reply::Saved { name, bytes, sha256: found }))
+    }
+}
+
+/// `wanted_bytes` do not fit into the `free_bytes` that files may take.
+fn no_room(
+    disk: &Disk,
+    directory: &OwnedFd,
+    shown: &Path,
+    wanted_bytes: u64,
+    free_bytes: u64,
+) -> IntakeError {
+    let path = shown.display().to_string();
+    match disk.left(directory, 0) {
+        Ok(0) => IntakeError::NoSpace { path },
+        _ => IntakeError::Full { path, free_bytes, wanted_bytes },
     }
 }
 
@@ -226,6 +285,7 @@ impl Part {
         directory: OwnedFd,
         above: &Path,
         last: &str,
+        promise: Promise,
     ) -> Result<Self, IntakeError> {
         let shown = above.join(last);
         let (temporary, file) = temporary(&directory).map_err(at(&shown))?;
@@ -238,6 +298,7 @@ impl Part {
             shown,
             file,
             hash: Sha256::new(),
+            promise,
             is_kept: false,
         })
     }
@@ -318,21 +379,6 @@ fn descend(
             .map_err(|error| at(&shown)(error.into()))?;
     }
     Ok((from, shown))
-}
-
-fn check_room(
-    directory: &OwnedFd,
-    shown: &Path,
-    wanted_bytes: u64,
-    keep_free_bytes: u64,
-) -> Result<(), IntakeError> {
-    let disk = rustix::fs::fstatvfs(directory.as_fd()).map_err(|error| at(shown)(error.into()))?;
-    let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize).saturating_sub(keep_free_bytes);
-    if wanted_bytes > free_bytes {
-        let path = shown.display().to_string();
-        return Err(IntakeError::Full { path, free_bytes, wanted_bytes });
-    }
-    Ok(())
 }
 
 /// Bytes as lower-case hexadecimal digits.

@@ -16,7 +16,7 @@ fn reception(directory: &Path) -> Reception {
 impl Room {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let intake = Intake::new(reception(directory.path()));
+        let intake = Intake::new(reception(directory.path()), Arc::default());
         Self { directory, intake }
     }
 
@@ -81,7 +81,7 @@ fn a_copy_that_breaks_off_keeps_the_old_file() {
     room.file("hello", 5).unwrap();
     room.data(b"he").unwrap();
     assert!(room.intake.is_in_file());
-    room.intake = Intake::new(reception(room.directory.path()));
+    room.intake = Intake::new(reception(room.directory.path()), Arc::default());
     assert_eq!(room.names(), ["hello"]);
     assert_eq!(fs::read(room.directory.path().join("hello")).unwrap(), b"old");
 }
@@ -130,4 +130,78 @@ fn more_than_the_disk_has_is_refused_at_the_start() {
     assert!(matches!(room.take(&Frame::Begin(begin)), Err(IntakeError::Full { .. })));
     room.begin("").unwrap();
     assert!(matches!(room.file("huge", 1_001), Err(IntakeError::TooLarge { .. })));
+}
+
+/// A disk of `bytes` with nothing on it but the files of `directory`.
+fn small_disk(directory: &Path, bytes: u64) -> Arc<Disk> {
+    let directory = directory.to_owned();
+    Arc::new(Disk::new(move |_| {
+        let entries = fs::read_dir(&directory)?;
+        Ok(bytes - entries.map(|entry| entry.unwrap().metadata().unwrap().len()).sum::<u64>())
+    }))
+}
+
+fn copy_on(room: &Room, disk: &Arc<Disk>, keep_free_bytes: u64) -> Intake {
+    let reception = Reception { keep_free_bytes, ..reception(room.directory.path()) };
+    let mut intake = Intake::new(reception, disk.clone());
+    let begin = Begin { directory: String::new(), files: 1, bytes: 0 };
+    intake.take(&Frame::Begin(begin).encode()).unwrap();
+    intake
+}
+
+fn head(name: &str, bytes: u64) -> Vec<u8> {
+    Frame::File(FileHead { name: name.into(), bytes, mode: 0o644 }).encode()
+}
+
+#[test]
+fn what_is_kept_free_stays_free_whatever_was_announced() {
+    let room = Room::new();
+    let disk = small_disk(room.directory.path(), 300);
+    // Nothing was announced, and more comes than there is room for.
+    let mut first = copy_on(&room, &disk, 100);
+    assert!(matches!(
+        first.take(&head("a", 201)),
+        Err(IntakeError::Full { free_bytes: 200, wanted_bytes: 201, .. })
+    ));
+    // Two at once share the room.
+    let (mut first, mut second) = (copy_on(&room, &disk, 100), copy_on(&room, &disk, 100));
+    first.take(&head("a", 150)).unwrap();
+    assert!(matches!(second.take(&head("b", 51)), Err(IntakeError::Full { free_bytes: 50, .. })));
+    first.take(&Frame::Data(&[7; 150]).encode()).unwrap();
+    assert!(matches!(second.take(&head("b", 51)), Err(IntakeError::Full { free_bytes: 50, .. })));
+    second.take(&head("b", 50)).unwrap();
+    // What breaks off gives its room back.
+    drop(first);
+    copy_on(&room, &disk, 100).take(&head("c", 150)).unwrap();
+    let directory = open_root(room.directory.path()).unwrap();
+    assert_eq!(disk.room(&directory, 100).unwrap(), 150, "all but what `second` may still write");
+}
+
+#[test]
+fn a_disk_that_others_fill_is_noticed_before_the_write() {
+    let room = Room::new();
+    let disk = small_disk(room.directory.path(), 300);
+    let mut copy = copy_on(&room, &disk, 100);
+    copy.take(&head("a", 150)).unwrap();
+    fs::write(room.directory.path().join("other"), [0; 100]).unwrap();
+    let refused = copy.take(&Frame::Data(&[7; 150]).encode());
+    assert!(matches!(refused, Err(IntakeError::Full { free_bytes: 100, wanted_bytes: 150, .. })));
+}
+
+#[test]
+fn an_empty_directory_is_made_below_and_nowhere_else() {
+    let mut room = Room::new();
+    let make = |name: &str| Frame::Directory(Directory { name: name.into() });
+    assert!(matches!(room.take(&make("a")), Err(IntakeError::Unexpected(_))));
+    room.begin("in").unwrap();
+    for _ in 0..2 {
+        let made = room.take(&make("a/b")).unwrap();
+        assert_eq!(made, Some(Reply::Made { name: "a/b".into() }));
+    }
+    assert!(room.directory.path().join("in/a/b").is_dir());
+    for bad in ["", "..", "a/../../b", "/a"] {
+        assert!(matches!(room.take(&make(bad)), Err(IntakeError::Name { .. })), "{bad:?}");
+    }
+    room.file("f", 1).unwrap();
+    assert!(matches!(room.take(&make("c")), Err(IntakeError::Unexpected(_))));
 }

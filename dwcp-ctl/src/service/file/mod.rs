@@ -1,5 +1,6 @@
 //! `file/1`: files from one node to another, verified, never half under their final name.
 
+mod disk;
 mod intake;
 mod protocol;
 mod receive;
@@ -7,8 +8,9 @@ mod send;
 mod sweep;
 mod walk;
 
+pub use disk::Disk;
 pub use intake::{Intake, IntakeError, Reception};
-pub use protocol::{Begin, DATA_BYTES_MAX, End, FileHead, Frame, Reply};
+pub use protocol::{Begin, DATA_BYTES_MAX, Directory, End, FileHead, Frame, Reply};
 pub use receive::receive;
 pub use send::{CopyProgress, CopyReport, CopyResult, send};
 pub use sweep::sweep;

@@ -11,6 +11,7 @@ const BEGIN: u8 = b'b';
 const FILE: u8 = b'f';
 const DATA: u8 = b'd';
 const END: u8 = b'e';
+const DIRECTORY: u8 = b'm';
 
 /// What is to come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +35,13 @@ pub struct FileHead {
     pub mode: u32,
 }
 
+/// A directory to make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Directory {
+    /// Its name below the directory of the copy, `/` between parts.
+    pub name: String,
+}
+
 /// One file's end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
@@ -52,6 +60,8 @@ pub enum Frame<'a> {
     Data(&'a [u8]),
     /// `e`.
     End(End),
+    /// `m`.
+    Directory(Directory),
 }
 
 impl<'a> Frame<'a> {
@@ -68,6 +78,7 @@ impl<'a> Frame<'a> {
             FILE => Self::File(parse(rest)?),
             DATA => Self::Data(rest),
             END => Self::End(parse(rest)?),
+            DIRECTORY => Self::Directory(parse(rest)?),
             other => return Err(ServiceError::Malformed(format!("tag {other}"))),
         })
     }
@@ -79,6 +90,7 @@ impl<'a> Frame<'a> {
             Self::File(head) => (FILE, json(head)),
             Self::Data(data) => (DATA, data.to_vec()),
             Self::End(end) => (END, json(end)),
+            Self::Directory(directory) => (DIRECTORY, json(directory)),
         };
         let mut bytes = Vec::with_capacity(rest.len() + 1);
         bytes.push(tag);
@@ -109,6 +121,11 @@ pub enum Reply {
         /// Its checksum.
         sha256: String,
     },
+    /// The directory is there, and on disk.
+    Made {
+        /// Its name.
+        name: String,
+    },
     /// The copy ends here; files that were confirmed stay.
     Failed {
         /// Why, for people.
@@ -127,6 +144,7 @@ mod tests {
             Frame::Begin(Begin { directory: "in".into(), files: 1, bytes: 5 }),
             Frame::File(head),
             Frame::Data(b"hello"),
+            Frame::Directory(Directory { name: "a/c".into() }),
             Frame::End(End { sha256: "00".repeat(32) }),
         ] {
             assert_eq!(Frame::decode(&frame.encode()).unwrap(), frame);

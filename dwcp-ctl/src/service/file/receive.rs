@@ -1,20 +1,26 @@
 //! `file/1` at the receiver.
 
+use std::sync::Arc;
+
 use dwcp_core::{Channel, Message};
 use tokio::sync::mpsc;
 use tracing::info;
 
-use super::{Intake, Reception, Reply};
+use super::{Disk, Intake, Reception, Reply};
 use crate::service::{ServiceError, codes, json};
 
 /// Messages between the network and the disk.
 const QUEUE: usize = 8;
 
-/// Takes the files of one channel by the rules of `reception`.
+/// Takes the files of one channel by the rules of `reception`, onto `disk`.
 ///
 /// # Errors
 /// [`ServiceError`]; the sender has been told.
-pub async fn receive(channel: Channel, reception: Option<&Reception>) -> Result<(), ServiceError> {
+pub async fn receive(
+    channel: Channel,
+    reception: Option<&Reception>,
+    disk: &Arc<Disk>,
+) -> Result<(), ServiceError> {
     let peer = channel.session().peer_id().to_owned();
     let (mut sender, mut receiver) = channel.split();
     let is_allowed = |rules: &&Reception| match &rules.from {
@@ -33,7 +39,7 @@ pub async fn receive(channel: Channel, reception: Option<&Reception>) -> Result<
     };
     let (to_disk, from_network) = mpsc::channel(QUEUE);
     let (to_network, mut replies) = mpsc::channel(QUEUE);
-    let intake = Intake::new(reception.clone());
+    let intake = Intake::new(reception.clone(), disk.clone());
     // Hashing and writing block: they have a thread of their own for the time of the copy.
     let disk = tokio::task::spawn_blocking(move || write_all(intake, from_network, &to_network));
     let network = async {

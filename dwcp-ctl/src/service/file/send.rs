@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::intake::hex;
-use super::{Begin, DATA_BYTES_MAX, End, FileHead, Frame, Reply, Source};
+use super::{Begin, DATA_BYTES_MAX, Directory, End, FileHead, Frame, Reply, Source};
 use crate::service::{ServiceError, labels, receive_json};
 
 /// Messages between the disk and the network.
@@ -40,6 +40,9 @@ pub struct CopyReport {
     pub directory: String,
     /// Each file, as the receiver confirmed it.
     pub files: Vec<CopyResult>,
+    /// Empty directories that were made; the others came with their files.
+    #[serde(default)]
+    pub directories: u64,
     /// Bytes of all files.
     pub bytes: u64,
     /// From the first message to the last confirmation.
@@ -78,7 +81,8 @@ pub async fn send(
     let start = Instant::now();
     let before = session.stats();
     let bytes_total = sources.iter().map(|source| source.bytes).sum();
-    let files_total = sources.len() as u64;
+    let directories = sources.iter().filter(|source| source.is_directory).count() as u64;
+    let files_total = sources.len() as u64 - directories;
     let options = ChannelOptions { priority: Priority::Bulk, compress };
     let channel = session.open(labels::FILE, options);
     let channel = channel.map_err(|error| ServiceError::Channel(crate::exit::chain(&error)))?;
@@ -88,7 +92,7 @@ pub async fn send(
     match receive_json(&mut receiver).await? {
         Reply::Ready => {}
         Reply::Failed { message } => return Err(ServiceError::Refused(message)),
-        Reply::Saved { .. } => {
+        Reply::Saved { .. } | Reply::Made { .. } => {
             return Err(ServiceError::Malformed("a file saved too early".into()));
         }
     }
@@ -98,7 +102,7 @@ pub async fn send(
     let mut state = CopyProgress { bytes: 0, bytes_total, files: 0, files_total };
     let (note, notes) = mpsc::unbounded_channel();
     let sending = push(&mut sender, from_disk, note);
-    let receiving = confirm(&mut receiver, notes, &mut state, &mut files, progress);
+    let receiving = confirm(&mut receiver, notes, directories, &mut state, &mut files, progress);
     let result = tokio::try_join!(sending, receiving).map(|_| ());
     // The disk's own error says more than the broken channel it led to.
     match disk.await {
@@ -110,6 +114,7 @@ pub async fn send(
         schema: "dwcp.copy/v1".into(),
         peer: session.peer_id().into(),
         directory: directory.into(),
+        directories,
         bytes: state.bytes,
         seconds,
         bytes_per_second: (state.bytes as f64 / seconds).round(),
@@ -140,16 +145,17 @@ fn data_bytes(message: &[u8]) -> u64 {
     }
 }
 
-/// Takes the receiver's words until every file is confirmed.
+/// Takes the receiver's words until every file, and each of `directories`, is confirmed.
 async fn confirm(
     receiver: &mut Receiver,
     mut notes: mpsc::UnboundedReceiver<u64>,
+    mut directories: u64,
     state: &mut CopyProgress,
     files: &mut Vec<CopyResult>,
     progress: &mut (dyn FnMut(CopyProgress) + Send),
 ) -> Result<(), ServiceError> {
     progress(state.clone());
-    while state.files < state.files_total {
+    while state.files < state.files_total || directories > 0 {
         tokio::select! {
             message = receiver.recv() => {
                 let message = message?.ok_or_else(|| ServiceError::Malformed("an early end".into()))?;
@@ -158,6 +164,7 @@ async fn confirm(
                         files.push(CopyResult { name, bytes, sha256 });
                         state.files += 1;
                     }
+                    Reply::Made { .. } => directories = directories.saturating_sub(1),
                     Reply::Failed { message } => return Err(ServiceError::Refused(message)),
                     Reply::Ready => {}
                 }
@@ -176,6 +183,13 @@ async fn confirm(
 /// Reads and hashes every file, on a thread that may block.
 fn read_all(sources: &[Source], to_network: &mpsc::Sender<Vec<u8>>) -> Result<(), ServiceError> {
     for source in sources {
+        if source.is_directory {
+            let directory = Directory { name: source.name.clone() };
+            if to_network.blocking_send(Frame::Directory(directory).encode()).is_err() {
+                return Ok(()); // the network gave up; it says why
+            }
+            continue;
+        }
         let failed = |error: io::Error| ServiceError::Io {
             what: format!("{}: cannot read", source.path.display()),
             source: error,

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// A file to send.
+/// A file to send, or an empty directory to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// Where it is.
@@ -17,6 +17,8 @@ pub struct Source {
     pub bytes: u64,
     /// Its permission bits.
     pub mode: u32,
+    /// Whether it is a directory; only empty ones are named, the others come with their files.
+    pub is_directory: bool,
 }
 
 /// Why a file cannot be sent.
@@ -74,7 +76,8 @@ fn visit(
 ) -> Result<(), WalkError> {
     if metadata.is_file() {
         let mode = metadata.permissions().mode();
-        sources.push(Source { path: path.to_owned(), name, bytes: metadata.len(), mode });
+        let bytes = metadata.len();
+        sources.push(Source { path: path.to_owned(), name, bytes, mode, is_directory: false });
         return Ok(());
     }
     if !metadata.is_dir() {
@@ -86,6 +89,11 @@ fn visit(
     let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let mut entries = entries.map_err(io_error(path))?;
     entries.sort_by_key(fs::DirEntry::file_name);
+    if entries.is_empty() {
+        let mode = metadata.permissions().mode();
+        sources.push(Source { path: path.to_owned(), name, bytes: 0, mode, is_directory: true });
+        return Ok(());
+    }
     for entry in entries {
         let path = entry.path();
         let metadata = entry.metadata().map_err(io_error(&path))?;
@@ -113,6 +121,7 @@ mod tests {
         let room = tempfile::tempdir().unwrap();
         let tree = room.path().join("tree");
         fs::create_dir_all(tree.join("deep")).unwrap();
+        fs::create_dir(tree.join("hollow")).unwrap();
         fs::write(tree.join("a"), "1").unwrap();
         fs::write(tree.join("deep/b"), "22").unwrap();
         let names = |paths: &[PathBuf]| -> Vec<_> {
@@ -124,7 +133,7 @@ mod tests {
         };
         assert_eq!(
             names(std::slice::from_ref(&tree)),
-            [("tree/a".into(), 1), ("tree/deep/b".into(), 2)]
+            [("tree/a".into(), 1), ("tree/deep/b".into(), 2), ("tree/hollow".into(), 0)]
         );
         assert_eq!(names(&[tree.join("a")]), [("a".to_owned(), 1)]);
         assert!(matches!(walk(std::slice::from_ref(&tree), false), Err(WalkError::Directory(_))));

@@ -13,6 +13,7 @@ use tracing::{debug, warn};
 
 use super::pump::{Pumped, pump, reset};
 use super::{Answer, Connect};
+use crate::service::under_way::{UnderWay, Work};
 use crate::service::{ServiceError, json, labels, receive_json};
 
 /// How long a connection waits for a session.
@@ -56,6 +57,7 @@ pub struct ForwardCounts {
 pub struct ForwardListener {
     spec: ForwardSpec,
     address: SocketAddr,
+    listener: Arc<TcpListener>,
     counts: Arc<ForwardCounts>,
     task: JoinHandle<()>,
 }
@@ -63,8 +65,9 @@ pub struct ForwardListener {
 /// A bound forward that does not accept yet: so that a reload can bind all before it changes anything.
 pub struct BoundForward {
     spec: ForwardSpec,
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     address: SocketAddr,
+    counts: Arc<ForwardCounts>,
 }
 
 impl ForwardSpec {
@@ -75,20 +78,42 @@ impl ForwardSpec {
     pub async fn bind(self) -> io::Result<BoundForward> {
         let listener = TcpListener::bind(&self.listen).await?;
         let address = listener.local_addr()?;
-        Ok(BoundForward { spec: self, listener, address })
+        Ok(BoundForward {
+            spec: self,
+            listener: Arc::new(listener),
+            address,
+            counts: Arc::default(),
+        })
     }
 }
 
 impl BoundForward {
-    /// Begins to accept connections and carries them over `endpoint`.
-    pub fn start(self, endpoint: Endpoint) -> ForwardListener {
-        let counts = Arc::new(ForwardCounts::default());
-        let task = tokio::spawn(accept(self.listener, self.spec.clone(), endpoint, counts.clone()));
-        ForwardListener { spec: self.spec, address: self.address, counts, task }
+    /// As configured.
+    pub fn spec(&self) -> &ForwardSpec {
+        &self.spec
+    }
+
+    /// Counts on where `before` is: figures of a forward's name only grow.
+    pub fn count_on(&mut self, before: &ForwardListener) {
+        self.counts = before.counts.clone();
+    }
+
+    /// Begins to accept connections and carries them over `endpoint`, while `under_way` takes them.
+    pub fn start(self, endpoint: Endpoint, under_way: Arc<UnderWay>) -> ForwardListener {
+        let Self { spec, listener, address, counts } = self;
+        let task = accept(listener.clone(), spec.clone(), endpoint, counts.clone(), under_way);
+        ForwardListener { spec, address, listener, counts, task: tokio::spawn(task) }
     }
 }
 
 impl ForwardListener {
+    /// A forward by `spec`, which has the same `listen`, on this one's socket: no connection is refused while one
+    /// follows the other.
+    pub fn hand_over(&self, spec: ForwardSpec) -> BoundForward {
+        let (listener, address) = (self.listener.clone(), self.address);
+        BoundForward { spec, listener, address, counts: Arc::default() }
+    }
+
     /// As configured.
     pub fn spec(&self) -> &ForwardSpec {
         &self.spec
@@ -112,18 +137,24 @@ impl Drop for ForwardListener {
 }
 
 async fn accept(
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     spec: ForwardSpec,
     endpoint: Endpoint,
     counts: Arc<ForwardCounts>,
+    under_way: Arc<UnderWay>,
 ) {
     let spec = Arc::new(spec);
     // Connections are tasks of their own: they outlive the listener when a reload removes it.
     loop {
         match listener.accept().await {
             Ok((stream, from)) => {
+                let Some(place) = under_way.begin(Work::Forward) else {
+                    reset(stream);
+                    continue;
+                };
                 let (spec, endpoint, counts) = (spec.clone(), endpoint.clone(), counts.clone());
                 tokio::spawn(async move {
+                    let _place = place;
                     counts.connections_total.fetch_add(1, Ordering::Relaxed);
                     counts.connections.fetch_add(1, Ordering::Relaxed);
                     if let Err(error) = carry(stream, &spec, &endpoint, &counts).await {

@@ -1,0 +1,152 @@
+//! The end of a daemon in good order: nothing new, what runs runs to its end, then the sessions close.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, Interval, timeout, timeout_at};
+use tracing::{error, info};
+
+use super::Node;
+use super::command_server::Demand;
+use super::notify::Notifier;
+use crate::service::under_way::WorkCounts;
+
+/// How long sessions may take to say goodbye when the deadline has passed already.
+const GOODBYE: Duration = Duration::from_secs(2);
+/// How long services that lost their session may take to reset what they served.
+const RESET: Duration = Duration::from_millis(500);
+/// How long the command socket may take to pass on what came of it.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// What came of a drain: `dwcp.drain/v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainReport {
+    /// `dwcp.drain/v1`.
+    pub schema: String,
+    /// Whether it is over. If not, the node goes on draining.
+    pub is_over: bool,
+    /// What goes on still.
+    pub under_way: WorkCounts,
+    /// What had not ended at the deadline.
+    pub cut_off: WorkCounts,
+    /// Sessions that were closed.
+    pub sessions: u64,
+    /// Messages that the peers have not acked.
+    pub unacked_messages: u64,
+}
+
+impl DrainReport {
+    /// That of a drain that goes on, with `under_way` left.
+    pub fn going_on(under_way: WorkCounts) -> Self {
+        Self {
+            schema: "dwcp.drain/v1".into(),
+            is_over: false,
+            under_way,
+            cut_off: WorkCounts::default(),
+            sessions: 0,
+            unacked_messages: 0,
+        }
+    }
+
+    /// Whether everything ended by itself and everything was acked.
+    pub fn is_whole(&self) -> bool {
+        self.cut_off.total() == 0 && self.unacked_messages == 0
+    }
+}
+
+/// Who wants to know what came of it. The second half is held until the answer is written.
+pub(super) type Asker = oneshot::Sender<(DrainReport, mpsc::Sender<()>)>;
+
+/// A drain under way.
+pub(super) struct Drain<'a> {
+    pub(super) node: &'a Node,
+    pub(super) notifier: &'a Notifier,
+    pub(super) demands: &'a mut mpsc::Receiver<Demand>,
+    pub(super) watchdog: &'a mut Option<Interval>,
+    pub(super) askers: Vec<Asker>,
+}
+
+impl Drain<'_> {
+    /// Drains and returns the daemon's exit code.
+    pub(super) async fn run(mut self) -> u8 {
+        let node = self.node;
+        self.notifier.stopping();
+        let deadline = node.begin_drain();
+        let end = Instant::now() + deadline;
+        let under_way = &node.services.under_way;
+        info!(deadline_s = deadline.as_secs(), waits_for = under_way.counts().words(), "draining");
+        // What has not ended by then is told, not an error of the wait.
+        let _ = self.meanwhile(timeout_at(end, under_way.idle())).await;
+        let cut_off = under_way.counts();
+        if cut_off.total() > 0 {
+            // A session that takes nothing more ends its services: both their ends see a failure, not an end.
+            node.endpoint.sessions().iter().for_each(|session| session.close(0, "going down"));
+        }
+        let left = end.saturating_duration_since(Instant::now()).max(GOODBYE);
+        let drained = self.meanwhile(node.endpoint.drain(left)).await;
+        let _ = timeout(RESET, under_way.idle()).await;
+        let report = DrainReport {
+            is_over: true,
+            cut_off,
+            sessions: drained.sessions as u64,
+            unacked_messages: drained.unacked_messages,
+            ..DrainReport::going_on(WorkCounts::default())
+        };
+        let exit = log(&report);
+        self.answer(&report).await;
+        exit
+    }
+
+    /// Waits for `future`, and serves the watchdog and the command socket meanwhile.
+    async fn meanwhile<T>(&mut self, future: impl Future<Output = T>) -> T {
+        let mut future = std::pin::pin!(future);
+        loop {
+            tokio::select! {
+                value = &mut future => return value,
+                Some(demand) = self.demands.recv() => match demand {
+                    Demand::Drain(asker) => self.askers.push(asker),
+                    Demand::Reload(answer) => {
+                        let _ = answer.send(Err("the node drains: it is going to stop".into()));
+                    }
+                },
+                () = tick(self.watchdog) => self.notifier.watchdog(),
+            }
+        }
+    }
+
+    /// Tells everybody who asked, and waits until they can have it.
+    async fn answer(&mut self, report: &DrainReport) {
+        let (held, mut written) = mpsc::channel(1);
+        for asker in self.askers.drain(..) {
+            let _ = asker.send((report.clone(), held.clone()));
+        }
+        drop(held);
+        let _ = timeout(ANSWER, written.recv()).await;
+    }
+}
+
+fn log(report: &DrainReport) -> u8 {
+    let (sessions, unacked) = (report.sessions, report.unacked_messages);
+    if report.is_whole() {
+        info!(sessions, "stopped; nothing was lost");
+        return 0;
+    }
+    if report.cut_off.total() > 0 {
+        let cut_off = report.cut_off.words();
+        error!(sessions, unacked, cut_off, "stopped at the deadline; some work was cut off");
+    } else {
+        error!(sessions, unacked, "stopped; messages stayed un-acked and may be lost");
+    }
+    1
+}
+
+/// The next moment to feed the watchdog; never without one.
+pub(super) async fn tick(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => std::future::pending().await,
+    }
+}
