@@ -16,7 +16,7 @@ fn ends(suite: &Arc<dyn Suite>) -> (PathSealer, PathOpener) {
     let session = SessionSecret::from_exporter(&Secret::new([1; 32]), None);
     let path = session.path(PathId(0), &[2; 32], &[3; 32], &[4; 32]);
     let direction = Direction::ToAcceptor;
-    let sealer = PathSealer::new(suite.clone(), &path, direction, 0);
+    let sealer = PathSealer::new(suite.clone(), &path, direction, 0, true);
     (sealer, PathOpener::new(suite.clone(), &path, direction, 0, true))
 }
 

@@ -36,6 +36,7 @@ fn pair() -> (Datagrams, Datagrams) {
             remote: "other".into(),
             receives_posted: RECEIVES,
             regions: Vec::new(),
+            socket: None,
         };
         Datagrams(Arc::new(socket), attributes)
     };

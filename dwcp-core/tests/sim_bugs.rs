@@ -31,6 +31,12 @@ fn memory_reused_before_the_fence_is_caught() {
 }
 
 #[test]
+fn a_failed_fence_taken_for_a_good_one_is_caught() {
+    let what = caught_within(Bug::FailedFenceIgnored, 1_000);
+    assert!(what.contains("handed on"), "{what}");
+}
+
+#[test]
 fn a_lost_switch_mark_is_caught() {
     caught_within(Bug::LostSwitchMark, 50);
 }

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use dwcp_core::sim::{Failure, run};
+use dwcp_core::sim::{Coverage, Failure, run};
 
 /// Seeds of the quick room.
 const QUICK_SEEDS: u64 = 2_000;
@@ -38,6 +38,7 @@ fn run_all(start: u64, count: u64) {
     let (messages, began) = (AtomicU64::new(0), Instant::now());
     let told = Mutex::new(began);
     let failures = Mutex::new(Vec::<(u64, Failure)>::new());
+    let coverage = Mutex::new(Coverage::default());
     let work = || {
         while failures.lock().expect("no panic holds it").len() < FAILURES_TOLD {
             let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -45,7 +46,10 @@ fn run_all(start: u64, count: u64) {
                 return;
             }
             match run(seed) {
-                Ok(outcome) => _ = messages.fetch_add(outcome.messages, Ordering::Relaxed),
+                Ok(outcome) => {
+                    messages.fetch_add(outcome.messages, Ordering::Relaxed);
+                    coverage.lock().expect("no panic holds it").merge(&outcome.coverage);
+                }
                 Err(failure) => failures.lock().expect("no panic holds it").push((seed, failure)),
             }
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
@@ -72,7 +76,11 @@ fn run_all(start: u64, count: u64) {
     }
     let seeds: Vec<_> = failures.iter().map(|(seed, _)| seed).collect();
     assert!(seeds.is_empty(), "seeds {seeds:?} failed; above is how to replay each");
-    println!("{} messages delivered", messages.into_inner());
+    let coverage = coverage.into_inner().expect("no panic holds it");
+    println!("{} messages delivered; {coverage}", messages.into_inner());
+    // Fewer seeds are for one question.
+    let missing = if count >= QUICK_SEEDS { coverage.missing() } else { Vec::new() };
+    assert!(missing.is_empty(), "never in {count} runs: {missing:?}");
 }
 
 #[test]

@@ -81,7 +81,7 @@ async fn hundreds_of_megabytes_of_records_arrive_as_they_were_sent() {
     let ((mut sender, _keep), (_keep_too, mut receiver)) = (dialled.split(), accepted.split());
     let direction = Direction::ToAcceptor;
     let sending = thread::spawn(move || {
-        let mut sealer = PathSealer::new(suites::aws_lc(true), &path(&ours), direction, 0);
+        let mut sealer = PathSealer::new(suites::aws_lc(true), &path(&ours), direction, 0, true);
         send_records(&mut *sender, &mut sealer, RECORDS)
     });
     let receiving = thread::spawn(move || {

@@ -15,5 +15,5 @@ pub use checksum::ChecksumSuite;
 pub use opener::{OpenError, PathOpener};
 pub use replay::ReplayWindow;
 pub use schedule::{Direction, KeyMaterial, PathSecret, Secret, SessionSecret};
-pub use sealer::{PathSealer, SealError, Usage, UsageLimits};
+pub use sealer::{PathSealer, REKEY_PAUSE, SealError, Usage, UsageLimits};
 pub use suite::{MAX_OVERHEAD_BYTES, NotAuthentic, Open, Protection, Seal, Suite};

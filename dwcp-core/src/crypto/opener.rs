@@ -152,7 +152,7 @@ mod tests {
         let path = session.path(PathId(0), &[0; 32], &[0; 32], &[0; 32]);
         let suite: Arc<dyn Suite> = Arc::new(ChecksumSuite);
         (
-            PathSealer::new(suite.clone(), &path, Direction::ToAcceptor, 0),
+            PathSealer::new(suite.clone(), &path, Direction::ToAcceptor, 0, ordered),
             PathOpener::new(suite, &path, Direction::ToAcceptor, 0, ordered),
         )
     }
@@ -194,13 +194,17 @@ mod tests {
     fn rekeys_are_followed_and_old_phases_still_land_on_unordered_links() {
         for ordered in [true, false] {
             let (mut sealer, mut opener) = pair(ordered);
+            let mut now = crate::machine::Time(1);
             for phase in 0..9 {
                 assert!(open(&mut opener, &seal(&mut sealer, b"a")).is_ok());
                 let late = seal(&mut sealer, b"late");
                 if ordered {
                     assert!(open(&mut opener, &late).is_ok());
                 }
-                sealer.rekey();
+                now = now + crate::crypto::REKEY_PAUSE;
+                assert!(!sealer.rekey(now) || ordered || phase == 0);
+                now = now + crate::crypto::REKEY_PAUSE;
+                sealer.rekey(now);
                 assert!(open(&mut opener, &seal(&mut sealer, b"b")).is_ok());
                 assert_eq!(opener.phase(), phase + 1);
                 assert_eq!(open(&mut opener, &late).is_ok(), !ordered);

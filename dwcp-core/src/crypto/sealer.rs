@@ -1,9 +1,11 @@
 //! The sending side of record protection on one path.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::schedule::LaneSecret;
 use super::{Direction, KeyMaterial, PathSecret, Seal, Suite};
+use crate::machine::Time;
 use crate::wire::{HEADER_BYTES, RecordHeader};
 
 /// How much one key may protect. AES-256-GCM keeps an attacker's advantage under 2^-57 up to 2^36 blocks
@@ -51,21 +53,54 @@ pub struct PathSealer {
     usage: Usage,
     limits: UsageLimits,
     lane: u8,
+    /// The link delivers in order, so that the opener sees every phase before the next.
+    is_ordered: bool,
+    /// Since when this phase is in use for certain, on an unordered link.
+    in_use_since: Option<Time>,
+    pause: Duration,
+    /// The least number not yet used under the present key.
+    fresh: u64,
 }
 
+/// Time between two rekeys on an unordered link: longer than any record is on its way.
+pub const REKEY_PAUSE: Duration = Duration::from_secs(10);
+
 impl PathSealer {
-    /// The sealer of the first key phase.
-    pub fn new(suite: Arc<dyn Suite>, path: &PathSecret, direction: Direction, lane: u8) -> Self {
+    /// The sealer of the first key phase. `is_ordered`: the link delivers in order.
+    pub fn new(
+        suite: Arc<dyn Suite>,
+        path: &PathSecret,
+        direction: Direction,
+        lane: u8,
+        is_ordered: bool,
+    ) -> Self {
         let secret = path.lane(direction, lane);
         let (seal, iv) = start(&*suite, &secret);
         let limits = UsageLimits::default();
-        Self { suite, secret, seal, iv, usage: Usage::default(), limits, lane }
+        Self {
+            suite,
+            secret,
+            seal,
+            iv,
+            usage: Usage::default(),
+            limits,
+            lane,
+            is_ordered,
+            in_use_since: None,
+            pause: REKEY_PAUSE,
+            fresh: 0,
+        }
     }
 
     /// Replaces the usage limits; for tests that cross them.
     pub fn set_limits(&mut self, limits: UsageLimits) {
         assert!(limits.soft_blocks < limits.hard_blocks, "the soft limit comes first");
         self.limits = limits;
+    }
+
+    /// Replaces [`REKEY_PAUSE`]; for tests whose time is short.
+    pub fn set_rekey_pause(&mut self, pause: Duration) {
+        self.pause = pause;
     }
 
     /// Bytes a record of `plain` bytes takes on the wire.
@@ -110,13 +145,16 @@ impl PathSealer {
         let plain = body.len() + trailer.len();
         assert_eq!(out.len(), self.sealed_bytes(plain), "the room is that of one record");
         let blocks = (plain as u64).div_ceil(16) + 2;
-        if self.usage.blocks >= self.limits.soft_blocks {
-            self.rekey();
+        // On an unordered link so many records are more than can be on their way.
+        let may_rekey = self.is_ordered || self.usage.records >= RECORDS_MIN;
+        if self.usage.blocks >= self.limits.soft_blocks && may_rekey {
+            self.next_phase();
         }
         if self.usage.blocks + blocks > self.limits.hard_blocks {
             return Err(SealError::KeyExhausted);
         }
         let number = self.usage.records;
+        assert!(number >= self.fresh, "a record number is used once under a key");
         let header = RecordHeader {
             phase: (self.usage.phase & 3) as u8,
             lane: self.lane,
@@ -133,20 +171,35 @@ impl PathSealer {
             return Ok(()); // planted: the next record reuses this number
         }
         self.usage.records = number + 1;
+        self.fresh = number + 1;
         self.usage.blocks += blocks;
         Ok(())
     }
 
-    /// Moves to the next key phase now. The old phase's secret is erased. A phase under which nothing was
-    /// sealed stays: the opener follows one phase at a time, by its records. On unordered links leave a round
-    /// trip between two calls, for the same reason.
-    pub fn rekey(&mut self) {
+    /// Moves to the next key phase, if it may now; `false`: ask again later. The old phase's secret is erased.
+    ///
+    /// The opener follows one phase at a time, by its records. So a phase under which nothing was sealed stays, and
+    /// on an unordered link each lasts [`REKEY_PAUSE`] from the first call that finds it in use.
+    pub fn rekey(&mut self, now: Time) -> bool {
         if self.usage.records == 0 {
-            return;
+            return false;
         }
+        if !self.is_ordered {
+            let since = *self.in_use_since.get_or_insert(now);
+            // Nothing is before the first phase: no record of an earlier one is on its way.
+            if self.usage.phase > 0 && now.since(since) < self.pause {
+                return false;
+            }
+        }
+        self.next_phase();
+        true
+    }
+
+    fn next_phase(&mut self) {
         self.secret = self.secret.next();
         (self.seal, self.iv) = start(&*self.suite, &self.secret);
         self.usage = Usage { phase: self.usage.phase + 1, ..Usage::default() };
+        (self.in_use_since, self.fresh) = (None, 0);
     }
 
     /// What the present key has been used for.
@@ -154,6 +207,9 @@ impl PathSealer {
         self.usage
     }
 }
+
+/// Records of a phase after which an unordered link has none of the phase before on its way: the replay window.
+const RECORDS_MIN: u64 = 16_384;
 
 fn start(suite: &dyn Suite, secret: &LaneSecret) -> (Box<dyn Seal>, [u8; 12]) {
     let keys = secret.keys();
@@ -170,11 +226,35 @@ mod tests {
     fn an_unused_phase_has_no_successor() {
         let session = SessionSecret::from_exporter(&Secret::new([1; 32]), None);
         let path = session.path(PathId(0), &[0; 32], &[0; 32], &[0; 32]);
-        let mut sealer = PathSealer::new(Arc::new(ChecksumSuite), &path, Direction::ToAcceptor, 0);
-        (0..3).for_each(|_| sealer.rekey());
+        let suite = Arc::new(ChecksumSuite);
+        let mut sealer = PathSealer::new(suite, &path, Direction::ToAcceptor, 0, true);
+        (0..3).for_each(|_| assert!(!sealer.rekey(Time(1))));
         assert_eq!(sealer.usage().phase, 0);
         sealer.seal(0, b"x", b"", &mut Vec::new()).expect("the key is fresh");
-        (0..3).for_each(|_| sealer.rekey());
+        (0..3).for_each(|_| _ = sealer.rekey(Time(1)));
         assert_eq!(sealer.usage().phase, 1);
+    }
+
+    #[test]
+    fn on_an_unordered_link_each_phase_lasts_a_while() {
+        let session = SessionSecret::from_exporter(&Secret::new([1; 32]), None);
+        let path = session.path(PathId(0), &[0; 32], &[0; 32], &[0; 32]);
+        let suite = Arc::new(ChecksumSuite);
+        let mut sealer = PathSealer::new(suite, &path, Direction::ToAcceptor, 0, false);
+        let seal = |sealer: &mut PathSealer| sealer.seal(0, b"x", b"", &mut Vec::new());
+        seal(&mut sealer).expect("fresh");
+        assert!(sealer.rekey(Time(5)), "nothing was before the first phase");
+        let late = Time(5) + 2 * REKEY_PAUSE;
+        assert!(!sealer.rekey(late), "nothing was sealed yet");
+        seal(&mut sealer).expect("fresh");
+        assert!(!sealer.rekey(late), "its first record may be on its way");
+        assert!(!sealer.rekey(late + REKEY_PAUSE / 2));
+        assert!(sealer.rekey(late + REKEY_PAUSE));
+        // Nor does the soft limit make phases faster than an opener can follow.
+        sealer.set_limits(UsageLimits { soft_blocks: 3, hard_blocks: 1 << 36 });
+        (0..RECORDS_MIN).for_each(|_| seal(&mut sealer).expect("fresh"));
+        assert_eq!(sealer.usage().phase, 2);
+        seal(&mut sealer).expect("fresh");
+        assert_eq!(sealer.usage().phase, 3);
     }
 }

@@ -121,7 +121,7 @@ impl PathIo {
             Role::Acceptor => (Direction::ToDialer, Direction::ToAcceptor),
         };
         let is_ordered = attributes.features.has(LinkFeatures::ORDERED);
-        let sealer = PathSealer::new(suite.clone(), secret, sending, 0);
+        let sealer = PathSealer::new(suite.clone(), secret, sending, 0, is_ordered);
         let opener = PathOpener::new(suite.clone(), secret, receiving, 0, is_ordered);
         let (tx_link, rx_link) = link.split();
         Ok(Self {

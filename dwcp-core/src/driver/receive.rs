@@ -179,7 +179,7 @@ impl SessionCore {
             let Some(record) = bytes.get(at..end) else { break };
             let plain =
                 rx.opener.plain_bytes(header.length as usize).map_err(|error| bad(path, &error))?;
-            let Some(mut slot) = self.pool.take(plain) else { break };
+            let Some(mut slot) = self.pool.take_for_receive(plain) else { break };
             slot.set_len(plain);
             rx.opener.open(&header, record, &mut slot).map_err(|error| bad(path, &error))?;
             at = end;

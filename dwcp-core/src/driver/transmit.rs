@@ -46,8 +46,9 @@ impl SessionCore {
             if tx.is_dead || is_blocked || !self.write_pending(path, tx, now) {
                 return;
             }
-            if std::mem::take(&mut tx.wants_rekey) {
-                tx.sealer.rekey();
+            // On unordered links not before the last one has arrived for certain.
+            if tx.wants_rekey && tx.sealer.rekey(now) {
+                tx.wants_rekey = false;
                 PathCounters::add(&path.counters.rekeys, 1);
             }
             {

@@ -230,15 +230,19 @@ impl Turn {
                     is_any_pending = true;
                     return true;
                 }
-                Fence::Done => {}
+                Fence::Done => {
+                    rx.carry = Vec::new();
+                    drop(rx);
+                    core.with_state(|state| state.machine.handle_path_fenced(path.id));
+                }
                 Fence::Pending | Fence::Failed => {
-                    // The link keeps what it was given to write to; it is never used again.
                     tracing::warn!(path = path.id.0, "the path could not be fenced");
+                    // The link keeps what it was given to write to, and is itself kept for ever.
+                    core.pool.leak(path.clone(), rx.pulls.len());
+                    drop(rx);
+                    core.with_state(|state| state.machine.handle_fence_failed(path.id));
                 }
             }
-            rx.carry = Vec::new();
-            drop(rx);
-            core.with_state(|state| state.machine.handle_path_fenced(path.id));
             false
         });
         if is_any_pending {

@@ -15,9 +15,6 @@ use crate::machine::{Event, Machine, PathAttributes, Role, Settings};
 use crate::session::{Offer, Session, SessionShared, Totals};
 use crate::wire::{Features, PathId, PathKind};
 
-/// Offers kept at once; a peer that never answers costs no more.
-const OFFERS_MAX: usize = 8;
-
 /// Why a link did not become a path. It is closed then.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotAttached {
@@ -47,6 +44,7 @@ pub(super) fn begin(
     settings.heartbeat_interval = given.heartbeat_interval;
     settings.timeout_multiplier = given.timeout_multiplier;
     settings.switch_timeout = given.switch_timeout;
+    settings.may_offer_paths = greeting.agreement.features.has(Features::HYBRID);
     let machine = Machine::new(settings);
     let core = Arc::new(SessionCore::new(machine, inner.pool.clone(), inner.clock, given.spin));
     let session = Session {
@@ -164,11 +162,11 @@ fn offer(session: &Session, kind: PathKind, pending: Box<dyn PendingLink>) {
     let nonce = random();
     let bootstrap = pending.bootstrap().to_vec();
     let mut offers = super::lock(&session.shared.offers);
-    if offers.len() >= OFFERS_MAX {
-        offers.remove(0);
-    }
     let path = session.core().with_state(|state| state.machine.offer_path(kind, nonce, bootstrap));
-    offers.push(Offer { path, kind, nonce, pending });
+    match path {
+        Some(path) => offers.push(Offer { path, kind, nonce, pending }),
+        None => tracing::info!(kind = kind.name(), "offers enough wait for their answer"),
+    }
 }
 
 /// What both ends bind a path's keys to: its kind and both bootstraps.

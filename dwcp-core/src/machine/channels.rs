@@ -287,11 +287,11 @@ impl Channels {
         round_trip_ns: u64,
         mut tell: impl FnMut(&Frame) -> bool,
     ) -> bool {
-        let (slots, window) = (&mut self.slots, &mut self.window);
         let mut is_full = false;
         let mut through = Vec::new();
         // Taken out while the channels are changed, and put back: no allocation.
         let mut due = std::mem::take(&mut self.due);
+        let (slots, window) = (&mut self.slots, &mut self.window);
         due.retain(|&index| {
             let channel = slots.get_mut(index as usize).and_then(Option::as_deref_mut);
             let Some(channel) = channel else { return false };

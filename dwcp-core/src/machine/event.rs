@@ -32,14 +32,16 @@ pub enum Event {
     /// Both ends have proven that they hold the path's keys; it can be switched to.
     PathValidated(PathId),
     /// The path is lost or given up. The driver ends the link, fences it and reports
-    /// [`handle_path_fenced`](super::Machine::handle_path_fenced).
+    /// [`handle_path_fenced`](super::Machine::handle_path_fenced), or that it could not, by
+    /// [`handle_fence_failed`](super::Machine::handle_fence_failed).
     PathDown {
         /// The path.
         path: PathId,
         /// Why.
         cause: PathCause,
     },
-    /// Nothing can land in memory that the path used: the driver may reuse it.
+    /// Nothing can land in memory that the path used: the driver may reuse it. Never comes for a path that could
+    /// not be fenced.
     PathReleased(PathId),
     /// Something has to go out on this path now, besides the one that was polled: poll it, too.
     TransmitNeeded(PathId),
@@ -252,6 +254,18 @@ pub enum Violation {
     /// A path id that is not the peer's, or not known.
     #[error("path {path} is not the peer's to name")]
     ForeignPath {
+        /// The path.
+        path: PathId,
+    },
+    /// An epoch that no switches of the peer can have led to.
+    #[error("epoch {epoch} is out of reach")]
+    EpochTooHigh {
+        /// The epoch.
+        epoch: u32,
+    },
+    /// Paths offered without the feature, or more than may wait for an answer.
+    #[error("path {path} is offered although none may be")]
+    OfferUnasked {
         /// The path.
         path: PathId,
     },

@@ -1,5 +1,6 @@
 //! Whether paths are alive: the session's own judgement, on every kind of link.
 
+use super::path::Suspicion;
 use super::settings::STANDBY_HEARTBEATS;
 use super::switching::Stage;
 use super::*;
@@ -31,12 +32,16 @@ impl Machine {
             Some((_, asked)) => asked + self.settings.heartbeat_interval,
             None => path.heard + self.heartbeat_pause(path),
         };
-        // A suspected path is settled by the others' answers, not by time.
+        // A suspected path has time from the others' answer on.
         let may_suspect = path.in_flight > 0 && path.suspected.is_none() && self.has_alternative();
         let suspicion = may_suspect.then(|| path.progress + path.patience());
         let proof = (path.state == PathState::Validating)
             .then(|| path.created + self.settings.switch_timeout);
-        [Some(heartbeat), suspicion, proof].into_iter().flatten().min().expect("one is there")
+        [Some(heartbeat), suspicion, path.doomed_at(), proof]
+            .into_iter()
+            .flatten()
+            .min()
+            .expect("one is there")
     }
 
     fn heartbeat_pause(&self, path: &Path) -> std::time::Duration {
@@ -120,7 +125,7 @@ impl Machine {
         let mut ask = false;
         for path in self.paths.iter_mut().filter(|path| path.is_live() && path.in_flight > 0) {
             if path.suspected.is_none() && now >= path.progress + path.patience() {
-                path.suspected = Some(now);
+                path.suspect(now);
                 ask = true;
             }
         }
@@ -140,20 +145,32 @@ impl Machine {
         }
     }
 
-    /// A suspected path is dead when another answered a ping that was sent after the suspicion: the peer
-    /// is there, only this path is not.
+    /// A suspected path is dead when another answered a ping that was sent after the suspicion, and it did not
+    /// answer its own within its patience after that: the peer is there, only this path is not. Both answers may
+    /// have waited here, unread, and the other been read first.
     pub(super) fn check_suspects(&mut self, now: Time) {
         for at in 0..self.paths.len() {
             let (id, suspected) = (self.paths[at].id, self.paths[at].suspected);
             let Some(suspected) = suspected.filter(|_| self.paths[at].is_live()) else { continue };
+            if let Some(doomed_at) = self.paths[at].doomed_at() {
+                if now < doomed_at {
+                    continue;
+                }
+                if self.has_alternative() {
+                    return self.lose_path(now, at, PathCause::Silent);
+                }
+                let path = &mut self.paths[at];
+                (path.suspected, path.progress) = (None, now);
+                continue;
+            }
             let is_answered = |path: &Path| {
                 path.id != id
                     && path.is_validated()
-                    && path.answered.is_some_and(|(_, asked)| asked >= suspected)
+                    && path.answered.is_some_and(|(_, asked)| asked >= suspected.since)
             };
             if self.paths.iter().any(is_answered) {
-                self.lose_path(now, at, PathCause::Silent);
-                return;
+                let other_answered = Some(now);
+                self.paths[at].suspected = Some(Suspicion { other_answered, ..suspected });
             }
             // An answer to an older ping proves nothing: ask again.
             self.ask_all(now);

@@ -49,6 +49,7 @@ use window::Window;
 /// * **Getters** (`&self`) change nothing.
 /// * **What happened**: [`handle_path_up`](Self::handle_path_up), [`handle_record`](Self::handle_record),
 ///   [`handle_path_down`](Self::handle_path_down), [`handle_path_fenced`](Self::handle_path_fenced),
+///   [`handle_fence_failed`](Self::handle_fence_failed),
 ///   [`handle_pull_complete`](Self::handle_pull_complete), [`handle_timeout`](Self::handle_timeout),
 ///   [`handle_session_lost`](Self::handle_session_lost), [`handle_certificates`](Self::handle_certificates),
 ///   [`handle_asleep`](Self::handle_asleep).
@@ -84,11 +85,18 @@ pub struct Machine {
     events: VecDeque<Event>,
     /// Pulls the peer may still carry out on a path: they keep their source.
     pull_sources: Vec<PullOpen>,
+    /// Paths of ours that could not be fenced: what could be pulled by them is let go of only when the peer has
+    /// fenced its end.
+    unfenced: Vec<PathId>,
     /// Pulls we have been asked for and not reported.
     pulls: Vec<PullRequest>,
     /// Path ids that were given away, per parity: never reused.
     path_ids_seen: RangeSet,
     next_path: u32,
+    /// Paths we offered and the peer has not answered for.
+    offers: Vec<PathId>,
+    /// Numbers of our answers on channel 0 that are not acked.
+    answers: Vec<u64>,
     /// Since when there is no path.
     lost_at: Option<Time>,
     /// Acks wait until then.
@@ -115,6 +123,16 @@ struct PullOpen {
     channel: u32,
     seq: u64,
     _payload: Payload,
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let unfenced = std::mem::take(&mut self.unfenced);
+        let is_readable = |open: &mut PullOpen| unfenced.contains(&open.path);
+        for open in self.pull_sources.extract_if(.., is_readable) {
+            self.settings.pool.leak(open, 1);
+        }
+    }
 }
 
 /// Why a message was not taken.
@@ -184,9 +202,12 @@ impl Machine {
             switch: switching::Stage::Steady,
             events: VecDeque::new(),
             pull_sources: Vec::new(),
+            unfenced: Vec::new(),
             pulls: Vec::new(),
             path_ids_seen: RangeSet::default(),
             next_path,
+            offers: Vec::new(),
+            answers: Vec::new(),
             lost_at: None,
             ack_at: None,
             woken: Time::default(),
@@ -259,7 +280,8 @@ impl Machine {
     }
 
     /// Begins to close: no more is committed; when everything is acked the peer is told. Ends with
-    /// [`Event::Closed`].
+    /// [`Event::Closed`]. Without a path, a session with something un-acked waits for one, within its time to
+    /// live as ever; [`abort`](Self::abort) does not.
     pub fn close(&mut self, code: u32, reason: &str) {
         if self.is_over || self.closing.is_some() {
             return;
@@ -270,7 +292,8 @@ impl Machine {
         }
         self.closing = Some(Closed::ByUs);
         self.farewell = Some(Control::Close { code, reason: reason[..end].to_owned() });
-        if self.paths.iter().all(|path| !path.is_live()) {
+        let has_path = self.paths.iter().any(Path::is_live);
+        if !has_path && (self.lost_at.is_none() || self.is_data_acked()) {
             self.end(Closed::ByUs); // nobody to tell
         } else if self.is_all_acked() {
             self.note_all_acked();
@@ -378,6 +401,12 @@ impl Machine {
     /// Whether everything committed is acked.
     pub fn is_all_acked(&self) -> bool {
         self.channels.iter().all(|channel| channel.send.is_all_acked())
+    }
+
+    /// As [`is_all_acked`](Self::is_all_acked), but for control messages, most of which matter to live
+    /// sessions only.
+    fn is_data_acked(&self) -> bool {
+        self.channels.iter().all(|channel| channel.id == 0 || channel.send.is_all_acked())
     }
 
     /// Messages committed and not known to have arrived, over all channels.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::settings::{FAILOVER_MIN, FAILOVER_RTTS, MAX_FRAMES_AHEAD};
+use super::settings::{FAILOVER_MIN, FAILOVER_RTTS, FAILOVER_UNKNOWN, MAX_FRAMES_AHEAD};
 use super::{PathCause, Time};
 use crate::link::LinkFeatures;
 use crate::mem::{Payload, RegionId};
@@ -43,6 +43,15 @@ pub enum PathState {
     Fencing(PathCause),
 }
 
+/// Frames are in flight on a path and no ack comes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Suspicion {
+    /// Since then. The path and all others were asked for a sign of life.
+    pub(super) since: Time,
+    /// When another path gave one: from then on this one has its patience left to give its own.
+    pub(super) other_answered: Option<Time>,
+}
+
 pub(super) struct Path {
     pub(super) id: PathId,
     pub(super) attributes: PathAttributes,
@@ -68,8 +77,8 @@ pub(super) struct Path {
     pub(super) progress: Time,
     /// The peer hardly looks at this path: a Wake goes before the next message.
     pub(super) peer_sleeps: bool,
-    /// Since when the path is suspected of being dead.
-    pub(super) suspected: Option<Time>,
+    /// The path may be dead.
+    pub(super) suspected: Option<Suspicion>,
     /// Records we sent, and the limit the peer granted.
     pub(super) records_sent: u64,
     pub(super) records_limit: u64,
@@ -138,6 +147,10 @@ impl Path {
             Frame::PullDone { .. } => MAX_FRAMES_AHEAD as usize,
             _ => usize::MAX,
         };
+        if matches!(frame, Frame::SwitchMark { .. }) {
+            // The latest says all that one before it said.
+            self.outbox.retain(|frame| !matches!(frame, Frame::SwitchMark { .. }));
+        }
         if self.outbox.len() < frames_max {
             self.outbox.push_back(frame.clone());
         }
@@ -160,7 +173,7 @@ impl Path {
             self.answered = Some((now, asked));
             self.missed = 0;
             // The path itself answers: it is slow, not dead.
-            if self.suspected.take_if(|suspected| asked >= *suspected).is_some() {
+            if self.suspected.take_if(|suspected| asked >= suspected.since).is_some() {
                 self.progress = now;
             }
         }
@@ -172,8 +185,31 @@ impl Path {
 
     /// Time without ack progress after which the path is suspected.
     pub(super) fn patience(&self) -> Duration {
-        let round_trip = self.ack_rtt.max(self.rtt).unwrap_or_default();
-        FAILOVER_MIN.max(round_trip * FAILOVER_RTTS)
+        match self.ack_rtt.max(self.rtt) {
+            Some(round_trip) => FAILOVER_MIN.max(round_trip * FAILOVER_RTTS),
+            None => FAILOVER_UNKNOWN,
+        }
+    }
+
+    /// Asks for an answer to a question that is asked now, whatever was asked before.
+    pub(super) fn ping_anew(&mut self, now: Time) {
+        self.ping = None;
+        self.ping(now);
+    }
+
+    /// The path may be dead: it is asked.
+    pub(super) fn suspect(&mut self, now: Time) {
+        self.suspected = Some(Suspicion { since: now, other_answered: None });
+        self.ping_anew(now);
+    }
+
+    /// When a suspected path is given up, if it does not answer before.
+    pub(super) fn doomed_at(&self) -> Option<Time> {
+        Some(self.suspected?.other_answered? + self.patience())
+    }
+
+    pub(super) fn is_measured(&self) -> bool {
+        self.rtt.is_some() || self.ack_rtt.is_some()
     }
 
     pub(super) fn round_trip(&self) -> Duration {

@@ -1,8 +1,9 @@
 //! What arrives.
 
 use super::send_side::SentState;
-use super::settings::{ACK_BYTES, ACK_DELAY};
+use super::settings::{ACK_BYTES, ACK_DELAY, PATHS_MAX};
 use super::*;
+use crate::link::LinkFeatures;
 use crate::wire::{Ack, DataFrame, DataKind, Frame};
 
 impl Machine {
@@ -27,7 +28,7 @@ impl Machine {
         let room = self.path_mut(path).expect("found above");
         room.heard = now;
         room.peer_sleeps = false; // who sends looks
-        self.hear_epoch(now, path, epoch);
+        self.hear_epoch(now, path, epoch)?;
         for frame in frames.drain(..) {
             self.handle_frame(now, path, frame)?;
             if self.is_over {
@@ -54,7 +55,7 @@ impl Machine {
                 }
                 // A path that is not proven yet is believed by its own records only.
                 if self.path(to).is_some_and(Path::is_validated) {
-                    self.hear_epoch(now, to, epoch);
+                    self.hear_epoch(now, to, epoch)?;
                 }
             }
             path_frame => self.handle_path_frame(now, path, &path_frame),
@@ -99,6 +100,10 @@ impl Machine {
             return Ok(());
         }
         if let Some(source) = frame.pull {
+            let can_pull = self.paths.iter().any(|at| at.id == path && at.has(LinkFeatures::PULL));
+            if !can_pull {
+                return Err(Violation::FrameOutOfPlace { channel: id });
+            }
             let (seq, length) = (frame.seq, frame.length);
             let is_here = channel.receive.has(seq);
             let is_new = channel.receive.arrive_unpulled(frame)?;
@@ -242,12 +247,18 @@ impl Machine {
             }
             Control::PathOffer { path, kind, nonce, bootstrap } => {
                 self.note_peer_path(path)?;
-                self.events.push_back(Event::PathOffered { path, kind, nonce, bootstrap });
+                self.note_offer(path)?;
+                if self.live_paths() < PATHS_MAX {
+                    self.events.push_back(Event::PathOffered { path, kind, nonce, bootstrap });
+                } else {
+                    self.answer_path(path, [0; 32], Vec::new());
+                }
             }
             Control::PathAnswer { path, nonce, bootstrap } => {
-                if !self.settings.role.owns(path.0) || path.0 >= self.next_path {
+                let Some(at) = self.offers.iter().position(|&offer| offer == path) else {
                     return Err(Violation::ForeignPath { path });
-                }
+                };
+                self.offers.swap_remove(at);
                 self.events.push_back(Event::PathAnswered { path, nonce, bootstrap });
             }
             Control::PathClosed { path } => self.path_closed_by_peer(now, path),
@@ -257,6 +268,7 @@ impl Machine {
                     self.handle_ack(now, ack)?;
                 }
                 self.pull_sources.retain(|open| open.path != path);
+                self.unfenced.retain(|&unfenced| unfenced != path);
             }
             Control::Close { code, reason } => {
                 self.closing.get_or_insert(Closed::ByPeer { code, reason });

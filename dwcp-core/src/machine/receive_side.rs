@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::settings::{CHANNEL_WINDOW_MIN, MAX_FRAMES_AHEAD, frame_cost};
+use super::settings::{
+    CHANNEL_WINDOW_MIN, CONTROL_FRAMES_MAX, MAX_FRAMES_AHEAD, WINDOW_PAUSE, frame_cost,
+};
 use super::window::Window;
 use super::{Time, Violation};
 use crate::mem::Payload;
-use crate::wire::{Ack, DataFrame, DataKind, MAX_RANGES, Ranges};
+use crate::wire::{
+    Ack, DataFrame, DataKind, MAX_CONTROL_BYTES, MAX_LABEL_BYTES, MAX_RANGES, Ranges,
+};
 
 /// Frames of one channel from the first that the application has not taken.
 #[derive(Default)]
@@ -30,6 +34,8 @@ pub(super) struct ReceiveSide {
     must_tell: bool,
     /// Bytes the message being received still lacks.
     message_left: u64,
+    /// The number of the Fin, once it has arrived: nothing comes behind it.
+    fin: Option<u64>,
     /// The Fin has been taken in.
     pub(super) is_finished: bool,
     /// Bytes received since the last ack.
@@ -118,17 +124,42 @@ impl ReceiveSide {
         if self.is_finished {
             return Err(Violation::FrameOutOfPlace { channel });
         }
-        if seq - self.next_seq > MAX_FRAMES_AHEAD {
+        let ahead_max = if channel == 0 { CONTROL_FRAMES_MAX as u64 } else { MAX_FRAMES_AHEAD };
+        if seq - self.next_seq > ahead_max {
             return Err(Violation::TooFarAhead { channel, seq });
         }
-        if self.pulling.contains_key(&seq) {
-            return Ok(()); // counted when it was announced
+        if !self.may_be_kept(frame) {
+            return Err(Violation::FrameOutOfPlace { channel });
+        }
+        if let Some(announced) = self.pulling.get(&seq) {
+            // Counted when it was announced: as what it is now.
+            let is_same = (announced.kind, announced.length) == (frame.kind, frame.length);
+            return is_same.then_some(()).ok_or(Violation::FrameOutOfPlace { channel });
+        }
+        if frame.kind == DataKind::Fin {
+            self.fin = Some(seq);
         }
         self.received += cost(frame);
         if self.received > self.granted {
             return Err(Violation::CreditExceeded { channel });
         }
         Ok(())
+    }
+
+    /// Whether a frame can be what it says, whenever its turn comes. What costs no credit is small, and a
+    /// channel has few of it: early frames hold no more memory than the credit allows.
+    fn may_be_kept(&self, frame: &DataFrame) -> bool {
+        let (seq, length) = (frame.seq, frame.length as usize);
+        let is_behind_fin = self.fin.is_some_and(|fin| seq >= fin);
+        let is_good = match frame.kind {
+            DataKind::Batch | DataKind::First { .. } | DataKind::Next => frame.channel != 0,
+            DataKind::Open => seq == 1 && length <= 1 + MAX_LABEL_BYTES && frame.pull.is_none(),
+            DataKind::Fin => {
+                length == 0 && frame.pull.is_none() && self.early.range(seq..).next().is_none()
+            }
+            DataKind::Control => frame.channel == 0 && length <= MAX_CONTROL_BYTES,
+        };
+        is_good && !is_behind_fin
     }
 
     /// Appends the next frame in order after checking that it fits the ones before.
@@ -184,8 +215,8 @@ impl ReceiveSide {
         self.is_finished && self.ready.iter().all(|frame| frame.kind == DataKind::Fin)
     }
 
-    /// A new limit worth telling, if there is one; the channel's window grows, by what
-    /// `window` gives, when it is used up within `round_trip_ns`.
+    /// A new limit worth telling, if there is one; the channel's window grows, by what `window` gives, when it is
+    /// used up within `round_trip_ns`, and shrinks after a pause.
     pub(super) fn grant(
         &mut self,
         now: Time,
@@ -199,7 +230,13 @@ impl ReceiveSide {
             now.since(self.granted_at).as_nanos() as u64 <= 2 * round_trip_ns.max(1_000_000);
         // Nothing consumed: the peer may not even know the channel, and would miss what it is told.
         if is_fast && self.consumed > 0 {
-            self.window += window.take(self.window);
+            self.window += window.take_for_channel(self.window, self.extra_window());
+        } else if now.since(self.granted_at) >= WINDOW_PAUSE && self.extra_window() > 0 {
+            // What was told stays good, so only what was not is given back.
+            let untold = (self.consumed + self.window).saturating_sub(self.granted);
+            let less = (self.extra_window() / 2).min(untold);
+            self.window -= less;
+            window.give_back(less);
         }
         let limit = self.consumed + self.window;
         if limit <= self.granted {

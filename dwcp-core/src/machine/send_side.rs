@@ -131,7 +131,7 @@ impl SendSide {
         if self.batch.is_none() {
             // A lone message gets a small slot; under load the next ones gather in a large one.
             let capacity = if self.frames.len() < 2 { bytes } else { FRAME_BYTES };
-            let slot = pool.take(capacity).ok_or(SendError::Pool)?;
+            let slot = pool.take(capacity).or_else(|| pool.take(bytes)).ok_or(SendError::Pool)?;
             self.batch = Some(Batch { slot, messages: 0 });
             self.unacked += 1;
         }
@@ -286,8 +286,10 @@ impl SendSide {
         mut done: impl FnMut(SentState),
     ) -> Option<Acked> {
         let everything = ack.cumulative == u64::MAX;
-        let last = self.first_seq + self.frames.len() as u64 - 1;
-        let cumulative = if everything { last } else { ack.cumulative };
+        if everything {
+            self.drop_unsent();
+        }
+        let cumulative = if everything { self.last_seq() } else { ack.cumulative };
         let highest = ack.ranges.0.last().map_or(cumulative, |&(_, end)| end - 1);
         if !everything && highest >= self.sent_end {
             return None;
@@ -322,9 +324,33 @@ impl SendSide {
         Some(acked)
     }
 
+    /// The number of the first frame that is not acked.
+    pub(super) fn first_unacked(&self) -> u64 {
+        self.first_seq
+    }
+
+    /// The number of the last frame committed, when none is being filled.
+    pub(super) fn last_seq(&self) -> u64 {
+        self.first_seq + self.frames.len() as u64 - 1
+    }
+
     /// Frames of a control channel that are not known to have arrived.
     pub(super) fn unacked(&self) -> usize {
         self.unacked
+    }
+
+    /// The channel is over at the peer: what never went out is dropped, and not taken for delivered.
+    fn drop_unsent(&mut self) {
+        let sent = usize::try_from(self.sent_end.saturating_sub(self.first_seq));
+        let kept = sent.unwrap_or(usize::MAX).min(self.frames.len());
+        let has_rest = self.batch.is_some() || self.large.is_some();
+        if kept == self.frames.len() && !has_rest {
+            return;
+        }
+        self.unacked -= self.frames.len() - kept + usize::from(self.batch.is_some());
+        self.frames.truncate(kept);
+        (self.batch, self.large, self.finished) = (None, None, true);
+        self.cursor = self.cursor.min(kept);
     }
 
     /// Whether the last frame was put on its way.

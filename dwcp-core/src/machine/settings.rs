@@ -67,6 +67,8 @@ pub struct Settings {
     pub timeout_multiplier: u32,
     /// How long a switch may prepare or drain.
     pub switch_timeout: Duration,
+    /// Both ends have agreed that paths may be offered.
+    pub may_offer_paths: bool,
     /// Payloads of at least this many bytes are offered for pulling, where the path can.
     pub pull_bytes_min: usize,
 }
@@ -85,6 +87,7 @@ impl Settings {
             heartbeat_interval: Duration::from_secs(1),
             timeout_multiplier: 5,
             switch_timeout: Duration::from_secs(10),
+            may_offer_paths: true,
             pull_bytes_min: 32 << 10,
         }
     }
@@ -92,10 +95,15 @@ impl Settings {
 
 /// Credit a channel is born with and never falls below, bytes. Part of the wire format.
 pub const CHANNEL_WINDOW_MIN: u64 = 64 << 10;
-/// The least credit one frame costs, bytes: bounds the memory that tiny frames pin.
+/// The least credit one frame costs, bytes. A frame pins at most eight times the memory it costs: payloads much
+/// smaller than their record's slot are copied out of it.
 pub const FRAME_COST_MIN: u64 = 1 << 10;
 /// Frames a channel may be ahead of the first one that is missing.
 pub const MAX_FRAMES_AHEAD: u64 = 16_384;
+/// A channel that needed no credit for so long gives half of its extra window back.
+pub(crate) const WINDOW_PAUSE: Duration = Duration::from_secs(1);
+/// The least by which a window grows, bytes.
+pub(crate) const WINDOW_STEP_MIN: u64 = 4 << 10;
 /// Messages up to this size are gathered in batches; larger ones are sent from where they lie, bytes.
 pub const BATCH_MESSAGE_BYTES_MAX: usize = 8 << 10;
 /// Frames of channel 0 in flight at once.
@@ -112,12 +120,27 @@ pub(crate) const STATE_RESERVE: u64 = 1;
 pub(crate) const ACK_DELAY: Duration = Duration::from_millis(2);
 /// An ack goes at once when this many bytes wait for it.
 pub(crate) const ACK_BYTES: u64 = 128 << 10;
+/// The same before there is any sample of the round trip: it may be on the other side of the world.
+pub(crate) const FAILOVER_UNKNOWN: Duration = Duration::from_secs(1);
 /// The least time without ack progress before the path is suspected.
 pub(crate) const FAILOVER_MIN: Duration = Duration::from_millis(20);
 /// Ack round trips without progress before the path is suspected.
 pub(crate) const FAILOVER_RTTS: u32 = 4;
 /// A standby path is probed this many heartbeats apart.
 pub(crate) const STANDBY_HEARTBEATS: u32 = 5;
+
+/// Offers of one end that wait for their answer.
+pub(crate) const OFFERS_MAX: usize = 8;
+/// Answers of ours that the peer has not acked: more than any peer with [`OFFERS_MAX`] offers can leave.
+pub(crate) const ANSWERS_MAX: usize = 64;
+/// Live paths of a session. Offers beyond it are refused; a connection that resumes takes the place of the path
+/// that has been quiet for the longest time.
+pub(crate) const PATHS_MAX: usize = 8;
+/// How far an epoch of the peer may be above all that we know of: it raises it by 2 for each path that it has and
+/// loses, and of which we may never hear.
+pub(crate) const EPOCH_STEP_MAX: u32 = 1 << 16;
+/// The last epoch. A session that gets there, after two thousand million switches, ends.
+pub(crate) const EPOCH_MAX: u32 = u32::MAX - 2 * EPOCH_STEP_MAX;
 
 /// What a frame of `payload_bytes` costs in credit.
 pub(crate) fn frame_cost(payload_bytes: u64) -> u64 {

@@ -1,5 +1,6 @@
 //! Paths come and go; the session moves between them: docs/protocol.md section "Switching".
 
+use super::settings::{ANSWERS_MAX, EPOCH_MAX, EPOCH_STEP_MAX, OFFERS_MAX, PATHS_MAX};
 use super::*;
 use crate::wire::Frame;
 
@@ -37,13 +38,43 @@ impl Machine {
             self.next_path
         };
         let is_proven = attributes.is_proven;
+        if is_proven && !self.is_over {
+            self.make_room_for_path(now);
+        }
+        let is_one_too_many = self.live_paths() >= PATHS_MAX;
         self.paths.push(Path::new(now, path, attributes));
+        let at = self.paths.len() - 1;
         if self.is_over {
-            let at = self.paths.len() - 1;
             self.take_down(at, PathCause::Closed);
+        } else if is_one_too_many {
+            self.lose_path(now, at, PathCause::Closed);
         } else if is_proven {
             self.note_validated(now, path);
         }
+    }
+
+    pub(super) fn live_paths(&self) -> usize {
+        self.paths.iter().filter(|path| path.is_live()).count()
+    }
+
+    /// Gives up the path that has been quiet for the longest time if there are as many as may be.
+    fn make_room_for_path(&mut self, now: Time) {
+        if self.live_paths() < PATHS_MAX {
+            return;
+        }
+        let is_idle = |path: &Path| path.is_live() && Some(path.id) != self.active;
+        let idle = (0..self.paths.len()).filter(|&at| is_idle(&self.paths[at]));
+        if let Some(at) = idle.min_by_key(|&at| self.paths[at].heard) {
+            self.lose_path(now, at, PathCause::Closed);
+        }
+    }
+
+    /// The peer offers a path: only if that was agreed on, and not more than it may.
+    pub(super) fn note_offer(&mut self, path: PathId) -> Result<(), Violation> {
+        let control = self.channels.control();
+        self.answers.retain(|&seq| seq >= control.first_unacked());
+        let is_good = self.settings.may_offer_paths && self.answers.len() < ANSWERS_MAX;
+        is_good.then_some(()).ok_or(Violation::OfferUnasked { path })
     }
 
     /// The peer names a path of its own.
@@ -69,21 +100,28 @@ impl Machine {
         self.note_peer_path(path).is_ok()
     }
 
-    /// Offers the peer a path whose link is being made. Its bootstrap is for the peer's link.
+    /// Offers the peer a path whose link is being made. Its bootstrap is for the peer's link. `None`: paths may
+    /// not be offered, eight offers wait for their answer, or the session ends.
     pub fn offer_path(
         &mut self,
         kind: crate::wire::PathKind,
         nonce: [u8; 32],
         bootstrap: Vec<u8>,
-    ) -> PathId {
+    ) -> Option<PathId> {
+        let is_full = self.offers.len() >= OFFERS_MAX;
+        if is_full || !self.settings.may_offer_paths || self.is_over {
+            return None;
+        }
         let path = self.allocate_path();
+        self.offers.push(path);
         self.push_control(&Control::PathOffer { path, kind, nonce, bootstrap });
-        path
+        Some(path)
     }
 
     /// Answers [`Event::PathOffered`]; an empty bootstrap refuses.
     pub fn answer_path(&mut self, path: PathId, nonce: [u8; 32], bootstrap: Vec<u8>) {
         self.push_control(&Control::PathAnswer { path, nonce, bootstrap });
+        self.answers.push(self.channels.control().last_seq());
     }
 
     /// Moves the session to `path`. The dialer decides; the acceptor's call asks it.
@@ -114,9 +152,7 @@ impl Machine {
         }
         self.switch = Stage::Preparing { to: path, reason, since: now };
         // A sign of life newer than this moment: an old ping proves nothing.
-        let path = self.path_mut(path).expect("checked above");
-        path.ping = None;
-        path.ping(now);
+        self.path_mut(path).expect("checked above").ping_anew(now);
         Ok(())
     }
 
@@ -143,13 +179,37 @@ impl Machine {
 
     /// Nothing can land any more from a path that went down: the driver has fenced it.
     pub fn handle_path_fenced(&mut self, path: PathId) {
-        let Some(at) = self.paths.iter().position(|other| other.id == path && !other.is_live())
-        else {
+        if !self.forget_path(path) {
             return;
-        };
-        self.paths.remove(at);
+        }
         // Nor can the peer read by it what we offered.
         self.pull_sources.retain(|open| open.path != path);
+        self.events.push_back(Event::PathReleased(path));
+        if !self.is_over {
+            self.tell_fenced(path);
+        }
+    }
+
+    /// The driver could not fence a path that went down: something may land from it, or be read by it, for ever.
+    /// The driver keeps what the path may write to, for good. What the peer may read by it is kept until the
+    /// peer's own fence, or for good. Frames that were on their way there go out in records: those lie elsewhere.
+    pub fn handle_fence_failed(&mut self, path: PathId) {
+        #[cfg(feature = "sim")]
+        if crate::sim::bug(crate::sim::Bug::FailedFenceIgnored) {
+            return self.handle_path_fenced(path); // planted: as if nothing could land
+        }
+        if self.forget_path(path) && self.pull_sources.iter().any(|open| open.path == path) {
+            self.unfenced.push(path);
+        }
+    }
+
+    /// Forgets a path that is down, and its pulls. False: there is none.
+    fn forget_path(&mut self, path: PathId) -> bool {
+        let Some(at) = self.paths.iter().position(|other| other.id == path && !other.is_live())
+        else {
+            return false;
+        };
+        self.paths.remove(at);
         for pull in self.pulls.extract_if(.., |pull| pull.path == path) {
             // It will come again, in a record or by a new pull.
             if let Some(index) = self.channels.index_of(pull.channel) {
@@ -157,20 +217,22 @@ impl Machine {
                 room.receive.forget_pull(pull.seq);
             }
         }
-        self.events.push_back(Event::PathReleased(path));
-        if !self.is_over {
-            let received = self.channels.iter().map(|channel| {
-                let mut report = channel.receive.ack(channel.id);
-                #[cfg(feature = "sim")]
-                if crate::sim::bug(crate::sim::Bug::WrongResumeRange) && channel.id != 0 {
-                    report.cumulative += 1; // planted: one frame more than is here
-                }
-                report.ranges.0.retain(|&(start, _)| start > report.cumulative);
-                report
-            });
-            let received = received.collect();
-            self.push_control(&Control::Fenced { path, received });
-        }
+        true
+    }
+
+    /// Tells the peer what we have, now that nothing more comes from `path`.
+    fn tell_fenced(&mut self, path: PathId) {
+        let received = self.channels.iter().map(|channel| {
+            let mut report = channel.receive.ack(channel.id);
+            #[cfg(feature = "sim")]
+            if crate::sim::bug(crate::sim::Bug::WrongResumeRange) && channel.id != 0 {
+                report.cumulative += 1; // planted: one frame more than is here
+            }
+            report.ranges.0.retain(|&(start, _)| start > report.cumulative);
+            report
+        });
+        let received = received.collect();
+        self.push_control(&Control::Fenced { path, received });
     }
 
     pub(super) fn path_closed_by_peer(&mut self, now: Time, path: PathId) {
@@ -199,6 +261,9 @@ impl Machine {
         if self.active == Some(id) {
             self.active = None;
             self.fail_over(now);
+        }
+        if self.is_over {
+            return;
         }
         let is_told = self.farewell.is_none() && self.paths.iter().all(|path| !path.is_live());
         if let Some(closed) = self.closing.clone().filter(|_| is_told) {
@@ -248,15 +313,22 @@ impl Machine {
             .paths
             .iter()
             .filter(|path| path.is_validated())
-            .max_by_key(|path| (path.attributes.preference, std::cmp::Reverse((path.rtt, path.id))))
+            .max_by_key(|path| {
+                // A path that was never measured is not the fastest.
+                let speed = std::cmp::Reverse((path.rtt.is_none(), path.rtt, path.id));
+                (path.attributes.preference, speed)
+            })
             .map(|path| path.id);
         if let Some(to) = best {
-            let (epoch, reason) = if self.was_active {
-                (self.next_epoch(), SwitchReason::PathFailed)
-            } else {
-                (0, SwitchReason::FirstPath)
-            };
-            self.activate(now, to, epoch, reason);
+            match self.next_epoch() {
+                _ if !self.was_active => self.activate(now, to, 0, SwitchReason::FirstPath),
+                Some(epoch) => self.activate(now, to, epoch, SwitchReason::PathFailed),
+                None => {
+                    // Only a peer that drives them up comes here.
+                    let epoch = EPOCH_MAX;
+                    self.end(Closed::PeerViolated(Violation::EpochTooHigh { epoch }));
+                }
+            }
         }
     }
 
@@ -277,21 +349,42 @@ impl Machine {
             && to == id
             && self.path(id).and_then(|path| path.answered).is_some_and(|(_, asked)| asked >= since)
         {
-            let epoch = self.next_epoch();
-            self.activate(now, to, epoch, reason);
+            match self.next_epoch() {
+                Some(epoch) => self.activate(now, to, epoch, reason),
+                None => self.switch = Stage::Steady,
+            }
         }
         self.check_suspects(now);
     }
 
     /// The next epoch we may declare. Both ends may at the same time: theirs differ in parity and the
     /// dialer's is the higher one.
-    fn next_epoch(&self) -> u32 {
+    /// `None`: there are no more.
+    fn next_epoch(&self) -> Option<u32> {
         let round = (self.epoch.max(self.peer_epoch) / 2) + 1;
-        2 * round + u32::from(self.settings.role == Role::Dialer)
+        let epoch = 2 * round + u32::from(self.settings.role == Role::Dialer);
+        Some(epoch).filter(|&epoch| epoch <= EPOCH_MAX)
     }
 
     /// A record or mark of the peer says that its data travels on `path` since `epoch`.
-    pub(super) fn hear_epoch(&mut self, now: Time, path: PathId, epoch: u32) {
+    ///
+    /// # Errors
+    /// [`Violation::EpochTooHigh`].
+    pub(super) fn hear_epoch(
+        &mut self,
+        now: Time,
+        path: PathId,
+        epoch: u32,
+    ) -> Result<(), Violation> {
+        let known = self.epoch.max(self.peer_epoch);
+        if epoch > EPOCH_MAX || epoch > known + EPOCH_STEP_MAX {
+            return Err(Violation::EpochTooHigh { epoch });
+        }
+        self.follow_epoch(now, path, epoch);
+        Ok(())
+    }
+
+    fn follow_epoch(&mut self, now: Time, path: PathId, epoch: u32) {
         if epoch == self.epoch && self.active == Some(path) {
             self.holds_for_resume = false;
         }
@@ -339,6 +432,9 @@ impl Machine {
         let mark = Frame::SwitchMark { epoch, to };
         if !is_first {
             path.push(&mark);
+        }
+        if !is_first && !path.is_measured() {
+            path.ping(now); // how long to wait for acks is not known yet
         }
         self.switch = Stage::Steady;
         if let Some(old) = from.and_then(|from| self.path_mut(from)) {

@@ -133,7 +133,8 @@ impl TxBatch {
 }
 
 impl Machine {
-    /// Fills `batch` with what `path` should send now, about [`TRANSMIT_BYTES`] at most. Returns whether
+    /// Fills `batch` with what `path` should send now: [`TRANSMIT_BYTES`] at most, or one larger frame, and
+    /// acks and the like besides. Returns whether
     /// there is anything. Call it again when the batch is on its way.
     pub fn poll_transmit(&mut self, now: Time, path: PathId, batch: &mut TxBatch) -> bool {
         batch.clear();
@@ -235,7 +236,8 @@ impl Machine {
         }
     }
 
-    /// Puts the next frame of a channel into the batch. False: the path takes no more records.
+    /// Puts the next frame of a channel into the batch. False: the path takes no more records, or the batch no
+    /// more bytes.
     fn transmit_frame(&mut self, now: Time, at: usize, index: u32, batch: &mut TxBatch) -> bool {
         let path = &mut self.paths[at];
         let channel = self.channels.at_mut(index).expect("a scheduled channel is there");
@@ -247,6 +249,11 @@ impl Machine {
             && sent.payload.len() >= self.settings.pull_bytes_min;
         let pull = if may_pull { path.pull_source(&sent.payload) } else { None };
         let payload_bytes = if pull.is_some() { 0 } else { sent.payload.len() };
+        // One batch is one piece of sealing and sending: another frame's turn comes with the next.
+        if !batch.data.is_empty() && batch.bytes + DATA_FIELD_BYTES + payload_bytes > TRANSMIT_BYTES
+        {
+            return false;
+        }
         if !batch.has_room(payload_bytes) {
             batch.begin(path.epoch);
         }

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::settings::WINDOW_STEP_MIN;
+
 /// What the sessions of an endpoint together may promise their peers to receive, beyond
 /// [`CHANNEL_WINDOW_MIN`](super::CHANNEL_WINDOW_MIN) a channel. Cloning shares it.
 #[derive(Clone, Debug)]
@@ -61,6 +63,16 @@ impl Window {
         self.spare_bytes -= taken;
         self.held_bytes += taken;
         taken
+    }
+
+    /// As [`take`](Self::take), for a channel that has `held`: never so much that the others find less than a
+    /// third of what it then has. One that was fast once, and is not read any more, keeps what it was told.
+    pub(super) fn take_for_channel(&mut self, wanted: u64, held: u64) -> u64 {
+        let share = (self.spare_bytes.saturating_mul(3).saturating_sub(held)) / 4;
+        match wanted.min(share) {
+            little if little < WINDOW_STEP_MIN => 0,
+            most => self.take(most),
+        }
     }
 
     /// A channel needs its part no more.

@@ -9,8 +9,8 @@ use super::slot::{Slice, SlotMut};
 
 /// One message of the application: bytes in a pooled slot, or [`Bytes`] of the application's own.
 ///
-/// It dereferences to its bytes. A received message keeps the slot it lies in (up to 68 KiB) alive: copy it
-/// (`to_vec`) to keep a small message for long.
+/// It dereferences to its bytes. A received message keeps the slot of its frame alive, which may be much larger (64
+/// KiB of small messages share one) and is up to 260 KiB: copy it (`to_vec`) to keep a small message for long.
 #[derive(Clone)]
 pub struct Message(pub(crate) Payload);
 

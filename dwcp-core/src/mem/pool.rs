@@ -21,10 +21,17 @@ const CLASS_SLOTS: [usize; 4] = [128, 32, 16, 8];
 const CLASS_SLOTS: [usize; 4] = [1; 4];
 
 /// Slots for messages, shared by the sessions of an endpoint. Cloning shares the pool.
+///
+/// A quarter of it is a reserve that only received records may use: un-acked messages never keep out the acks
+/// that would free them. In the reserve each size has a quarter to itself.
 #[derive(Clone)]
 pub struct Pool {
     inner: Arc<PoolInner>,
+    reserve: Arc<PoolInner>,
 }
+
+/// The least reserve: a slot of each size. Pools below four times as much have it on top.
+const RESERVE_MIN: usize = CLASS_BYTES.len() * CLASS_BYTES[CLASS_BYTES.len() - 1];
 
 /// What a pool holds now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +53,10 @@ pub(super) struct PoolInner {
     used_bytes: AtomicUsize,
     leaked_slots: AtomicUsize,
     limit_bytes: usize,
+    /// What each class may reserve whatever the others do.
+    guaranteed_bytes: usize,
+    /// What each class has reserved.
+    class_bytes: [AtomicUsize; CLASS_BYTES.len()],
 }
 
 #[derive(Default)]
@@ -61,16 +72,15 @@ struct Class {
 unsafe impl Send for Class {}
 
 impl Pool {
-    /// A pool that reserves at most `limit_bytes`. Nothing is reserved yet.
+    /// A pool that reserves at most `limit_bytes`; about a megabyte more if that is less than four. Nothing is
+    /// reserved yet.
     pub fn new(limit_bytes: usize) -> Self {
+        let is_small = limit_bytes < 4 * RESERVE_MIN;
+        let reserve_bytes = if is_small { RESERVE_MIN } else { limit_bytes / 4 };
+        let main_bytes = if is_small { limit_bytes } else { limit_bytes - reserve_bytes };
         Self {
-            inner: Arc::new(PoolInner {
-                classes: Default::default(),
-                reserved_bytes: AtomicUsize::new(0),
-                used_bytes: AtomicUsize::new(0),
-                leaked_slots: AtomicUsize::new(0),
-                limit_bytes,
-            }),
+            inner: Arc::new(PoolInner::new(main_bytes, main_bytes / 8)),
+            reserve: Arc::new(PoolInner::new(reserve_bytes, reserve_bytes / CLASS_BYTES.len())),
         }
     }
 
@@ -82,27 +92,38 @@ impl Pool {
         Some(SlotMut::new(Handle::first(Arc::clone(&self.inner), meta)))
     }
 
+    /// As [`take`](Self::take), for what has arrived: may use the reserve.
+    pub fn take_for_receive(&self, bytes: usize) -> Option<SlotMut> {
+        let first = CLASS_BYTES.iter().position(|&class| class >= bytes)?;
+        [&self.inner, &self.reserve].into_iter().find_map(|inner| {
+            let meta = inner.take(first)?;
+            Some(SlotMut::new(Handle::first(Arc::clone(inner), meta)))
+        })
+    }
+
     /// Whether the budget allows a few more slots of every class.
     pub fn has_room(&self) -> bool {
-        let used = self.inner.used_bytes.load(Ordering::Relaxed);
-        used + 4 * CLASS_BYTES[CLASS_BYTES.len() - 1] <= self.inner.limit_bytes
+        let (used, limit) = (self.inner.used_bytes.load(Ordering::Relaxed), self.inner.limit_bytes);
+        used + (4 * CLASS_BYTES[CLASS_BYTES.len() - 1]).min(limit / 4) <= limit
     }
 
     /// What the pool holds now.
     pub fn stats(&self) -> PoolStats {
+        let both = [&self.inner, &self.reserve];
+        let sum = |of: fn(&PoolInner) -> usize| both.iter().map(|inner| of(inner)).sum();
         PoolStats {
-            reserved_bytes: self.inner.reserved_bytes.load(Ordering::Relaxed),
-            used_bytes: self.inner.used_bytes.load(Ordering::Relaxed),
-            limit_bytes: self.inner.limit_bytes,
-            leaked_slots: self.inner.leaked_slots.load(Ordering::Relaxed),
+            reserved_bytes: sum(|inner| inner.reserved_bytes.load(Ordering::Relaxed)),
+            used_bytes: sum(|inner| inner.used_bytes.load(Ordering::Relaxed)),
+            limit_bytes: sum(|inner| inner.limit_bytes),
+            leaked_slots: sum(|inner| inner.leaked_slots.load(Ordering::Relaxed)),
         }
     }
 
-    /// Keeps `slot` out of the pool for ever and counts it: its path could not be fenced, so something may
-    /// still write to it.
-    pub fn leak(&self, slot: super::Slot) {
-        self.inner.leaked_slots.fetch_add(1, Ordering::Relaxed);
-        std::mem::forget(slot);
+    /// Keeps the `slots` slots that `holder` holds out of the pool for ever, and counts them: their path could
+    /// not be fenced, so something may still write to them or read them.
+    pub fn leak<T>(&self, holder: T, slots: usize) {
+        self.inner.leaked_slots.fetch_add(slots, Ordering::Relaxed);
+        std::mem::forget(holder);
     }
 }
 
@@ -113,6 +134,18 @@ impl fmt::Debug for Pool {
 }
 
 impl PoolInner {
+    fn new(limit_bytes: usize, guaranteed_bytes: usize) -> Self {
+        Self {
+            classes: Default::default(),
+            reserved_bytes: AtomicUsize::new(0),
+            used_bytes: AtomicUsize::new(0),
+            leaked_slots: AtomicUsize::new(0),
+            limit_bytes,
+            guaranteed_bytes,
+            class_bytes: Default::default(),
+        }
+    }
+
     fn class(&self, class: usize) -> MutexGuard<'_, Class> {
         // A panic cannot happen while the lock is held in a way that breaks the list.
         self.classes[class].lock().unwrap_or_else(PoisonError::into_inner)
@@ -139,13 +172,17 @@ impl PoolInner {
 
     /// Adds a region to `class` if the budget allows it.
     fn grow(&self, class: usize, room: &mut Class) {
-        let (size, count) = (CLASS_BYTES[class], CLASS_SLOTS[class]);
-        let bytes = size * count;
-        let reserve = |now: usize| now.checked_add(bytes).filter(|&sum| sum <= self.limit_bytes);
-        let order = Ordering::Relaxed;
-        if self.reserved_bytes.fetch_update(order, order, reserve).is_err() {
+        let size = CLASS_BYTES[class];
+        let slots: usize = room.metas.iter().map(|metas| metas.len()).sum();
+        let mut count = CLASS_SLOTS[class];
+        // The last slots come in smaller lots.
+        while count > 0 && !self.reserve(class, size * count) {
+            count /= 2;
+        }
+        if count == 0 {
             return;
         }
+        let bytes = size * count;
         let region = Region::allocate(bytes);
         let metas: Box<[SlotMeta]> = (0..count)
             .map(|index| SlotMeta {
@@ -163,9 +200,26 @@ impl PoolInner {
         room.metas.push(metas);
         room.regions.push(region);
         // So that giving a slot back never allocates.
-        let slots = room.metas.len() * count;
         let free = room.free.len();
-        room.free.reserve(slots - free);
+        room.free.reserve(slots + count - free);
+    }
+
+    /// Slots stay what they are: what is reserved for one class must leave the others their part.
+    fn reserve(&self, class: usize, bytes: usize) -> bool {
+        let order = Ordering::Relaxed;
+        let due = |other: usize| {
+            let is_useful = other != class && self.guaranteed_bytes >= CLASS_BYTES[other];
+            let due = self.guaranteed_bytes.saturating_sub(self.class_bytes[other].load(order));
+            if is_useful { due } else { 0 }
+        };
+        let others: usize = (0..CLASS_BYTES.len()).map(due).sum();
+        let fits = |sum: &usize| sum.checked_add(others).is_some_and(|all| all <= self.limit_bytes);
+        let sum = |now: usize| now.checked_add(bytes).filter(fits);
+        let is_reserved = self.reserved_bytes.fetch_update(order, order, sum).is_ok();
+        if is_reserved {
+            self.class_bytes[class].fetch_add(bytes, order);
+        }
+        is_reserved
     }
 
     pub(super) fn give_back(&self, meta: NonNull<SlotMeta>) {
@@ -198,10 +252,12 @@ mod tests {
 
     #[test]
     fn the_budget_is_never_exceeded() {
-        let pool = Pool::new(CLASS_BYTES[0] * CLASS_SLOTS[0]);
+        let limit = CLASS_BYTES[0] * CLASS_SLOTS[0];
+        let pool = Pool::new(limit);
         let slots: Vec<_> = std::iter::from_fn(|| pool.take(1)).collect();
-        assert_eq!(slots.len(), CLASS_SLOTS[0]);
-        assert_eq!(pool.stats().reserved_bytes, pool.stats().limit_bytes);
+        let bytes = slots.iter().map(SlotMut::capacity).sum::<usize>();
+        assert_eq!(pool.stats().used_bytes, bytes);
+        assert!(bytes <= limit && bytes > limit * 3 / 4, "{bytes} of {limit}");
         assert!(pool.take(CLASS_BYTES[3]).is_none());
     }
 
@@ -230,8 +286,36 @@ mod tests {
     fn a_leaked_slot_is_counted_and_never_reused() {
         let pool = Pool::new(1 << 20);
         let slot = pool.take(8).expect("room").freeze();
-        pool.leak(slot);
+        pool.leak(slot, 1);
         assert_eq!(pool.stats().leaked_slots, 1);
         assert_eq!(pool.stats().used_bytes, CLASS_BYTES[0]);
+    }
+
+    #[test]
+    fn what_arrives_finds_room_of_every_size_in_a_pool_that_is_full() {
+        for limit in [256 << 10, 64 << 20] {
+            let pool = Pool::new(limit);
+            let _sent: Vec<_> = std::iter::from_fn(|| pool.take(1)).collect();
+            assert!(pool.take(1).is_none(), "it is full");
+            let _acks: Vec<_> = std::iter::from_fn(|| {
+                // As many small records as the reserve holds leave room for the larger ones.
+                pool.take_for_receive(1).filter(|slot| slot.capacity() == CLASS_BYTES[0])
+            })
+            .collect();
+            for &bytes in &CLASS_BYTES[1..] {
+                assert!(pool.take_for_receive(bytes).is_some(), "{bytes} of {limit}");
+            }
+            assert!(pool.stats().reserved_bytes <= limit.max(RESERVE_MIN + (256 << 10)));
+        }
+    }
+
+    #[test]
+    fn small_slots_leave_room_for_larger_ones() {
+        let pool = Pool::new(64 << 20);
+        let small: Vec<_> =
+            std::iter::from_fn(|| pool.take(1).filter(|slot| slot.capacity() == CLASS_BYTES[0]))
+                .collect();
+        assert!(small.len() * CLASS_BYTES[0] > 24 << 20, "{} slots", small.len());
+        assert!(CLASS_BYTES[1..].iter().all(|&bytes| pool.take(bytes).is_some()));
     }
 }

@@ -190,6 +190,11 @@ impl Slot {
         Slice { slot: self.clone(), start: start as u32, len: len as u32 }
     }
 
+    /// Bytes of memory that the slot keeps.
+    pub fn capacity(&self) -> usize {
+        self.handle.meta().capacity as usize
+    }
+
     /// The region the slot lies in, and where in it: what a path needs for a device address.
     pub fn position(&self) -> (RegionId, u64) {
         let meta = self.handle.meta();

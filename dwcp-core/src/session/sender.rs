@@ -118,7 +118,7 @@ impl Sender {
         sent.unwrap_or(Err(SendError::DeadlinePassed))
     }
 
-    /// Room for a message of `bytes`, to be written in place and then committed. Messages over 8 KiB travel
+    /// Room for a message of `bytes`, all zero, to be written in place and then committed. Messages over 8 KiB travel
     /// from there without another copy.
     ///
     /// # Errors
@@ -161,6 +161,7 @@ impl Sender {
         }
         let mut slot = core.pool.take(bytes).ok_or(SendError::Pool)?;
         slot.set_len(bytes);
+        slot.fill(0); // it may hold what another session sent or received
         Ok(slot)
     }
 

@@ -122,6 +122,7 @@ pub(crate) struct Totals {
     pub(crate) reconnects: AtomicU64,
     pub(crate) in_doubt: AtomicU64,
     /// The session has no path, here or at the dialer: the next one brings it back.
+    #[cfg(feature = "tokio")]
     pub(crate) is_holding: AtomicBool,
     pub(crate) last_switch: Mutex<Option<SwitchRecord>>,
 }
@@ -134,6 +135,7 @@ impl Totals {
             failovers: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
             in_doubt: AtomicU64::new(0),
+            #[cfg(feature = "tokio")]
             is_holding: AtomicBool::new(false),
             last_switch: Mutex::new(None),
         }

@@ -1,5 +1,8 @@
 //! The application at one end: sends, reads, confirms, finishes as its plan says.
 
+use std::time::Duration;
+
+use super::coverage::Coverage;
 use super::oracle::Oracle;
 use super::random::Random;
 use super::scenario::{ChannelPlan, Reader, Side};
@@ -40,6 +43,7 @@ pub(super) struct Desk<'a> {
     pub(super) machine: &'a mut Machine,
     pub(super) oracle: &'a mut Oracle,
     pub(super) random: &'a mut Random,
+    pub(super) coverage: &'a mut Coverage,
     pub(super) pool: &'a Pool,
     pub(super) plans: &'a [ChannelPlan],
 }
@@ -128,6 +132,11 @@ impl AppChannel {
                     self.send_at = desk.now + plan.gap;
                 }
                 Err(SendError::Window) => self.may_send = false,
+                Err(SendError::Pool) => {
+                    // Other channels' acks make room, of which nobody tells this one.
+                    desk.coverage.note("memory short for sending");
+                    return Some(desk.now + Duration::from_millis(2));
+                }
                 Err(SendError::Closed) => self.sent = plan.messages,
                 Err(error) => desk.oracle.fail(format!("a message was refused: {error}")),
             }

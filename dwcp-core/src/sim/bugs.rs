@@ -13,6 +13,8 @@ pub enum Bug {
     LostSwitchMark,
     /// Credit for consumed frames is now and then not returned.
     CreditLeak,
+    /// A path that could not be fenced is taken for one that was.
+    FailedFenceIgnored,
     /// After a path is lost, an ack reports one frame more than was received.
     WrongResumeRange,
 }

@@ -13,6 +13,9 @@ use crate::machine::{Closed, Machine, PathAttributes, PullRequest, Role, Setting
 use crate::mem::{CLASS_BYTES, Payload, Pool, RegionId, SlotMut};
 use crate::wire::{Frame, PathId, RecordEncoder};
 
+/// Longer than a record is on its way over a link with a short delay, also one that stalls.
+const REKEY_PAUSE: Duration = Duration::from_millis(100);
+
 /// Memory that can be pulled: what lies at an address of a path.
 pub(super) type Payloads = HashMap<(PathId, u64), Payload>;
 
@@ -36,8 +39,6 @@ pub(super) struct End {
     pub(super) records: u64,
     timer: Option<Time>,
     wake: Option<Time>,
-    /// What an unfenced path may write to for ever.
-    leaked: Vec<SlotMut>,
     tokens: u64,
 }
 
@@ -53,10 +54,10 @@ pub(super) struct EndPath {
     held: Vec<Vec<u8>>,
     is_released: bool,
     is_fenced: bool,
+    is_unfenced: bool,
     /// Receives posted and used since.
     posted: u64,
     used: u64,
-    pub(super) rekeyed_at: Time,
     /// Memory that the link may write to.
     targets: Vec<Target>,
 }
@@ -71,7 +72,7 @@ struct Target {
 impl End {
     pub(super) fn new(side: Side, scenario: &Scenario) -> Self {
         // A pool of its own: what is registered with links must not depend on the runs before.
-        let pool = Pool::new(1 << 30);
+        let pool = Pool::new(scenario.pool_bytes);
         let role = if side == 0 { Role::Dialer } else { Role::Acceptor };
         let settings = Settings {
             time_to_live: scenario.time_to_live,
@@ -100,7 +101,6 @@ impl End {
             records: 0,
             timer: None,
             wake: None,
-            leaked: Vec::new(),
             tokens: 0,
         }
     }
@@ -117,16 +117,10 @@ impl End {
         self.paths.iter_mut().find(|path| path.link == link)
     }
 
-    fn target(&mut self, capacity: usize, request: Option<PullRequest>) -> Target {
+    fn target(&mut self, capacity: usize, request: Option<PullRequest>) -> Option<Target> {
         self.tokens += 1;
-        let slot = self.pool.take(capacity).expect("the pool of a run is large");
-        Target { token: self.tokens, slot, request }
-    }
-
-    /// Keeps what may be written to for ever out of the pool, until the run ends.
-    fn leak(&mut self, link: usize) {
-        let targets = self.at_link(link).map(|path| std::mem::take(&mut path.targets));
-        self.leaked.extend(targets.into_iter().flatten().map(|target| target.slot));
+        let slot = self.pool.take_for_receive(capacity)?;
+        Some(Target { token: self.tokens, slot, request })
     }
 }
 
@@ -167,21 +161,25 @@ impl World {
         };
         machine.handle_path_up(self.now, path, attributes);
         let is_posted = spec.has(LinkFeatures::MESSAGE_BOUNDARIES);
-        let receives = is_posted.then(|| self.ends[side].target(1, None));
+        let receives = is_posted.then(|| self.ends[side].target(1, None)).flatten();
         let secret = &self.links[link].secret;
         self.ends[side].paths.push(EndPath {
             path,
             link,
-            sealer: PathSealer::new(suite.clone(), secret, out, 0),
+            sealer: {
+                let mut sealer = PathSealer::new(suite.clone(), secret, out, 0, is_ordered);
+                sealer.set_rekey_pause(REKEY_PAUSE.max(spec.delay * 4));
+                sealer
+            },
             opener: PathOpener::new(suite, secret, back, 0, is_ordered),
             is_down: false,
             dozes: false,
             held: Vec::new(),
             is_released: false,
             is_fenced: false,
+            is_unfenced: false,
             posted: spec.receives,
             used: 0,
-            rekeyed_at: self.now,
             targets: receives.into_iter().collect(),
         });
         self.trace.note(self.now, || format!("[{side}] path {path} is up"));
@@ -213,6 +211,15 @@ impl World {
             return path.held.push(record);
         }
         let id = path.path;
+        if self.ends[side].pool.take_for_receive(record.len()).is_none() {
+            // It stays where it is, and all behind it.
+            self.coverage.note("memory short for receiving");
+            let path = self.ends[side].at_link(link).expect("found above");
+            path.dozes = true;
+            path.held.push(record);
+            return self.after(500, 2_000, Happening::Look { side, link });
+        }
+        let path = self.ends[side].at_link(link).expect("found above");
         let has_receive = path.posted > path.used;
         if self.links[link].spec.has(LinkFeatures::MESSAGE_BOUNDARIES) {
             path.used += 1;
@@ -291,6 +298,7 @@ impl World {
     pub(super) fn begin_pull(&mut self, side: Side, request: PullRequest) {
         let (channel, seq) = (request.channel, request.seq);
         let target = self.ends[side].target(request.length as usize, Some(request));
+        let target = target.expect("runs with pulls have a large pool");
         let token = target.token;
         let path = self.ends[side].paths.iter_mut().find(|path| path.path == request.path);
         let Some(path) = path.filter(|path| !path.is_down) else { return };
@@ -320,6 +328,9 @@ impl World {
             Payload::Slot(slot.freeze().into())
         });
         let (now, is_good) = (self.now, payload.is_some());
+        if !is_good {
+            self.coverage.note("pull failed");
+        }
         self.trace.note(now, || format!("[{side}] pull ends: {is_good} {request:?}"));
         let Some(machine) = &mut self.ends[side].machine else { return };
         if let Err(violation) = machine.handle_pull_complete(now, request, payload) {
@@ -335,6 +346,9 @@ impl World {
             return None;
         }
         let payload = self.sources.get(&(request.path, request.source.address))?.clone();
+        if peer.at_link(link).is_some_and(|path| path.is_unfenced) {
+            self.coverage.note("source read without a fence");
+        }
         if let Payload::Slot(slice) = &payload {
             // One reference is the table's, one is ours: without another, the peer has let go of it.
             let is_held = slice.slot().references() > 2;
@@ -381,7 +395,10 @@ impl World {
             return;
         };
         match path.targets.iter_mut().find(|target| target.token == token) {
-            Some(target) => target.slot.all_mut()[0] ^= 0xff,
+            Some(target) => {
+                target.slot.all_mut()[0] ^= 0xff;
+                self.coverage.note("late landing");
+            }
             None if path.is_released => {
                 let path = path.path;
                 self.oracle.fail(format!(
@@ -395,18 +412,26 @@ impl World {
     pub(super) fn fenced(&mut self, side: Side, link: usize, is_good: bool) {
         let end = &mut self.ends[side];
         let Some(path) = end.at_link(link) else { return };
-        path.is_fenced = true;
+        // Without a fence what the path knows may be written and read for ever, and stays with it.
+        (path.is_fenced, path.is_unfenced) = (is_good, !is_good);
         let id = path.path;
+        let tokens: Vec<u64> = path.targets.iter().map(|target| target.token).collect();
         for target in &path.targets {
             if let Some(request) = target.request {
                 self.oracle.pull_over(side, request.channel, request.seq);
             }
         }
-        if !is_good {
-            end.leak(link);
+        match &mut end.machine {
+            Some(machine) if is_good => machine.handle_path_fenced(id),
+            Some(machine) => machine.handle_fence_failed(id),
+            None => {}
         }
-        if let Some(machine) = &mut end.machine {
-            machine.handle_path_fenced(id);
+        if !is_good {
+            self.coverage.note("fence failed");
+            self.trace.note(self.now, || format!("[{side}] the fence of path {id} failed"));
+            for token in tokens {
+                self.after(1, 100_000, Happening::Late { side, link, token });
+            }
         }
     }
 
@@ -564,7 +589,7 @@ impl End {
         }
         let plain = path.opener.plain_bytes(header.length as usize);
         let plain = plain.map_err(|error| error.to_string())?;
-        let mut slot = pool.take(plain).expect("the pool of a run is large");
+        let mut slot = pool.take_for_receive(plain).expect("looked for before");
         slot.set_len(plain);
         path.opener.open(&header, record, &mut slot).map_err(|error| error.to_string())?;
         decode_record(&slot.freeze(), &pool, &mut Incompressible, frames)

@@ -1,5 +1,6 @@
 //! What goes wrong, and what the machines ask for.
 
+use super::coverage;
 use super::end::EndPath;
 use super::link::LinkSpec;
 use super::scenario::{Fault, Side};
@@ -21,6 +22,7 @@ impl World {
             while let Some(event) = self.ends[side].machine.as_mut().and_then(Machine::poll_event) {
                 any = true;
                 self.trace.note(self.now, || format!("[{side}] {event:?}"));
+                self.coverage.note(coverage::of_event(&event));
                 self.heed(side, event);
             }
             if self.ends[side].machine.is_none() {
@@ -90,10 +92,16 @@ impl World {
         if is_wanted {
             let spec = match self.scenario.links.get(usize::from(spec)) {
                 Some(spec) => *spec,
-                None => LinkSpec::draw(&mut self.random),
+                None => {
+                    let spec = LinkSpec::draw(&mut self.random, self.scenario.is_far);
+                    self.scenario.suit(spec)
+                }
             };
             let link = self.make_link(path, spec, false, nonce, &answer);
             self.after(1, 400, Happening::PathUp { side, link });
+        }
+        if !is_wanted {
+            self.coverage.note("offer refused");
         }
         let bootstrap = if is_wanted { vec![1] } else { Vec::new() };
         if let Some(machine) = &mut self.ends[side].machine {
@@ -150,6 +158,7 @@ impl World {
     pub(super) fn strike(&mut self, fault: Fault) {
         let now = self.now;
         self.trace.note(now, || format!("fault: {fault:?}"));
+        self.coverage.note(coverage::of_fault(fault));
         match fault {
             Fault::Kill { notices } => self.kill(notices),
             Fault::Hole { toward } => {
@@ -180,6 +189,7 @@ impl World {
                 }
             }
             Fault::Restart { side } => self.restart(side),
+            Fault::Close { side } => self.close(side),
             Fault::Doze { side } => {
                 if now >= self.ends[side].frozen_until {
                     self.doze(side);
@@ -197,6 +207,22 @@ impl World {
                 }
             }
         }
+    }
+
+    fn close(&mut self, side: Side) {
+        let machine = self.ends[side].machine.as_mut().filter(|machine| !machine.is_over());
+        // Before its first path there is no session in truth.
+        let Some(machine) = machine.filter(|machine| machine.paths().next().is_some()) else {
+            return;
+        };
+        if machine.unacked_messages() > 0 {
+            self.coverage.note("close with data un-acked");
+        }
+        if machine.active_path().is_none() {
+            self.coverage.note("close without a path");
+        }
+        machine.close(3, "enough");
+        self.scenario.closers[side] = true;
     }
 
     fn command(&mut self, side: Side, fault: Fault) {
@@ -220,11 +246,8 @@ impl World {
             }
             Fault::Rekey { .. } => {
                 for path in end.paths.iter_mut().filter(|path| Some(path.link) == link) {
-                    // Once per time in which the last one has certainly arrived.
-                    if now.since(path.rekeyed_at) > std::time::Duration::from_millis(50) {
-                        path.rekeyed_at = now;
-                        path.sealer.rekey();
-                    }
+                    // As often as one likes: the sealer knows when it may.
+                    _ = path.sealer.rekey(now);
                 }
             }
             Fault::ClosePath { .. } => {

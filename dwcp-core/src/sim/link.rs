@@ -24,7 +24,7 @@ pub(super) struct LinkSpec {
 
 impl LinkSpec {
     /// Anything from a TCP connection over the world to an RDMA cable.
-    pub(super) fn draw(random: &mut Random) -> Self {
+    pub(super) fn draw(random: &mut Random, is_far: bool) -> Self {
         let reliable = LinkFeatures::RELIABLE;
         let ordered = reliable | LinkFeatures::ORDERED;
         let posted = LinkFeatures::MESSAGE_BOUNDARIES;
@@ -36,7 +36,9 @@ impl LinkSpec {
             (PathKind::Fabric, reliable | posted),
             (PathKind::Fabric, reliable | posted | LinkFeatures::PULL),
         ]);
-        let (delay, jitter) = random.pick(&[(5, 5), (50, 20), (500, 300), (5_000, 2_000)]);
+        let near = [(5, 5), (50, 20), (500, 300), (5_000, 2_000)];
+        let far = [(50, 20), (5_000, 2_000), (30_000, 10_000), (75_000, 20_000)];
+        let (delay, jitter) = random.pick(if is_far { &far } else { &near });
         Self {
             kind,
             features,

@@ -7,6 +7,7 @@
 
 mod app;
 mod bugs;
+mod coverage;
 mod end;
 mod exhaustive;
 mod faults;
@@ -22,18 +23,21 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use bugs::{Bug, bug, plant};
+pub use coverage::{Coverage, THINGS};
 pub use exhaustive::{Script, exhaust};
 use scenario::Scenario;
 use trace::Trace;
 use world::World;
 
 /// What a run did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// Messages delivered.
     pub messages: u64,
     /// Records sent.
     pub records: u64,
+    /// What it came by.
+    pub coverage: Coverage,
 }
 
 /// A run that broke a rule.
@@ -95,6 +99,46 @@ fn attempt(
         Err(format!("panic: {}", words.unwrap_or("without words")))
     });
     *trace = world.trace.take();
-    let outcome = Outcome { messages: world.oracle.messages, records: world.records };
+    let coverage = std::mem::take(&mut world.coverage);
+    let outcome = Outcome { messages: world.oracle.messages, records: world.records, coverage };
     result.map(|()| (outcome, [world.ends[0].records, world.ends[1].records]))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::link::LinkSpec;
+    use super::scenario::Fault;
+    use super::*;
+
+    /// A switch from a near path to one with that delay; what was told of paths.
+    fn switch_to_far(delay_us: u64) -> Vec<String> {
+        let mut scenario = Scenario::short(Vec::new());
+        scenario.heartbeat = Duration::from_secs(1);
+        scenario.switch_timeout = Duration::from_secs(5);
+        scenario.chaos = Duration::from_millis(1_500);
+        scenario.links = vec![LinkSpec::plain(50), LinkSpec::plain(delay_us)];
+        for plan in &mut scenario.channels {
+            for flow in &mut plan.flows {
+                (flow.messages, flow.bytes_max, flow.gap) = (1_400, 300, Duration::from_millis(1));
+            }
+        }
+        scenario.faults = vec![(Duration::from_millis(900), Fault::Switch { side: 0 })];
+        let mut trace = Vec::new();
+        attempt(scenario, true, &mut trace).unwrap_or_else(|what| panic!("{what}"));
+        let is_told = |line: &String| line.contains("Switched") || line.contains("PathDown");
+        trace.into_iter().filter(is_told).collect()
+    }
+
+    #[test]
+    fn a_switch_to_a_far_path_sticks() {
+        for delay_us in [5_000, 30_000, 100_000] {
+            let told = switch_to_far(delay_us);
+            let switched = told.iter().filter(|line| line.contains("epoch: 3")).count();
+            assert_eq!(switched, 2, "both ends moved: {told:#?}");
+            let is_given_up = told.iter().any(|line| line.contains("Silent"));
+            assert!(!is_given_up, "a healthy path was given up: {told:#?}");
+        }
+    }
 }

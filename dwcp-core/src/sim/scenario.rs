@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::link::LinkSpec;
 use super::random::Random;
+use crate::link::LinkFeatures;
 use crate::machine::Priority;
+use crate::wire::PathKind;
 
 /// The dialer is side 0, the acceptor side 1.
 pub(super) type Side = usize;
@@ -13,12 +15,16 @@ pub(super) type Side = usize;
 #[derive(Clone, Debug)]
 pub(super) struct Scenario {
     pub(super) seed: u64,
+    /// Some links lead around the world.
+    pub(super) is_far: bool,
     pub(super) heartbeat: Duration,
     pub(super) timeout_multiplier: u32,
     pub(super) switch_timeout: Duration,
     pub(super) time_to_live: Duration,
     pub(super) window_bytes: u64,
     pub(super) pull_bytes_min: usize,
+    /// Memory of each end, bytes.
+    pub(super) pool_bytes: usize,
     /// Faults stop then.
     pub(super) chaos: Duration,
     /// The first link is dialled, the others are offered.
@@ -117,6 +123,10 @@ pub(super) enum Fault {
     Restart {
         side: Side,
     },
+    /// The application closes the session, whatever is un-acked, also when there is no path.
+    Close {
+        side: Side,
+    },
     /// The side hardly looks at its active path any more, and says so.
     Doze {
         side: Side,
@@ -137,32 +147,52 @@ impl Scenario {
         let random = &mut Random::new(seed);
         let chaos_us_max = if random.chance(10) { 2_000_000 } else { 150_000 };
         let chaos = random.micros(2_000, chaos_us_max);
-        let heartbeat = Duration::from_millis(random.pick(&[20, 50, 200]));
-        let links = (0..random.between(1, 3)).map(|_| LinkSpec::draw(random)).collect();
+        // From chance of its own: what else happens in the run of a seed does not depend on it.
+        let is_far = Random::new(seed ^ 0xfa5).chance(20);
+        let heartbeats = if is_far { [400, 600, 1_000] } else { [20, 50, 200] };
+        let heartbeat = Duration::from_millis(random.pick(&heartbeats));
+        let links = (0..random.between(1, 3)).map(|_| LinkSpec::draw(random, is_far)).collect();
         let is_big = random.chance(10);
         let channels = random.between(1, if is_big { 12 } else { 4 });
         let calm = random.chance(10);
         let faults = if calm { 0 } else { random.between(1, 8) };
         let dozes = Fault::draw_dozes(seed, chaos);
-        Self {
+        let closes = Fault::draw_closes(seed, chaos);
+        let scenario = Self {
             seed,
+            is_far,
             heartbeat,
             timeout_multiplier: random.between(2, 5) as u32,
-            switch_timeout: Duration::from_millis(random.pick(&[100, 400, 1_000])),
+            switch_timeout: Duration::from_millis(random.pick(&match is_far {
+                true => [1_000, 2_000, 3_000],
+                false => [100, 400, 1_000],
+            })),
             time_to_live: Duration::from_millis(random.pick(&[1_000, 3_000, 10_000])),
             window_bytes: random.pick(&[0, 0, 256 << 10, 4 << 20]),
             pull_bytes_min: random.pick(&[1, 4 << 10, 32 << 10]),
+            pool_bytes: draw_pool(seed),
             chaos,
             channels: (0..channels).map(|_| ChannelPlan::draw(random, chaos, is_big)).collect(),
             faults: (0..faults)
                 .map(|_| (random.micros(0, chaos.as_micros() as u64), Fault::draw(random)))
                 .chain(dozes)
+                .chain(closes)
                 .collect(),
             links,
             triggers: Vec::new(),
             is_scripted: false,
             closers: random.pick(&[[true, false], [false, true], [true, true]]),
+        };
+        let links = scenario.links.iter().map(|&link| scenario.suit(link)).collect();
+        Self { links, ..scenario }
+    }
+
+    /// The link as this run can have it: what can be pulled is kept to the end, for which small pools have no room.
+    pub(super) fn suit(&self, mut link: LinkSpec) -> LinkSpec {
+        if self.pool_bytes < POOL_BYTES && link.has(LinkFeatures::PULL) {
+            (link.kind, link.features) = (PathKind::Tcp, LinkSpec::plain(1).features);
         }
+        link
     }
 
     /// Two plain paths, two channels, a few messages each way; for exhaustive runs.
@@ -183,12 +213,14 @@ impl Scenario {
         };
         Self {
             seed: 1,
+            is_far: false,
             heartbeat: Duration::from_millis(20),
             timeout_multiplier: 3,
             switch_timeout: Duration::from_millis(100),
             time_to_live: Duration::from_secs(10),
             window_bytes: 1 << 20,
             pull_bytes_min: 32 << 10,
+            pool_bytes: POOL_BYTES,
             chaos: Duration::from_millis(5),
             links: vec![LinkSpec::plain(50), LinkSpec::plain(80)],
             channels: vec![plan(0), plan(1)],
@@ -198,6 +230,15 @@ impl Scenario {
             closers: [true, false],
         }
     }
+}
+
+/// Memory that is never short.
+const POOL_BYTES: usize = 1 << 30;
+
+/// From chance of its own, as those below.
+fn draw_pool(seed: u64) -> usize {
+    let random = &mut Random::new(seed ^ 0x9001);
+    if random.chance(10) { random.pick(&[300 << 10, 1 << 20, 4 << 20]) } else { POOL_BYTES }
 }
 
 impl ChannelPlan {
@@ -246,6 +287,22 @@ impl Fault {
             (at, Self::Doze { side: random.side() })
         });
         dozes.collect()
+    }
+
+    /// Closes at any time, half of them while no path can be had.
+    fn draw_closes(seed: u64, chaos: Duration) -> Vec<(Duration, Self)> {
+        let random = &mut Random::new(seed ^ 0xc105e);
+        if !random.chance(10) {
+            return Vec::new();
+        }
+        let at = random.micros(0, chaos.as_micros() as u64);
+        let mut faults = Vec::new();
+        if random.chance(50) {
+            faults.push((at, Self::Outage { time: random.micros(1_000, 800_000) }));
+        }
+        let after = random.micros(0, 10_000);
+        faults.push((at + after, Self::Close { side: random.side() }));
+        faults
     }
 
     fn draw(random: &mut Random) -> Self {

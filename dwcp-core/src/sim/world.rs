@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use super::app::{App, Desk};
+use super::coverage::Coverage;
 use super::end::{End, Payloads};
 use super::link::{Link, LinkSpec};
 use super::oracle::Oracle;
@@ -133,6 +134,7 @@ pub(super) struct World {
     pub(super) outage_until: Time,
     pub(super) trace: Trace,
     pub(super) records: u64,
+    pub(super) coverage: Coverage,
     phase: Phase,
     /// Checks in a row that found both ends at rest.
     calm_checks: u32,
@@ -162,6 +164,7 @@ impl World {
             outage_until: Time(0),
             trace,
             records: 0,
+            coverage: Coverage::default(),
             phase: Phase::Chaos,
             calm_checks: 0,
             is_settled: false,
@@ -276,6 +279,7 @@ impl World {
                 machine,
                 oracle: &mut self.oracle,
                 random: &mut self.random,
+                coverage: &mut self.coverage,
                 pool: &end.pool,
                 plans: &self.scenario.channels,
             };
@@ -312,6 +316,9 @@ impl World {
         responder_nonce: &[u8; 32],
     ) -> usize {
         let secret = self.secret.path(path, initiator_nonce, responder_nonce, &[0; 32]);
+        if spec.delay >= Duration::from_millis(30) {
+            self.coverage.note("link far");
+        }
         self.links.push(Link { path, spec, secret, is_proven, ways: Default::default() });
         self.links.len() - 1
     }
@@ -333,7 +340,7 @@ impl World {
         let spec = if self.scenario.is_scripted {
             LinkSpec::plain(60)
         } else {
-            LinkSpec::draw(&mut self.random)
+            self.scenario.suit(LinkSpec::draw(&mut self.random, self.scenario.is_far))
         };
         self.connect(spec);
     }

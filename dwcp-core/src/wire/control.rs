@@ -153,6 +153,8 @@ const MAX_BOOTSTRAP_BYTES: usize = 1_024;
 pub(crate) const MAX_REASON_BYTES: usize = 256;
 /// Reports in one `Fenced`: it must fit one record's frame section. What is left out is acked as usual.
 pub(crate) const MAX_REPORTS_BYTES: usize = 2_048;
+/// The longest control message, bytes: a `Fenced` with as many reports as fit.
+pub const MAX_CONTROL_BYTES: usize = 1 + 4 + MAX_REPORTS_BYTES;
 
 impl Control {
     /// Appends the encoding to `out`.

@@ -1,7 +1,8 @@
 //! The wire format: records, frames, control messages. docs/protocol.md is its specification.
 //!
-//! Nothing here reads a clock or a socket. Decoding takes bytes of a peer: it never panics and never
-//! allocates more than the input is long.
+//! Nothing here reads a clock or a socket. Decoding takes bytes of a peer: it never panics, and allocates no more
+//! than a frame in memory for each frame of the input (some 30 times its shortest bytes; a section has 4 KiB), and
+//! for compressed payloads what they declare, at most 256 KiB each and 1,024 times their bytes.
 
 mod codec;
 mod control;
@@ -13,7 +14,7 @@ mod record;
 
 pub use codec::DecodeError;
 pub(crate) use control::MAX_REASON_BYTES;
-pub use control::{Control, PathKind, RangeReport, SwitchReason};
+pub use control::{Control, MAX_CONTROL_BYTES, PathKind, RangeReport, SwitchReason};
 pub use frame::{Ack, DataFrame, DataKind, Frame, PullSource};
 pub use header::{HEADER_BYTES, PathId, RecordHeader};
 pub use hello::{

@@ -45,6 +45,10 @@ pub trait Decompress: Send {
 /// The largest expansion a compressed frame may declare: beyond it, a peer makes us work more than it did.
 const MAX_RATIO: usize = 1_024;
 
+/// A frame pins at most so many times the memory that it costs credit.
+const PINNED_RATIO: usize = 8;
+const COST_MIN: usize = crate::machine::FRAME_COST_MIN as usize;
+
 /// Builds the frame section of one record. Keep one and reuse its memory.
 #[derive(Default)]
 pub struct RecordEncoder {
@@ -149,7 +153,7 @@ impl RecordEncoder {
 }
 
 /// Reads the frames of a record's plaintext into `frames` (appended). Payloads share the record's slot, or
-/// lie in a slot of their own after decompression.
+/// lie in a slot of their own: after decompression, and when they are much smaller than the record's.
 ///
 /// # Errors
 /// [`DecodeError`] if anything in the record is malformed; `frames` may then hold its first frames, which
@@ -236,9 +240,26 @@ impl RecordReader<'_> {
         let payload = if is_compressed {
             self.inflate(place, wire_bytes, declared)?
         } else {
-            Payload::Slot(self.plain.slice(place, wire_bytes))
+            self.payload(place, wire_bytes)
         };
         Ok(DataFrame { channel, seq, kind, payload, length: declared as u32, pull })
+    }
+
+    /// The payload at `at`. It shares the record's slot, unless that is so much larger that the credit for the
+    /// payload would not pay for it: then it gets a slot of its own.
+    fn payload(&self, at: usize, bytes: usize) -> Payload {
+        if bytes == 0 {
+            return Payload::default();
+        }
+        let room = self.plain.capacity();
+        if room > PINNED_RATIO * bytes.max(COST_MIN)
+            && let Some(mut slot) = self.pool.take_for_receive(bytes)
+            && slot.capacity() < room
+        {
+            slot.extend(&self.plain[at..at + bytes]);
+            return Payload::Slot(slot.freeze().into());
+        }
+        Payload::Slot(self.plain.slice(at, bytes))
     }
 
     fn inflate(
@@ -251,7 +272,7 @@ impl RecordReader<'_> {
             return malformed("compression ratio");
         }
         // The peer is held to its credit, so an empty pool is our own limit: the record can be read later.
-        let Some(mut slot) = self.pool.take(declared) else {
+        let Some(mut slot) = self.pool.take_for_receive(declared) else {
             return Err(DecodeError::OUT_OF_MEMORY);
         };
         slot.set_len(declared);
