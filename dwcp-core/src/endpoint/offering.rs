@@ -11,8 +11,8 @@ use crate::machine::Role;
 use crate::session::Session;
 
 /// What has just failed is left alone for so long; each further time doubles it.
-const SETTLE_MIN: Duration = Duration::from_secs(5);
-const SETTLE_MAX: Duration = Duration::from_secs(300);
+const OFFER_PAUSE: Duration = Duration::from_secs(5);
+const OFFER_PAUSE_MAX: Duration = Duration::from_secs(300);
 /// Nothing was lost for so long: the pauses begin anew.
 const GOOD_LIFE: Duration = Duration::from_secs(60);
 
@@ -25,7 +25,7 @@ pub(super) struct Offering {
 
 impl Offering {
     pub(super) fn new() -> Arc<Self> {
-        let pause = Mutex::new((SETTLE_MIN, None));
+        let pause = Mutex::new((OFFER_PAUSE, None));
         Arc::new(Self { is_going_on: AtomicBool::new(false), pause })
     }
 
@@ -57,11 +57,11 @@ impl Offering {
     fn next_pause(&self, now: Instant) -> Duration {
         let (pause, last) = &mut *lock(&self.pause);
         if last.is_some_and(|last| now >= last + *pause + GOOD_LIFE) {
-            *pause = SETTLE_MIN;
+            *pause = OFFER_PAUSE;
         }
         let next = *pause;
         *last = Some(now);
-        *pause = (*pause * 2).min(SETTLE_MAX);
+        *pause = (*pause * 2).min(OFFER_PAUSE_MAX);
         next
     }
 }
