@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dwcp_core::crypto::ChecksumSuite;
-use dwcp_core::link::{LinkFeatures, MemoryNetwork, PathProvider, PendingLink};
+use dwcp_core::link::{LinkFeatures, MemoryNetwork, MemoryProvider, PathProvider, PendingLink};
 use dwcp_core::machine::{Machine, PathAttributes, Settings, Time};
 use dwcp_core::mem::Pool;
 use dwcp_core::wire::{Compress, Compression, DecodeError, Decompress};
@@ -205,4 +205,34 @@ async fn memory_that_is_short_for_a_while_does_not_cost_the_path() {
     assert!(shortages > 0, "memory was short");
     assert_eq!(session.stats().reconnects_total, 0, "the path was good");
     assert_eq!(a.stats().handshakes_ok_total, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fast_path_that_is_lost_is_offered_again_after_it_has_settled() {
+    let network = MemoryNetwork::default();
+    let fast = MemoryProvider::new(PathKind::Rdma);
+    let provider = || -> Option<Provider> { Some(Arc::new(fast.clone())) };
+    let (a, b) = (node(&network, "a", "b", provider()), node(&network, "b", "a", provider()));
+    let (session, _peer) = sessions(&a, &b).await;
+    let kind = || {
+        let stats = session.stats();
+        stats.paths.iter().find(|path| Some(path.id) == stats.active).map(|path| path.kind)
+    };
+    let becomes = async |wanted| {
+        let began = tokio::time::Instant::now();
+        while kind() != Some(wanted) || !session.stats().is_steady {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            assert!(began.elapsed() < Duration::from_secs(600), "{:?}", session.stats());
+        }
+        began.elapsed()
+    };
+    becomes(PathKind::Rdma).await;
+    for settled in [5, 10, 20] {
+        assert!(session.cut(None));
+        becomes(PathKind::Tcp).await;
+        let took = becomes(PathKind::Rdma).await;
+        let settled = Duration::from_secs(settled);
+        assert!(took >= settled - Duration::from_secs(1), "{took:?} instead of {settled:?}");
+    }
+    assert_eq!(session.stats().reconnects_total, 0, "tcp stood by");
 }

@@ -7,6 +7,7 @@
 //! * `turn`: one turn of a session, the same for every driver.
 //! * `task`: the driver on tokio. `poll`: the driver on threads of its own.
 
+mod better;
 mod clock;
 mod core;
 mod grave;

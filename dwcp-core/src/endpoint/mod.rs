@@ -6,6 +6,7 @@ mod builder;
 mod dial;
 mod gate;
 mod greeting;
+mod offering;
 mod pace;
 mod paths;
 mod peers;

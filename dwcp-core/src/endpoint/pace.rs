@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The first pause between attempts.
-const PAUSE_MIN: Duration = Duration::from_millis(20);
+const RECONNECT_DELAY: Duration = Duration::from_millis(20);
 /// A path that lived as long was a good one: what ends it then has nothing to do with the attempts before.
 const GOOD_LIFE: Duration = Duration::from_secs(1);
 
@@ -33,7 +33,7 @@ impl Pace {
         }
         let at = self.began.map_or(now, |began| (began + self.pause).max(now));
         self.began = Some(at);
-        self.pause = (self.pause * 2).max(PAUSE_MIN).min(self.pause_max);
+        self.pause = (self.pause * 2).max(RECONNECT_DELAY).min(self.pause_max);
         at
     }
 
@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(pauses, [0, 20, 40, 80, 160, 320, 640, 1_280, 2_560, 5_000, 5_000, 5_000]);
         now += GOOD_LIFE;
         assert_eq!(pace.next(now), now, "this one lived");
-        assert_eq!(pace.next(now) - now, PAUSE_MIN, "the attempt failed");
+        assert_eq!(pace.next(now) - now, RECONNECT_DELAY, "the attempt failed");
     }
 
     #[tokio::test(start_paused = true)]

@@ -147,7 +147,10 @@ pub(super) fn offer_all(inner: &Inner, session: &Session) {
     }
     for provider in &inner.providers {
         let kind = provider.kind();
-        if session.core().lock().paths.iter().any(|path| path.attributes.kind == kind) {
+        let is_offered = super::lock(&session.shared.offers).iter().any(|one| one.kind == kind);
+        let is_there =
+            || session.core().lock().paths.iter().any(|path| path.attributes.kind == kind);
+        if is_offered || is_there() {
             continue;
         }
         match provider.prepare() {
@@ -156,6 +159,20 @@ pub(super) fn offer_all(inner: &Inner, session: &Session) {
         }
     }
     session.core().wake.raise();
+}
+
+/// Whether there is a kind of path that could be offered: this node has it, the session has it not, and no
+/// offer of it waits for its answer.
+pub(super) fn lacks_kind(inner: &Inner, session: &Session) -> bool {
+    if !session.shared.agreement.features.has(Features::HYBRID) {
+        return false;
+    }
+    let offered: Vec<_> =
+        super::lock(&session.shared.offers).iter().map(|offer| offer.kind).collect();
+    let state = session.core().lock();
+    let has = |kind| state.paths.iter().any(|path| path.attributes.kind == kind);
+    let mut kinds = inner.providers.iter().map(|provider| provider.kind());
+    !state.machine.is_over() && kinds.any(|kind| !has(kind) && !offered.contains(&kind))
 }
 
 fn offer(session: &Session, kind: PathKind, pending: Box<dyn PendingLink>) {

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::dial::Mending;
+use super::offering::Offering;
 use super::pace::Pace;
 use super::{Inner, dial, lock, paths, spawn};
 use crate::driver::SessionObserver;
@@ -21,6 +22,7 @@ pub(super) struct Watch {
     session: Session,
     is_mending: Arc<AtomicBool>,
     mending: Arc<Mending>,
+    offering: Arc<Offering>,
 }
 
 impl Watch {
@@ -30,6 +32,7 @@ impl Watch {
             inner,
             session,
             is_mending: Arc::default(),
+            offering: Offering::new(),
             mending: Arc::new(Mending { pace: Mutex::new(pace), hurry: Notify::new() }),
         }
     }
@@ -106,6 +109,7 @@ impl SessionObserver for Watch {
                 if path.is_some_and(|path| path.attributes.kind != PathKind::Tcp) {
                     // TCP may be under repair without haste, because it only stood by.
                     self.mending.hurry.notify_one();
+                    self.offering.begin(&self.inner, &self.session);
                 }
                 self.mend();
             }
@@ -145,5 +149,8 @@ impl SessionObserver for Watch {
         // A provider may look for the runtime, and this may be a thread of the poll driver.
         let _runtime = self.inner.runtime.enter();
         paths::handle_bootstrap(&self.inner, &self.session, event);
+        if paths::lacks_kind(&self.inner, &self.session) {
+            self.offering.begin(&self.inner, &self.session); // it was refused, or did not connect
+        }
     }
 }
