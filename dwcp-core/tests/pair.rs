@@ -178,8 +178,8 @@ async fn a_session_without_a_path_expires_and_reports_what_is_in_doubt(driver: D
     let mut channel = session.open("x", ChannelOptions::default()).expect("room");
     channel.sender.send("one").await.expect("open");
     channel.sender.acked().await.expect("it arrives");
-    // Peers that b does not have: it refuses to take the session back.
-    b.set_peers(Peers::default());
+    // It says nothing, and nobody listens any more.
+    b.shut_down();
     session.cut(None);
     for _ in 0..3 {
         channel.sender.send("lost").await.expect("the session holds");
