@@ -266,7 +266,8 @@ impl Session {
     }
 
     /// Ends the session in good order: nothing more is taken, and when everything is acked the peer is told
-    /// `code` (0 for a normal end) and `reason` (at most 256 bytes of it).
+    /// `code` (0 for a normal end) and `reason` (at most 256 bytes of it). That has no time limit of its own: a peer that
+    /// reads nothing holds it up. Without a path it waits for one, within the time to live, if anything is un-acked.
     pub fn close(&self, code: u32, reason: &str) {
         self.core().with_state(|state| state.machine.close(code, reason));
         self.core().wake.raise();
