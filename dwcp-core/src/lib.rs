@@ -25,7 +25,7 @@ pub use endpoint::{
     EndpointStats, HandshakeRate, Peer, Peers,
 };
 pub use machine::{
-    Closed, PathCause, PathState, Priority, Role, Switch, SwitchError, SwitchFailure,
+    Closed, InDoubt, PathCause, PathState, Priority, Role, Switch, SwitchError, SwitchFailure,
 };
 pub use mem::Message;
 pub use session::{

@@ -367,6 +367,43 @@ fn every_known_key_is_obeyed_or_refused_by_name() {
     assert!(obeyed > 60 && refused > 120, "{obeyed} obeyed, {refused} refused");
 }
 
+/// The commands of `dwcp-ctl`, from the list that its arguments are read by.
+fn commands() -> BTreeSet<String> {
+    let text = fs::read_to_string(root().join("dwcp-ctl/src/cli/args.rs")).unwrap();
+    let (_, text) = text.split_once("enum Command {").unwrap();
+    let (text, _) = text.split_once("\n}").unwrap();
+    let variants = text.lines().filter_map(|line| line.strip_prefix("    "));
+    let names = variants.filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()));
+    let word =
+        |line: &str| line.split(|c: char| !c.is_ascii_alphanumeric()).next().map(str::to_lowercase);
+    names.filter_map(word).collect()
+}
+
+fn sources(directory: &Path, out: &mut String) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, out);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            out.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn no_words_name_a_command_that_does_not_exist() {
+    let commands = commands();
+    assert!(commands.contains("config") && commands.contains("status"), "{commands:?}");
+    let mut text = fs::read_to_string(root().join("docs/config.md")).unwrap();
+    for directory in ["dwcp-core/src", "dwcp-tcp/src", "dwcp-rdma/src", "dwcp-hybrid/src"] {
+        sources(&root().join(directory), &mut text);
+    }
+    for rest in text.split("dwcp-ctl ").skip(1) {
+        let word = rest.split(|c: char| !c.is_ascii_lowercase()).next().unwrap();
+        assert!(word.is_empty() || commands.contains(word), "`dwcp-ctl {word}` is no command");
+    }
+}
+
 #[test]
 fn the_help_is_about_the_mistake() {
     let cases = [

@@ -97,7 +97,7 @@ fn health_and_metrics_are_served() {
     assert_eq!(room.http("a", "/nothing").0, 404);
     let status = room.ctl(&["status"]).ok().stdout;
     assert!(status.contains("node a") && status.contains("node b"), "{status}");
-    assert!(status.contains("tcp*") && status.contains("steady"), "{status}");
+    assert!(status.contains("tcp/") && status.contains("steady"), "{status}");
     let peers = room.ctl(&["--node", "a", "peers", "-o", "json"]).ok().json();
     assert_eq!(peers["schema"], "dwcp.peers/v1");
     assert_eq!(peers["peers"][0]["state"], "steady");
@@ -291,7 +291,29 @@ fn strangers_do_not_fill_the_log() {
     let log = a.log();
     let lines = log.lines().filter(|line| line.contains("turned away")).count() as u64;
     assert!((1..STRANGERS / 2).contains(&lines), "{lines} lines: {log}");
-    assert!(log.contains("not shown each time: a connection was turned away"), "{log}");
+    assert!(log.contains("more_since_last_line"), "{log}");
+}
+
+#[test]
+fn a_warning_that_repeats_is_counted() {
+    use std::io::Read;
+    const TIMES: usize = 40;
+    let forward =
+        "forwards: [{name: f, listen: \"127.0.0.1:0\", peer: b, target: \"127.0.0.1:9\"}]\n";
+    let (room, mut a, _b) = Room::pair(forward, "");
+    let listen = room.status("a")["forwards"][0]["listen"].as_str().unwrap().to_owned();
+    for _ in 0..TIMES {
+        let mut stream = std::net::TcpStream::connect(&listen).unwrap();
+        stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
+        assert!(stream.read(&mut [0; 1]).is_err(), "the target is not allowed");
+    }
+    a.signal(Signal::TERM);
+    assert_eq!(a.wait(), 0, "{}", a.log());
+    let log = a.log();
+    let is_it = |line: &&str| line.contains("a forwarded connection failed peer=");
+    let lines = log.lines().filter(is_it).count();
+    assert!((1..TIMES / 2).contains(&lines), "{lines} lines: {log}");
+    assert!(log.contains("not shown each time: a forwarded connection failed"), "{log}");
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn pair_in(prefix: &[&str], drain_timeout: &str) -> (Room, Daemon, Daemon, TcpSt
     );
     let text = room.config_text("a", &more).replace("drainTimeout: 5s", drain_timeout);
     common::write(&room.path("a.yaml"), text.as_bytes());
-    let a = if prefix.is_empty() { room.start("a") } else { room.start_in(&prefix, "a") };
+    let a = if prefix.is_empty() { room.start("a") } else { room.start_in(prefix, "a") };
     let listen = room.status("a")["forwards"][0]["listen"].as_str().unwrap().to_owned();
     let stream = TcpStream::connect(&listen).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -63,6 +63,7 @@ fn what_runs_at_sigterm_goes_on_to_its_end_and_nothing_new_begins() {
     a.wait_for_log("draining");
     assert_eq!(common::http(&admin, "/readyz").0, 503);
     assert_eq!(common::http(&admin, "/livez").0, 200);
+    assert!(common::http(&admin, "/health").1.contains("under way: 1 forwarded connection"));
     let ran = room.ctl(&["--node", "a", "ping", "b"]);
     assert!(ran.code == 1 && ran.stderr.contains("drains"), "{ran:#?}");
     assert!(TcpStream::connect(&listen).is_err(), "new connections are refused");

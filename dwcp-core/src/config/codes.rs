@@ -1,4 +1,4 @@
-//! Every code a diagnostic may carry, with the words that `dwcp-ctl explain` prints.
+//! Every code a diagnostic may carry, with the words of docs/config.md.
 
 /// A diagnostic's code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

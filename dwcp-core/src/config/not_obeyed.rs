@@ -73,7 +73,7 @@ static GAPS: &[Gap] = &[
             "features.enableHybridMode",
         ],
         is_asked: |config| config.adaptive.detection.enabled || config.features.enable_hybrid_mode,
-        instead: "this build measures no paths; a session moves when its path fails, or when `dwcp-ctl switch` asks",
+        instead: "this build measures no paths; a session leaves a path when that fails, or for one that is preferred as soon as it stands",
     },
     Gap {
         keys: &[

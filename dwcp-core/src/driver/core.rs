@@ -1,15 +1,18 @@
 //! What the threads that use one session share.
 
 use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
 use super::clock::Clock;
+use super::grave;
 use super::path_io::PathIo;
+use super::waiting::Waiters;
 use crate::link::Signal;
-use crate::machine::{ChannelKey, Closed, Event, Machine, Priority, Time};
+use crate::machine::{ChannelKey, Closed, Event, InDoubt, Machine, Priority, Time};
 use crate::mem::Pool;
 use crate::wire::PathId;
 
@@ -46,11 +49,15 @@ pub(crate) struct State {
     channels: Vec<Waiting>,
     /// Channels the peer opened and nobody has accepted.
     pub(crate) incoming: VecDeque<(ChannelKey, Priority, String)>,
-    pub(crate) accept_wakers: Vec<Waker>,
-    /// Who waits for acks, confirmations or memory: looks again after each record.
-    pub(crate) progress_wakers: Vec<Waker>,
-    pub(crate) close_wakers: Vec<Waker>,
+    /// Who waits for one of those.
+    pub(crate) accepts: Waiters,
+    /// Who waits for acks or confirmations: looks again after each record.
+    pub(crate) progress: Waiters,
+    /// Who waits for the end.
+    pub(crate) ends: Waiters,
     pub(crate) closed: Option<Closed>,
+    /// What the end left in doubt, for as long as there is a handle: at most one entry a channel.
+    pub(crate) in_doubt: Vec<InDoubt>,
     /// Events only the driver can act on.
     pub(crate) work: VecDeque<Event>,
     /// A flush was left to the driver and has not happened yet.
@@ -80,10 +87,11 @@ impl SessionCore {
                 paths_version: 0,
                 channels: Vec::new(),
                 incoming: VecDeque::new(),
-                accept_wakers: Vec::new(),
-                progress_wakers: Vec::new(),
-                close_wakers: Vec::new(),
+                accepts: Waiters::default(),
+                progress: Waiters::default(),
+                ends: Waiters::default(),
                 closed: None,
+                in_doubt: Vec::new(),
                 work: VecDeque::new(),
                 is_flush_due: false,
                 waits_for_memory: false,
@@ -98,10 +106,11 @@ impl SessionCore {
         }
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> Locked<'_> {
+        grave::enter();
         // The machine asserts its invariants; after a panic inside it the session is of no use, but other
         // sessions are, so the lock stays usable for closing.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        Locked(Some(self.state.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// Runs `work` on the state, then wakes whoever its events concern.
@@ -146,6 +155,29 @@ impl SessionCore {
     }
 }
 
+/// The locked state. What the application brought and is let go of meanwhile is dropped after the unlocking.
+pub(crate) struct Locked<'a>(Option<MutexGuard<'a, State>>);
+
+impl Deref for Locked<'_> {
+    type Target = State;
+    fn deref(&self) -> &State {
+        self.0.as_ref().expect("it is there until the drop")
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        self.0.as_mut().expect("it is there until the drop")
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        self.0 = None;
+        grave::leave();
+    }
+}
+
 impl State {
     pub(crate) fn active_path(&self) -> Option<&Arc<PathIo>> {
         let active = self.machine.active_path()?;
@@ -169,14 +201,19 @@ impl State {
                 Event::ChannelOpened { channel, priority, label } => {
                     *self.waiting(channel) = Waiting::default();
                     self.incoming.push_back((channel, priority, label));
-                    wakers.append(&mut self.accept_wakers);
+                    self.accepts.take_all(wakers);
                 }
                 Event::ChannelReset { .. } | Event::AllAcked => {}
+                Event::InDoubt { channel, from, count } => {
+                    self.in_doubt.push(InDoubt { channel, from, count });
+                    self.work.push_back(event);
+                    *needs_driver = true;
+                }
                 Event::Closed(why) => {
                     self.closed = Some(why.clone());
-                    wakers.append(&mut self.accept_wakers);
-                    wakers.append(&mut self.close_wakers);
-                    wakers.append(&mut self.progress_wakers);
+                    self.accepts.take_all(wakers);
+                    self.ends.take_all(wakers);
+                    self.progress.take_all(wakers);
                     self.work.push_back(Event::Closed(why));
                     *needs_driver = true;
                 }
@@ -186,7 +223,10 @@ impl State {
                 }
             }
         }
-        wakers.append(&mut self.progress_wakers);
+        self.progress.take_all(wakers);
+        if self.machine.is_closing() {
+            self.accepts.take_all(wakers); // nothing comes any more
+        }
     }
 
     fn waiting(&mut self, key: ChannelKey) -> &mut Waiting {
@@ -207,12 +247,15 @@ impl State {
         wakers.extend(self.channels.iter_mut().filter_map(|waiting| waiting.send.take()));
     }
 
-    pub(crate) fn wait_recv(&mut self, key: ChannelKey, waker: &Waker) {
-        set(&mut self.waiting(key).recv, waker);
+    /// Keeps the waker of whoever waits to receive. Returns the one it replaces, to be dropped once the
+    /// state is unlocked.
+    pub(crate) fn wait_recv(&mut self, key: ChannelKey, waker: &Waker) -> Option<Waker> {
+        set(&mut self.waiting(key).recv, waker)
     }
 
-    pub(crate) fn wait_send(&mut self, key: ChannelKey, waker: &Waker) {
-        set(&mut self.waiting(key).send, waker);
+    /// The same for whoever waits to send.
+    pub(crate) fn wait_send(&mut self, key: ChannelKey, waker: &Waker) -> Option<Waker> {
+        set(&mut self.waiting(key).send, waker)
     }
 
     /// Nobody reads the channel any more: what is there and what comes is dropped.
@@ -222,9 +265,9 @@ impl State {
     }
 }
 
-fn set(place: &mut Option<Waker>, waker: &Waker) {
+fn set(place: &mut Option<Waker>, waker: &Waker) -> Option<Waker> {
     match place {
-        Some(old) => old.clone_from(waker),
-        None => *place = Some(waker.clone()),
+        Some(kept) if kept.will_wake(waker) => None,
+        _ => place.replace(waker.clone()),
     }
 }

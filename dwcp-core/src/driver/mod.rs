@@ -7,8 +7,10 @@
 //! * `turn`: one turn of a session, the same for every driver.
 //! * `task`: the driver on tokio. `poll`: the driver on threads of its own.
 
+mod better;
 mod clock;
 mod core;
+mod grave;
 mod path_io;
 mod poll;
 mod receive;
@@ -17,9 +19,11 @@ mod scratch;
 mod task;
 mod transmit;
 mod turn;
+mod waiting;
 
 pub(crate) use self::clock::Clock;
-pub(crate) use self::core::{SessionCore, State};
+pub(crate) use self::core::{Locked, SessionCore};
+pub(crate) use self::grave::hold;
 pub use self::path_io::TooWeak;
 pub(crate) use self::path_io::{PathIo, PathSetup};
 pub use self::poll::{PollDriver, PollMode, PollSettings, PollStats};
@@ -27,3 +31,4 @@ pub use self::poll::{PollDriver, PollMode, PollSettings, PollStats};
 pub(crate) use self::task::drive;
 pub(crate) use self::transmit::{CORK, CORK_BYTES};
 pub(crate) use self::turn::{SessionObserver, cut};
+pub(crate) use self::waiting::wait;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use crate::crypto::{Direction, PathOpener, PathSealer, PathSecret, Protection, Suite};
 use crate::link::{Link, LinkAttributes, LinkFeatures, LinkReceiver, LinkSender, Readiness};
 use crate::machine::{PullRequest, Role};
+use crate::mem::Slot;
 use crate::wire::{Compress, Compression, Decompress, PathId};
 
 /// A live path. Whoever has something to send or to wait for takes the half it needs.
@@ -66,6 +67,8 @@ pub(super) struct PathRx {
     pub(super) decompress: Box<dyn Decompress>,
     /// The beginning of a record whose rest has not arrived.
     pub(super) carry: Vec<u8>,
+    /// A record that was opened, with its epoch, and for whose frames there was no memory: it comes first.
+    pub(super) opened: Option<(Slot, u32)>,
     /// Pulls under way, by token.
     pub(super) pulls: Vec<(u64, PullRequest)>,
     pub(super) next_token: u64,
@@ -148,6 +151,7 @@ impl PathIo {
                 decompress: compression
                     .map_or_else(|| Box::new(NoCompression) as _, |codec| codec.decompressor()),
                 carry: Vec::new(),
+                opened: None,
                 pulls: Vec::new(),
                 next_token: 1,
                 is_ended: false,

@@ -7,7 +7,8 @@ use super::core::SessionCore;
 use super::path_io::{PathCounters, PathIo, PathRx};
 use super::scratch::{Scratch, put_buffer, take_buffer, with_scratch};
 use crate::machine::PathCause;
-use crate::wire::{HEADER_BYTES, RecordHeader, decode_record};
+use crate::mem::Slot;
+use crate::wire::{DecodeError, HEADER_BYTES, RecordHeader, decode_record};
 
 /// What one read of a link came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,13 +70,32 @@ impl SessionCore {
         if rx.is_ended {
             return Received::Nothing;
         }
-        with_scratch(|scratch| {
+        let received = with_scratch(|scratch| {
             let mut input = scratch.take_input();
             let received = self.read_into(path, rx, &mut input, scratch);
             scratch.put_input(input);
             scratch.wake_all();
             received
-        })
+        });
+        self.tell_posted(path, rx);
+        received
+    }
+
+    /// Receives were used up and posted anew: the peer is told, whoever reads. A receiver that polls keeps the
+    /// driver from the link for as long as it finds something.
+    fn tell_posted(&self, path: &PathIo, rx: &mut PathRx) {
+        let posted = rx.link.take_posted();
+        if posted == 0 {
+            return;
+        }
+        let now = self.clock.now();
+        let mut state = self.lock();
+        state.machine.handle_receives_posted(path.id, posted);
+        let is_any = state.machine.wants_transmit(now, path.id);
+        drop(state);
+        if is_any {
+            self.flush(path);
+        }
     }
 
     fn read_into(
@@ -86,7 +106,7 @@ impl SessionCore {
         scratch: &mut Scratch,
     ) -> Received {
         let carried = rx.carry.len();
-        if is_complete(&rx.carry) {
+        if rx.opened.is_some() || is_complete(&rx.carry) {
             // Left for want of memory: it comes first.
             return self.take_input(path, rx, input, carried, 0, scratch);
         }
@@ -121,7 +141,7 @@ impl SessionCore {
         }
         let bytes = &input[..carried + count];
         match self.take_records(path, rx, bytes, scratch) {
-            Ok(used) => {
+            Ok((used, is_starved)) => {
                 let rest = &bytes[used..];
                 if !rest.is_empty() {
                     rx.carry = take_buffer();
@@ -129,7 +149,7 @@ impl SessionCore {
                     rx.carry.extend_from_slice(rest);
                 }
                 match () {
-                    () if is_complete(rest) => Received::Starved,
+                    () if is_starved => Received::Starved,
                     () if is_full || count == 0 => Received::More,
                     () => Received::Drained,
                 }
@@ -138,14 +158,20 @@ impl SessionCore {
         }
     }
 
-    /// Opens the whole records at the start of `bytes`. Returns how many bytes they take.
+    /// Opens the whole records at the start of `bytes`. Returns how many bytes they take, and whether some are
+    /// left for want of memory.
     fn take_records(
         &self,
         path: &PathIo,
         rx: &mut PathRx,
         bytes: &[u8],
         scratch: &mut Scratch,
-    ) -> Result<usize, PathCause> {
+    ) -> Result<(usize, bool), PathCause> {
+        if let Some((slot, epoch)) = rx.opened.take()
+            && !self.take_plain(path, rx, slot, epoch, scratch)?
+        {
+            return Ok((0, true));
+        }
         let mut at = 0;
         while let Some(header) = bytes[at..].first_chunk::<HEADER_BYTES>() {
             let header = RecordHeader::decode(header).map_err(|error| bad(path, &error))?;
@@ -156,15 +182,39 @@ impl SessionCore {
             let Some(mut slot) = self.pool.take_for_receive(plain) else { break };
             slot.set_len(plain);
             rx.opener.open(&header, record, &mut slot).map_err(|error| bad(path, &error))?;
-            let slot = slot.freeze();
-            decode_record(&slot, &self.pool, &mut *rx.decompress, &mut scratch.frames)
-                .inspect_err(|_| scratch.frames.clear())
-                .map_err(|error| bad(path, &error))?;
-            PathCounters::add(&path.counters.records_received, 1);
-            self.take_frames(path, header.epoch, scratch);
             at = end;
+            if !self.take_plain(path, rx, slot.freeze(), header.epoch, scratch)? {
+                return Ok((at, true));
+            }
         }
-        Ok(at)
+        Ok((at, is_complete(&bytes[at..])))
+    }
+
+    /// Takes in the frames of a record that was opened. False: memory is short, the record is kept.
+    fn take_plain(
+        &self,
+        path: &PathIo,
+        rx: &mut PathRx,
+        slot: Slot,
+        epoch: u32,
+        scratch: &mut Scratch,
+    ) -> Result<bool, PathCause> {
+        match decode_record(&slot, &self.pool, &mut *rx.decompress, &mut scratch.frames) {
+            Ok(()) => {
+                PathCounters::add(&path.counters.records_received, 1);
+                self.take_frames(path, epoch, scratch);
+                Ok(true)
+            }
+            Err(DecodeError::OUT_OF_MEMORY) => {
+                scratch.frames.clear();
+                rx.opened = Some((slot, epoch));
+                Ok(false)
+            }
+            Err(error) => {
+                scratch.frames.clear();
+                Err(bad(path, &error))
+            }
+        }
     }
 
     fn take_frames(&self, path: &PathIo, epoch: u32, scratch: &mut Scratch) {

@@ -1,6 +1,6 @@
 //! Buffers that belong to threads, so that a session holds none while it is idle.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
 
@@ -37,7 +37,6 @@ impl Scratch {
         self.input = input;
     }
 
-    /// A buffer of any length and content.
     /// Wakes everybody who was found to have something to do.
     pub(super) fn wake_all(&mut self) {
         self.wakers.drain(..).for_each(Waker::wake);
@@ -60,9 +59,14 @@ pub(super) fn put_buffer(buffer: Vec<u8>) {
     }
 }
 
-thread_local!(static SCRATCH: RefCell<Scratch> = RefCell::default());
+thread_local!(static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) });
 
-/// Lends the thread's buffers to `work`, which must not ask for them again.
+/// Lends the thread's buffers to `work`. If that runs code of the application's which asks for them again, others
+/// are made for it.
 pub(super) fn with_scratch<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
-    SCRATCH.with_borrow_mut(work)
+    // A thread that is ending has none any more.
+    let mut scratch = SCRATCH.try_with(Cell::take).ok().flatten().unwrap_or_default();
+    let result = work(&mut scratch);
+    let _ = SCRATCH.try_with(|place| place.set(Some(scratch)));
+    result
 }

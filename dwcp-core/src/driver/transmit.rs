@@ -29,9 +29,9 @@ impl SessionCore {
             path.send_again.store(false, Ordering::SeqCst);
             with_scratch(|scratch| {
                 self.transmit(path, &mut tx, scratch);
-                scratch.batch.clear();
+                drop(tx);
+                scratch.batch.clear(); // it may hold memory of the application's
             });
-            drop(tx);
             // Whoever failed to get the half after our last look at the machine has left a note.
             if !path.send_again.load(Ordering::SeqCst) {
                 return;
@@ -69,7 +69,9 @@ impl SessionCore {
                     return;
                 }
             }
-            if self.seal(path, tx, scratch) {
+            let is_sealed = self.seal(path, tx, scratch);
+            scratch.batch.clear();
+            if is_sealed {
                 now = self.clock.now();
             } else {
                 self.lose_tx(path, tx, now);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::better::Better;
 use super::core::SessionCore;
 use super::path_io::PathIo;
 use super::receive::Received;
@@ -52,6 +53,7 @@ pub(crate) struct Turn {
     paths: Vec<Arc<PathIo>>,
     paths_version: u64,
     fencing: Vec<(Arc<PathIo>, Time)>,
+    better: Better,
     /// Look again then, whatever the machine says.
     retry_at: Option<Time>,
 }
@@ -65,6 +67,7 @@ impl Turn {
             paths: Vec::new(),
             paths_version: version,
             fencing: Vec::new(),
+            better: Better::default(),
             retry_at: None,
         }
     }
@@ -82,6 +85,7 @@ impl Turn {
         let now = self.core.clock.now();
         self.retry_at = None;
         let mut count = self.act(ready, now);
+        self.move_to_better(now);
         self.refresh();
         self.core.with_state(|state| {
             if state.machine.poll_timeout().is_some_and(|due| due <= now) {
@@ -126,7 +130,8 @@ impl Turn {
     /// When to take the next turn if nothing else calls for one. To be asked last before waiting.
     pub(crate) fn deadline(&self) -> Option<Time> {
         let mut state = self.core.lock();
-        let due = [state.machine.poll_timeout(), self.retry_at].into_iter().flatten().min();
+        let due = [state.machine.poll_timeout(), self.retry_at, self.better.deadline()];
+        let due = due.into_iter().flatten().min();
         state.armed = due.unwrap_or(Time(u64::MAX));
         due
     }
@@ -153,6 +158,7 @@ impl Turn {
         let mut count = 0;
         while let Some(event) = { self.core.lock().work.pop_front() } {
             count += 1;
+            self.better.note(now, &event);
             match &event {
                 Event::PathDown { path, .. } => {
                     self.observer.observe(&event);
@@ -187,18 +193,21 @@ impl Turn {
     }
 
     /// A path with a higher preference than the active one takes over as soon as it stands.
-    fn consider(&self, path: PathId, now: Time) {
-        self.core.with_state(|state| {
-            let preference = |id| state.machine.preference_of(id);
-            let is_better = state
-                .machine
-                .active_path()
-                .is_some_and(|active| preference(path) > preference(active));
-            if is_better && state.machine.role() == crate::machine::Role::Dialer {
-                // Busy with another switch: the policy or an operator may ask again.
-                let _ = state.machine.request_switch(now, path, SwitchReason::BetterPath);
-            }
-        });
+    fn consider(&mut self, path: PathId, now: Time) {
+        let state = self.core.lock();
+        let preference = |id| state.machine.preference_of(id);
+        let is_better =
+            state.machine.active_path().is_some_and(|active| preference(path) > preference(active));
+        if is_better && state.machine.role() == crate::machine::Role::Dialer {
+            self.better.begin(now, path);
+        }
+    }
+
+    fn move_to_better(&mut self, now: Time) {
+        let Some(path) = self.better.due(now) else { return };
+        let reason = SwitchReason::BetterPath;
+        let asked = self.core.with_state(|state| state.machine.request_switch(now, path, reason));
+        self.better.note_asked(now, asked);
     }
 
     fn take_down(&mut self, ready: &mut dyn ReadySet, id: PathId, now: Time) {
@@ -318,7 +327,8 @@ impl Turn {
 
 /// Drops the link under `path`, as a broken cable would.
 pub(crate) fn cut(core: &SessionCore, path: &PathIo) {
-    if let Ok(mut tx) = path.tx.lock() {
+    // Whoever sends just now may be the caller: the driver shuts the link down in any case.
+    if let Ok(mut tx) = path.tx.try_lock() {
         tx.link.shut_down();
     }
     core.with_state(|state| {

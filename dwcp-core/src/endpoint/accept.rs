@@ -183,15 +183,20 @@ fn admit(
             return refuse(Refusal::UnknownSession, "the session is not known here");
         };
         let proof = session.shared.secret.resume_proof(connection.exporter());
-        let is_new = session.core().lock().machine.is_new_path(hello.path);
         if session.shared.peer_incarnation != hello.incarnation {
             let words = "the session is one with an earlier life of your process";
             return refuse(Refusal::OtherIncarnation, words);
         }
-        if !is_equal(&proof, &resume.proof) || !is_new {
+        if !is_equal(&proof, &resume.proof) {
             return refuse(Refusal::BadProof, "the session's proof is wrong");
         }
+        if !session.core().lock().machine.reserve_path(hello.path) {
+            return refuse(Refusal::BadProof, "the path's id was used before");
+        }
         return Ok(Some(session));
+    }
+    if !hello.path.0.is_multiple_of(2) {
+        return refuse(Refusal::BadProof, "the path's id is not the dialer's to give");
     }
     if inner.is_draining.load(Ordering::Relaxed) {
         return refuse(Refusal::Draining, "this node is going down");
@@ -226,11 +231,16 @@ fn join(
     }
     let session = paths::begin(inner, &peer, Role::Acceptor, link, greeting)
         .map_err(|error| error.to_string())?;
-    if let Some(old) = inner.enter(&session) {
-        // A peer that greets anew has nothing of the old session left.
-        let now = old.core().clock.now();
-        old.core().with_state(|state| state.machine.handle_session_lost(now));
-        old.core().wake.raise();
+    let replaced = inner.enter(&session).map_err(|_| "our own dial stands".to_owned())?;
+    if let Some(old) = replaced {
+        if old.is_closing() {
+            old.abort(); // the peer knows
+        } else {
+            // A peer that greets anew has nothing of the old session left.
+            let now = old.core().clock.now();
+            old.core().with_state(|state| state.machine.handle_session_lost(now));
+            old.core().wake.raise();
+        }
     }
     lock(&inner.accepted).push_back(session);
     inner.changed.notify_waiters();

@@ -1,12 +1,14 @@
 //! Going out to peers: the first dial of a session, and the ones that bring it back.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch as signal};
 use tokio::time::Instant;
 
 use super::greeting::{self, GreetingError};
+use super::pace::Pace;
 use super::{Inner, lock, paths, spawn};
 use crate::link::{DialError, SecuredConnection};
 use crate::machine::{PathState, Role};
@@ -29,9 +31,16 @@ pub enum ConnectError {
         /// The node.
         peer: String,
     },
-    /// The endpoint cannot dial, or is shut down.
+    /// The endpoint cannot dial, takes no new sessions any more, or is shut down.
     #[error("this endpoint does not dial: it has no dialer, is draining or shut down")]
     CannotDial,
+    /// The session before is being closed, and that takes long: the peer lives and reads nothing, or there is no path
+    /// to it.
+    #[error("the session with {peer} that is being closed has not ended: try again, or abort it")]
+    Closing {
+        /// The node.
+        peer: String,
+    },
     /// No secured connection came about.
     #[error("cannot connect to {peer}")]
     Dial {
@@ -61,8 +70,6 @@ pub enum ConnectError {
     },
 }
 
-/// The first pause between attempts to reconnect.
-const RECONNECT_DELAY: Duration = Duration::from_millis(20);
 /// Certificates that outlive the present ones by less are the same.
 const RENEWAL_MIN: Duration = Duration::from_secs(1);
 
@@ -71,6 +78,9 @@ pub(super) async fn connect(inner: &Arc<Inner>, peer: &str) -> Result<Session, C
         let mut registry = lock(&inner.registry);
         if let Some(session) = registry.session(peer) {
             return Ok(session);
+        }
+        if inner.is_draining.load(Ordering::SeqCst) {
+            return Err(ConnectError::CannotDial);
         }
         match registry.dial(peer) {
             Some(dial) => dial,
@@ -95,6 +105,13 @@ pub(super) async fn connect(inner: &Arc<Inner>, peer: &str) -> Result<Session, C
 }
 
 async fn first_dial(inner: &Arc<Inner>, peer: &str) -> Result<Session, ConnectError> {
+    // The peer would take a new hello for the word that nothing of the old session is left.
+    let closing = lock(&inner.registry).closing(peer);
+    if let Some(closing) = closing {
+        tokio::time::timeout(inner.settings.handshake_timeout, closing.closed())
+            .await
+            .map_err(|_| ConnectError::Closing { peer: peer.to_owned() })?;
+    }
     let mut connection = open(inner, peer).await?;
     let limit = inner.settings.handshake_timeout;
     let greeting = tokio::time::timeout(limit, greeting::dialer(inner, &mut *connection, None));
@@ -114,8 +131,11 @@ async fn first_dial(inner: &Arc<Inner>, peer: &str) -> Result<Session, ConnectEr
     let session = paths::begin(inner, peer, Role::Dialer, link, &greeting)
         .map_err(|error| handshake(error.to_string()))?;
     Inner::count(&inner.counters.handshakes_ok);
-    if let Some(old) = inner.enter(&session) {
-        old.abort();
+    match inner.enter(&session) {
+        Ok(None) => {}
+        Ok(Some(old)) => old.abort(),
+        // The peer dialled at the same time, and its session was there first.
+        Err(standing) => return Ok(standing),
     }
     paths::offer_all(inner, &session);
     Ok(session)
@@ -175,14 +195,30 @@ pub(super) fn is_path_wanted(session: &Session) -> bool {
     state.machine.active_path().is_none() || !has_tcp
 }
 
-/// Dials until the session has what it lacks: a path at all, or TCP standing by. `hurry` is notified when
-/// something got worse meanwhile.
-pub(super) async fn mend(inner: Arc<Inner>, session: Session, hurry: Arc<Notify>) {
-    let mut delay = RECONNECT_DELAY;
+/// What the dialer of a session goes by when something is lacking.
+pub(super) struct Mending {
+    pub(super) pace: Mutex<Pace>,
+    /// Notified when something got worse meanwhile.
+    pub(super) hurry: Notify,
+}
+
+/// Dials until the session has what it lacks: a path at all, or TCP standing by.
+pub(super) async fn mend(inner: Arc<Inner>, session: Session, mending: Arc<Mending>) {
     while is_path_wanted(&session) {
-        let began = Instant::now();
+        let at = lock(&mending.pace).next(Instant::now());
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep_until(at) => {}
+            () = mending.hurry.notified() => {
+                lock(&mending.pace).hurry();
+                continue;
+            }
+        }
+        if !is_path_wanted(&session) {
+            return;
+        }
         match resume(&inner, &session, None).await {
-            Ok(()) => {}
+            Ok(()) => lock(&mending.pace).note_path(Instant::now()),
             Err(Failure::Lost) => {
                 let now = session.core().clock.now();
                 session.core().with_state(|state| state.machine.handle_session_lost(now));
@@ -192,15 +228,6 @@ pub(super) async fn mend(inner: Arc<Inner>, session: Session, hurry: Arc<Notify>
             Err(Failure::Passing(reason)) => {
                 tracing::debug!(peer = session.peer_id(), reason, "reconnecting failed");
             }
-        }
-        if !is_path_wanted(&session) {
-            return;
-        }
-        tokio::select! {
-            () = tokio::time::sleep_until(began + delay) => {
-                delay = (delay * 2).min(inner.settings.reconnect_delay_max);
-            }
-            () = hurry.notified() => delay = RECONNECT_DELAY,
         }
     }
 }

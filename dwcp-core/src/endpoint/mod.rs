@@ -6,6 +6,8 @@ mod builder;
 mod dial;
 mod gate;
 mod greeting;
+mod offering;
+mod pace;
 mod paths;
 mod peers;
 mod registry;
@@ -36,6 +38,11 @@ use crate::wire::Compression;
 use gate::Gate;
 use registry::Registry;
 use strangers::Strangers;
+
+/// Time that a session has to close in good order once its node is no longer a peer.
+const EXPULSION: Duration = Duration::from_secs(1);
+/// What peers are told at the end of a drain.
+const GOING_DOWN: &str = "the node is going down";
 
 /// A node's end of all its sessions. Cloning gives another handle; when the last one is dropped, the
 /// endpoint shuts down.
@@ -239,15 +246,15 @@ impl Endpoint {
         lock(&self.inner().peers).clone()
     }
 
-    /// Replaces the peers; sessions with nodes that are no longer among them are closed.
+    /// Replaces the peers. Sessions with nodes that are no longer among them take nothing more and are closed;
+    /// what is not acked within a second is in doubt.
     pub fn set_peers(&self, peers: Peers) {
         let inner = self.inner();
-        for session in self.sessions() {
-            if !peers.allows(session.peer_id()) {
-                session.close(0, "no longer a peer");
-            }
-        }
+        // First: a handshake that ends from now on is judged by the new ones.
         *lock(&inner.peers) = peers;
+        for session in self.sessions() {
+            inner.expel_stranger(&session);
+        }
     }
 
     /// Whether compression is offered to sessions that begin from now on, where the endpoint was built with
@@ -285,14 +292,14 @@ impl Endpoint {
     /// When the future is dropped, the endpoint stays: it takes no new sessions.
     pub async fn drain(&self, deadline: Duration) -> Drained {
         let inner = self.inner();
-        inner.is_draining.store(true, Ordering::Relaxed);
+        inner.is_draining.store(true, Ordering::SeqCst);
         let end = tokio::time::Instant::now() + deadline;
         let sessions = self.sessions();
         let mut drained = Drained { sessions: sessions.len(), unacked_messages: 0 };
         for session in &sessions {
             let left = end.saturating_duration_since(tokio::time::Instant::now());
             drained.unacked_messages += session.drain(left).await;
-            session.close(0, "the node is going down");
+            session.close(0, GOING_DOWN);
         }
         for session in &sessions {
             // A peer that is gone does not answer; its end is not worth more than the deadline.
@@ -313,7 +320,7 @@ impl Endpoint {
 
 impl Inner {
     fn shut_down(&self) {
-        self.is_draining.store(true, Ordering::Relaxed);
+        self.is_draining.store(true, Ordering::SeqCst);
         self.is_over.send_replace(true);
         let sessions = lock(&self.registry).sessions();
         sessions.iter().for_each(Session::abort);
@@ -333,12 +340,35 @@ impl Inner {
     }
 
     /// Enters a new session, and only then tells of it: whoever hears of a session finds it. Returns the one
-    /// it replaces.
-    fn enter(&self, session: &Session) -> Option<Session> {
-        let old = lock(&self.registry).insert(session.clone());
+    /// it replaces; or, as an error, the one that stands against it: the new one is aborted then.
+    fn enter(self: &Arc<Self>, session: &Session) -> Result<Option<Session>, Session> {
+        let old = lock(&self.registry).insert(&self.node_id, session).inspect_err(|_| {
+            session.abort();
+        })?;
         let role = session.role();
         self.hub.publish(session.peer_id(), session.id(), SessionEvent::Up { role });
-        old
+        // What went over the sessions while the handshake was on its way did not see this one.
+        if *self.is_over.borrow() {
+            session.abort();
+        } else if self.is_draining.load(Ordering::SeqCst) {
+            session.close(0, GOING_DOWN);
+        }
+        self.expel_stranger(session);
+        Ok(old)
+    }
+
+    /// Ends a session with a node that is not among the peers: in order if that is soon done.
+    fn expel_stranger(self: &Arc<Self>, session: &Session) {
+        if lock(&self.peers).allows(session.peer_id()) {
+            return;
+        }
+        session.close(0, "no longer a peer");
+        let session = session.clone();
+        spawn(self, async move {
+            if tokio::time::timeout(EXPULSION, session.closed()).await.is_err() {
+                session.abort();
+            }
+        });
     }
 
     fn count(counter: &AtomicU64) {

@@ -15,6 +15,17 @@ use crate::machine::{Event, Machine, PathAttributes, Role, Settings};
 use crate::session::{Offer, Session, SessionShared, Totals};
 use crate::wire::{Features, PathId, PathKind};
 
+/// Why a link did not become a path. It is closed then.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotAttached {
+    /// Its protection is too weak.
+    #[error(transparent)]
+    TooWeak(#[from] TooWeak),
+    /// The session ended meanwhile, and its driver may be gone: nobody would close the link.
+    #[error("the session is over")]
+    Over,
+}
+
 /// Begins a session over its first link.
 pub(super) fn begin(
     inner: &Arc<Inner>,
@@ -22,7 +33,7 @@ pub(super) fn begin(
     role: Role,
     link: Box<dyn Link>,
     greeting: &Greeting,
-) -> Result<Session, TooWeak> {
+) -> Result<Session, NotAttached> {
     let given = &inner.settings;
     let mut settings = Settings::new(role, inner.pool.clone());
     settings.time_to_live = given.time_to_live;
@@ -61,7 +72,7 @@ pub(super) fn join(
     session: &Session,
     link: Box<dyn Link>,
     greeting: &Greeting,
-) -> Result<(), TooWeak> {
+) -> Result<(), NotAttached> {
     if greeting.is_held {
         // The dialer has lost all paths, also when this end has not noticed yet: the move to this one is a
         // reconnection here, too.
@@ -84,7 +95,7 @@ pub(super) fn attach(
     path: PathId,
     secret: &PathSecret,
     is_proven: bool,
-) -> Result<(), TooWeak> {
+) -> Result<(), NotAttached> {
     let attributes = link.attributes().clone();
     let is_trusted = attributes.features.has(LinkFeatures::TRUSTED_MEDIUM);
     let agreement = &session.shared.agreement;
@@ -109,12 +120,16 @@ pub(super) fn attach(
         preference: preference(inner, attributes.kind),
     };
     let core = session.core();
+    let io = Arc::new(io);
     core.with_state(|state| {
-        let now = core.clock.now();
-        state.paths.push(Arc::new(io));
+        if state.machine.is_over() {
+            return Err(NotAttached::Over);
+        }
+        state.paths.push(io.clone());
         state.paths_version += 1;
-        state.machine.handle_path_up(now, path, attributes);
-    });
+        state.machine.handle_path_up(core.clock.now(), path, attributes);
+        Ok(())
+    })?;
     core.wake.raise();
     Ok(())
 }
@@ -132,7 +147,10 @@ pub(super) fn offer_all(inner: &Inner, session: &Session) {
     }
     for provider in &inner.providers {
         let kind = provider.kind();
-        if session.core().lock().paths.iter().any(|path| path.attributes.kind == kind) {
+        let is_offered = super::lock(&session.shared.offers).iter().any(|one| one.kind == kind);
+        let is_there =
+            || session.core().lock().paths.iter().any(|path| path.attributes.kind == kind);
+        if is_offered || is_there() {
             continue;
         }
         match provider.prepare() {
@@ -141,6 +159,20 @@ pub(super) fn offer_all(inner: &Inner, session: &Session) {
         }
     }
     session.core().wake.raise();
+}
+
+/// Whether there is a kind of path that could be offered: this node has it, the session has it not, and no
+/// offer of it waits for its answer.
+pub(super) fn lacks_kind(inner: &Inner, session: &Session) -> bool {
+    if !session.shared.agreement.features.has(Features::HYBRID) {
+        return false;
+    }
+    let offered: Vec<_> =
+        super::lock(&session.shared.offers).iter().map(|offer| offer.kind).collect();
+    let state = session.core().lock();
+    let has = |kind| state.paths.iter().any(|path| path.attributes.kind == kind);
+    let mut kinds = inner.providers.iter().map(|provider| provider.kind());
+    !state.machine.is_over() && kinds.any(|kind| !has(kind) && !offered.contains(&kind))
 }
 
 fn offer(session: &Session, kind: PathKind, pending: Box<dyn PendingLink>) {
@@ -232,7 +264,7 @@ fn accept(
     }
 }
 
-fn report(attached: Result<(), TooWeak>) {
+fn report(attached: Result<(), NotAttached>) {
     if let Err(error) = attached {
         tracing::error!(%error, "the path was not used");
     }

@@ -34,8 +34,18 @@ pub(super) enum Standing {
 }
 
 impl Registry {
-    /// The live session with `peer`.
+    /// The session with `peer`, if it can be used.
     pub(super) fn session(&self, peer: &str) -> Option<Session> {
+        self.live(peer).filter(|session| !session.is_closing())
+    }
+
+    /// The session with `peer` that one end has begun to close.
+    pub(super) fn closing(&self, peer: &str) -> Option<Session> {
+        self.live(peer).filter(Session::is_closing)
+    }
+
+    /// The session with `peer` that is not over.
+    fn live(&self, peer: &str) -> Option<Session> {
         let session = self.peers.get(peer)?.session.as_ref()?;
         (!session.is_over()).then(|| session.clone())
     }
@@ -46,7 +56,7 @@ impl Registry {
     }
 
     pub(super) fn by_id(&self, id: SessionId, peer: &str) -> Option<Session> {
-        self.session(peer).filter(|session| session.id() == id)
+        self.live(peer).filter(|session| session.id() == id)
     }
 
     /// The dial to `peer` under way.
@@ -65,7 +75,7 @@ impl Registry {
         let is_ours_alive = entry.session.as_ref().is_some_and(|session| {
             session.role() == Role::Dialer
                 && session.shared.peer_incarnation == incarnation
-                && session.core().lock().machine.active_path().is_some()
+                && has_path(session)
         });
         if ours < peer && (entry.dial.is_some() || is_ours_alive) {
             Standing::OursStands
@@ -74,10 +84,24 @@ impl Registry {
         }
     }
 
-    /// Enters a session; returns the one it replaces.
-    pub(super) fn insert(&mut self, session: Session) -> Option<Session> {
-        let entry = self.peers.entry(session.peer_id().to_owned()).or_default();
-        entry.session.replace(session).filter(|old| !old.is_over())
+    /// Enters a session; returns the one it replaces. The error is the one that stands: while each end dialled
+    /// the other, that of the lower node id came first.
+    pub(super) fn insert(
+        &mut self,
+        ours: &str,
+        session: &Session,
+    ) -> Result<Option<Session>, Session> {
+        let peer = session.peer_id();
+        let entry = self.peers.entry(peer.to_owned()).or_default();
+        if let Some(old) = &entry.session {
+            let dialled_by_lower = (old.role() == Role::Dialer) == (ours < peer);
+            let is_simultaneous = old.role() != session.role()
+                && old.shared.peer_incarnation == session.shared.peer_incarnation;
+            if is_simultaneous && dialled_by_lower && has_path(old) {
+                return Err(old.clone());
+            }
+        }
+        Ok(entry.session.replace(session.clone()).filter(|old| !old.is_over()))
     }
 
     pub(super) fn remove(&mut self, peer: &str, id: SessionId) {
@@ -89,4 +113,10 @@ impl Registry {
             self.peers.remove(peer);
         }
     }
+}
+
+/// Whether a session is there to stay: it has a path, and nobody closes it.
+fn has_path(session: &Session) -> bool {
+    let state = session.core().lock();
+    state.machine.active_path().is_some() && !state.machine.is_closing()
 }

@@ -1,11 +1,15 @@
 //! What happens to one session, told to its endpoint.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use super::dial::Mending;
+use super::offering::Offering;
+use super::pace::Pace;
 use super::{Inner, dial, lock, paths, spawn};
 use crate::driver::SessionObserver;
 use crate::machine::{Event, Role, Switch};
@@ -17,12 +21,20 @@ pub(super) struct Watch {
     inner: Arc<Inner>,
     session: Session,
     is_mending: Arc<AtomicBool>,
-    hurry: Arc<Notify>,
+    mending: Arc<Mending>,
+    offering: Arc<Offering>,
 }
 
 impl Watch {
     pub(super) fn new(inner: Arc<Inner>, session: Session) -> Self {
-        Self { inner, session, is_mending: Arc::default(), hurry: Arc::default() }
+        let pace = Pace::new(Instant::now(), inner.settings.reconnect_delay_max);
+        Self {
+            inner,
+            session,
+            is_mending: Arc::default(),
+            offering: Offering::new(),
+            mending: Arc::new(Mending { pace: Mutex::new(pace), hurry: Notify::new() }),
+        }
     }
 
     fn publish(&self, event: SessionEvent) {
@@ -35,16 +47,15 @@ impl Watch {
         if self.session.role() != Role::Dialer || self.inner.dialer.is_none() {
             return;
         }
-        self.hurry.notify_one();
         if !dial::is_path_wanted(&self.session) || self.is_mending.swap(true, Ordering::SeqCst) {
             return;
         }
-        let (inner, session, hurry) =
-            (self.inner.clone(), self.session.clone(), self.hurry.clone());
+        let (inner, session, mending) =
+            (self.inner.clone(), self.session.clone(), self.mending.clone());
         let is_mending = self.is_mending.clone();
         spawn(&self.inner, async move {
             loop {
-                dial::mend(inner.clone(), session.clone(), hurry.clone()).await;
+                dial::mend(inner.clone(), session.clone(), mending.clone()).await;
                 is_mending.store(false, Ordering::SeqCst);
                 // What was lost between the last look and the store is this task's, too.
                 if !dial::is_path_wanted(&session) || is_mending.swap(true, Ordering::SeqCst) {
@@ -94,16 +105,21 @@ impl SessionObserver for Watch {
             }
             Event::PathDown { path, cause } => {
                 self.publish(SessionEvent::PathDown { path: *path, cause: *cause });
+                let path = self.session.core().path(*path);
+                if path.is_some_and(|path| path.attributes.kind != PathKind::Tcp) {
+                    // TCP may be under repair without haste, because it only stood by.
+                    self.mending.hurry.notify_one();
+                    self.offering.begin(&self.inner, &self.session);
+                }
                 self.mend();
             }
             Event::Switched(switch) => self.note_switch(switch),
             Event::SwitchFailed { to, cause } => {
                 self.publish(SessionEvent::SwitchFailed { to: *to, cause: *cause });
             }
-            Event::InDoubt { channel, from, count } => {
+            &Event::InDoubt { channel, from, count } => {
                 let totals = &self.session.shared.totals;
-                totals.in_doubt.fetch_add(*count, Ordering::Relaxed);
-                let (channel, from, count) = (*channel, *from, *count);
+                totals.in_doubt.fetch_add(count, Ordering::Relaxed);
                 self.publish(SessionEvent::InDoubt { channel, from, count });
             }
             Event::CertificateEnds { within } => {
@@ -133,5 +149,8 @@ impl SessionObserver for Watch {
         // A provider may look for the runtime, and this may be a thread of the poll driver.
         let _runtime = self.inner.runtime.enter();
         paths::handle_bootstrap(&self.inner, &self.session, event);
+        if paths::lacks_kind(&self.inner, &self.session) {
+            self.offering.begin(&self.inner, &self.session); // it was refused, or did not connect
+        }
     }
 }

@@ -100,6 +100,17 @@ pub enum Event {
     Closed(Closed),
 }
 
+/// Messages that may or may not have been delivered, at most once: the session ended before they were acked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InDoubt {
+    /// The channel.
+    pub channel: u32,
+    /// The first message, counted from 1.
+    pub from: u64,
+    /// How many.
+    pub count: u64,
+}
+
 /// A completed change of the active path in our sending direction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Switch {

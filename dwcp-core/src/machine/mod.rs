@@ -23,7 +23,7 @@ mod window;
 
 use std::collections::{HashMap, VecDeque};
 
-pub use event::{Closed, Event, PathCause, PullRequest, Switch, SwitchFailure, Violation};
+pub use event::{Closed, Event, InDoubt, PathCause, PullRequest, Switch, SwitchFailure, Violation};
 pub use ids::ChannelKey;
 pub use path::{PathAttributes, PathState};
 pub use settings::{
@@ -386,6 +386,16 @@ impl Machine {
     /// Whether the session has ended.
     pub fn is_over(&self) -> bool {
         self.is_over
+    }
+
+    /// Whether it is about to end in good order: no more is committed.
+    pub fn is_closing(&self) -> bool {
+        self.closing.is_some()
+    }
+
+    /// Whether this end has begun to close it.
+    pub fn is_closed_by_us(&self) -> bool {
+        self.closing == Some(Closed::ByUs)
     }
 
     /// Whether everything committed is acked.

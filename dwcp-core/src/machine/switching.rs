@@ -89,9 +89,15 @@ impl Machine {
         Ok(())
     }
 
-    /// Whether a path id of the peer is new: the acceptor's check of a hello.
+    /// Whether a path id of the peer is new.
     pub fn is_new_path(&self, path: PathId) -> bool {
         !self.settings.role.owns(path.0) && !self.path_ids_seen.contains(u64::from(path.0 / 2))
+    }
+
+    /// Takes a path id of the peer, for a link that is being made: nothing else can have it from now on, not
+    /// another hello and not an offer. False: it is not new.
+    pub fn reserve_path(&mut self, path: PathId) -> bool {
+        self.note_peer_path(path).is_ok()
     }
 
     /// Offers the peer a path whose link is being made. Its bootstrap is for the peer's link. `None`: paths may

@@ -11,7 +11,8 @@ mod spin;
 mod stats;
 
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 #[cfg(feature = "tokio")]
 use std::sync::Mutex;
@@ -34,10 +35,10 @@ pub use stats::{PathStats, SessionStats, SwitchRecord};
 
 #[cfg(feature = "tokio")]
 use crate::crypto::SessionSecret;
-use crate::driver::{SessionCore, cut};
+use crate::driver::{SessionCore, cut, wait};
 #[cfg(feature = "tokio")]
 use crate::endpoint::Agreement;
-use crate::machine::{Closed, PathState, Role, SwitchError};
+use crate::machine::{Closed, InDoubt, PathState, Role, SwitchError};
 use crate::wire::{PathId, PathKind, SessionId, SwitchReason};
 
 /// A session with a peer. Cloning gives another handle of the same session.
@@ -96,6 +97,12 @@ impl Session {
         self.core().lock().closed.is_some()
     }
 
+    /// Whether it is about to end in good order: nothing more is taken.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_closing(&self) -> bool {
+        self.core().lock().machine.is_closing()
+    }
+
     pub(crate) fn core(&self) -> &Arc<SessionCore> {
         &self.shared.core
     }
@@ -126,23 +133,26 @@ impl Session {
     /// The next channel the peer opens. Several tasks may wait; each channel goes to one of them.
     ///
     /// # Errors
-    /// [`SessionError::Over`] once the session has ended.
+    /// [`SessionError::Over`] once the session has ended, or this end has begun to [`close`](Self::close) it.
     ///
     /// # Cancel safety
     /// Cancel-safe: no channel is lost.
     pub async fn accept(&self) -> Result<Channel, SessionError> {
-        let (key, priority, label) = poll_fn(|context| {
-            let mut state = self.core().lock();
-            if let Some(opened) = state.incoming.pop_front() {
-                return Poll::Ready(Ok(opened));
-            }
-            if state.closed.is_some() {
-                return Poll::Ready(Err(SessionError::Over));
-            }
-            state.accept_wakers.push(context.waker().clone());
-            Poll::Pending
-        })
-        .await?;
+        let next = wait(
+            self.core(),
+            |state| &mut state.accepts,
+            |state| {
+                if state.machine.is_closed_by_us() {
+                    return Poll::Ready(Err(SessionError::Over));
+                }
+                match state.incoming.pop_front() {
+                    Some(opened) => Poll::Ready(Ok(opened)),
+                    None if state.closed.is_some() => Poll::Ready(Err(SessionError::Over)),
+                    None => Poll::Pending,
+                }
+            },
+        );
+        let (key, priority, label) = next.await?;
         Ok(Channel::new(self.clone(), key, priority, label))
     }
 
@@ -198,20 +208,28 @@ impl Session {
     pub async fn all_acked(&self) {
         let core = self.core();
         core.flush_active();
-        poll_fn(|context| {
-            let mut state = core.lock();
-            if state.machine.is_all_acked() || state.closed.is_some() {
-                return Poll::Ready(());
-            }
-            state.progress_wakers.push(context.waker().clone());
-            Poll::Pending
-        })
+        wait(
+            core,
+            |state| &mut state.progress,
+            |state| match state.machine.is_all_acked() || state.closed.is_some() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            },
+        )
         .await;
     }
 
     /// Messages committed on any channel and not acked.
     pub fn unacked_messages(&self) -> u64 {
         self.core().lock().machine.unacked_messages()
+    }
+
+    /// What the session's end left in doubt: messages that were committed and not acked, and that may or may
+    /// not have arrived, at most once. One entry for each channel that had such messages; empty while the
+    /// session lives. It can be asked for as long as there is a handle, also where
+    /// [`SessionEvent::InDoubt`](crate::SessionEvent::InDoubt) came too fast to be read.
+    pub fn in_doubt(&self) -> Vec<InDoubt> {
+        self.core().lock().in_doubt.clone()
     }
 
     /// Waits until everything committed on every channel is acked, at most `deadline`. Returns how many
@@ -249,25 +267,37 @@ impl Session {
     pub async fn round_trip(&self) -> Result<Duration, SessionError> {
         let core = self.core();
         let asked = core.clock.now();
-        core.with_state(|state| state.machine.ping_active(asked));
-        core.flush_active();
+        let mut answer = pin!(wait(
+            core,
+            |state| &mut state.progress,
+            |state| {
+                if state.closed.is_some() {
+                    return Poll::Ready(Err(SessionError::Over));
+                }
+                if let Some(rtt) = state.machine.answered_since(asked) {
+                    return Poll::Ready(Ok(rtt));
+                }
+                // The answer that just came may be one to an older question, or the path another than before.
+                state.machine.ping_active(core.clock.now());
+                Poll::Pending
+            }
+        ));
         poll_fn(|context| {
-            let mut state = core.lock();
-            if state.closed.is_some() {
-                return Poll::Ready(Err(SessionError::Over));
+            let answered = answer.as_mut().poll(context);
+            if answered.is_pending() {
+                core.flush_active();
             }
-            if let Some(rtt) = state.machine.answered_since(asked) {
-                return Poll::Ready(Ok(rtt));
-            }
-            state.progress_wakers.push(context.waker().clone());
-            Poll::Pending
+            answered
         })
         .await
     }
 
     /// Ends the session in good order: nothing more is taken, and when everything is acked the peer is told
-    /// `code` (0 for a normal end) and `reason` (at most 256 bytes of it). That has no time limit of its own: a peer that
-    /// reads nothing holds it up. Without a path it waits for one, within the time to live, if anything is un-acked.
+    /// `code` (0 for a normal end) and `reason` (at most 256 bytes of it). Until then what the peer sends on
+    /// open channels still arrives; channels that it opens do not.
+    ///
+    /// Without a path it waits for one, within the time to live, if anything is un-acked. A peer that lives and
+    /// reads nothing can put the end off for ever: [`drain`](Self::drain) (feature `tokio`) waits for a bounded time, and [`abort`](Self::abort) does not wait.
     pub fn close(&self, code: u32, reason: &str) {
         self.core().with_state(|state| state.machine.close(code, reason));
         self.core().wake.raise();
@@ -284,14 +314,14 @@ impl Session {
     /// # Cancel safety
     /// Cancel-safe.
     pub async fn closed(&self) -> Closed {
-        poll_fn(|context| {
-            let mut state = self.core().lock();
-            if let Some(why) = &state.closed {
-                return Poll::Ready(why.clone());
-            }
-            state.close_wakers.push(context.waker().clone());
-            Poll::Pending
-        })
+        wait(
+            self.core(),
+            |state| &mut state.ends,
+            |state| match &state.closed {
+                Some(why) => Poll::Ready(why.clone()),
+                None => Poll::Pending,
+            },
+        )
         .await
     }
 }

@@ -36,6 +36,8 @@ struct Partial {
     total: u64,
     /// Bytes of it seen, also those given away as chunks.
     seen: u64,
+    /// A piece of it was given away: it is no message any more, only the rest of one.
+    is_begun: bool,
 }
 
 /// A piece of a message.
@@ -91,7 +93,8 @@ impl Receiver {
         }
     }
 
-    /// The next message, whole; `None` when the peer has finished the channel.
+    /// The next message, whole; `None` when the peer has finished the channel. What is left of a message of
+    /// which [`recv_chunk`](Self::recv_chunk) gave a piece is passed over.
     ///
     /// Before it waits, it polls the link for as long as the endpoint's `spin` says, if the peer has lately
     /// answered within that time: a wake-up costs more.
@@ -147,7 +150,8 @@ impl Receiver {
                 return Poll::Ready(Ok(value));
             }
         }
-        self.shared.core.lock().wait_recv(self.shared.key, context.waker());
+        let replaced = self.shared.core.lock().wait_recv(self.shared.key, context.waker());
+        drop(replaced);
         // Something may have come before the waker was there.
         match step(self)? {
             Poll::Ready(value) => Poll::Ready(Ok(value)),
@@ -248,7 +252,8 @@ impl Receiver {
                 let capacity = total.min(PARTIAL_BYTES) as usize;
                 let mut bytes = BytesMut::with_capacity(capacity);
                 bytes.extend_from_slice(&frame.payload);
-                self.partial = Some(Partial { bytes, total, seen: u64::from(frame.length) });
+                let seen = u64::from(frame.length);
+                self.partial = Some(Partial { bytes, total, seen, is_begun: false });
                 Step::Nothing
             }
             DataKind::Next => self.continue_message(&frame),
@@ -259,14 +264,19 @@ impl Receiver {
 
     fn continue_message(&mut self, frame: &DataFrame) -> Step {
         let Some(partial) = &mut self.partial else { return Step::Nothing };
-        partial.bytes.extend_from_slice(&frame.payload);
         partial.seen += u64::from(frame.length);
+        if !partial.is_begun {
+            partial.bytes.extend_from_slice(&frame.payload);
+        }
         if partial.seen < partial.total {
             return Step::Nothing;
         }
-        let whole = self.partial.take().expect("it is there").bytes.freeze();
+        let Partial { bytes, is_begun, .. } = self.partial.take().expect("it is there");
         self.uncounted += 1;
-        Step::Message(Message(Payload::Bytes(whole)))
+        match is_begun {
+            true => Step::Nothing,
+            false => Step::Message(Message(Payload::Bytes(bytes.freeze()))),
+        }
     }
 
     fn next_chunk(&mut self) -> Result<Poll<Option<Chunk>>, RecvError> {
@@ -282,6 +292,7 @@ impl Receiver {
             && !partial.bytes.is_empty()
         {
             let bytes: Bytes = std::mem::take(&mut partial.bytes).freeze();
+            partial.is_begun = true;
             let total_bytes = partial.total;
             return Ok(Poll::Ready(Some(Chunk {
                 bytes: bytes.into(),
@@ -317,7 +328,8 @@ impl Receiver {
         if is_last {
             self.uncounted += 1;
         } else {
-            self.partial = Some(Partial { bytes: BytesMut::new(), total: total_bytes, seen });
+            let bytes = BytesMut::new();
+            self.partial = Some(Partial { bytes, total: total_bytes, seen, is_begun: true });
         }
         Chunk { bytes: Message(frame.payload), is_last, total_bytes }
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::channel::ChannelShared;
 use super::error::{SendError, describe_short};
-use crate::driver::{CORK, CORK_BYTES, SessionCore, State};
-use crate::machine::{BATCH_MESSAGE_BYTES_MAX, ChannelKey, SendError as Refused};
+use crate::driver::{CORK, CORK_BYTES, Locked, SessionCore, hold, wait};
+use crate::machine::{BATCH_MESSAGE_BYTES_MAX, ChannelKey, InDoubt, SendError as Refused};
 use crate::mem::{Message, SlotMut};
 
 /// Sends messages on a channel, in order.
@@ -60,7 +60,7 @@ impl Sender {
     /// # Errors
     /// [`SendError`]: the message was not taken.
     pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.commit(&message.into()).map_err(|refused| self.error(refused))
+        self.commit(&held(message)).map_err(|refused| self.error(refused))
     }
 
     /// Commits a copy of `bytes` if there is room now; see [`send_copy`](Self::send_copy).
@@ -97,7 +97,7 @@ impl Sender {
     /// # Cancel safety
     /// Cancel-safe: when the future is dropped before it is ready, the message was not taken.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
-        let message = message.into();
+        let message = held(message);
         poll_fn(|context| self.poll_commit(context, |sender| sender.commit(&message))).await
     }
 
@@ -197,12 +197,15 @@ impl Sender {
     }
 
     fn register(&self, context: &Context<'_>) {
-        let mut state = self.shared.core.lock();
-        state.wait_send(self.shared.key, context.waker());
-        if !self.shared.core.pool.has_room() {
-            state.waits_for_memory = true;
-            drop(state);
-            self.shared.core.wake.raise();
+        let core = &self.shared.core;
+        let mut state = core.lock();
+        let replaced = state.wait_send(self.shared.key, context.waker());
+        let is_short = !core.pool.has_room();
+        state.waits_for_memory |= is_short;
+        drop(state);
+        drop(replaced);
+        if is_short {
+            core.wake.raise();
         }
     }
 
@@ -230,12 +233,7 @@ impl Sender {
     }
 
     /// A message of `bytes` was committed: decides who sends it, this thread now or the driver soon.
-    fn push(
-        core: &SessionCore,
-        mut state: MutexGuard<'_, State>,
-        corked_bytes: &mut usize,
-        bytes: usize,
-    ) {
+    fn push(core: &SessionCore, mut state: Locked<'_>, corked_bytes: &mut usize, bytes: usize) {
         *corked_bytes += bytes + 2;
         let is_first = !state.is_flush_due;
         let must_flush = *corked_bytes >= CORK_BYTES
@@ -294,26 +292,35 @@ impl Sender {
 
     async fn progress(
         &self,
-        is_enough: impl Fn(MessageCounts) -> bool + Send,
+        is_enough: impl Fn(MessageCounts) -> bool + Send + Unpin,
     ) -> Result<(), SendError> {
         let shared = &self.shared;
         shared.core.flush_active();
-        poll_fn(|context| {
-            let mut state = shared.core.lock();
-            let (committed, acked, confirmed) = state.machine.message_counts(shared.key);
-            if is_enough(MessageCounts { committed, acked, confirmed }) {
-                return Poll::Ready(Ok(()));
-            }
-            if let Some(why) = &state.closed {
-                return Poll::Ready(Err(SendError::SessionOver { why: describe_short(why) }));
-            }
-            if state.machine.is_reset(shared.key) {
-                return Poll::Ready(Err(SendError::Closed));
-            }
-            state.progress_wakers.push(context.waker().clone());
-            Poll::Pending
-        })
+        wait(
+            &shared.core,
+            |state| &mut state.progress,
+            |state| {
+                let (committed, acked, confirmed) = state.machine.message_counts(shared.key);
+                if is_enough(MessageCounts { committed, acked, confirmed }) {
+                    return Poll::Ready(Ok(()));
+                }
+                if let Some(why) = &state.closed {
+                    return Poll::Ready(Err(SendError::SessionOver { why: describe_short(why) }));
+                }
+                if state.machine.is_reset(shared.key) {
+                    return Poll::Ready(Err(SendError::Closed));
+                }
+                Poll::Pending
+            },
+        )
         .await
+    }
+
+    /// The messages of this channel that the session's end left in doubt, if it did; see
+    /// [`Session::in_doubt`](crate::Session::in_doubt).
+    pub fn in_doubt(&self) -> Option<InDoubt> {
+        let state = self.shared.core.lock();
+        state.in_doubt.iter().find(|doubt| doubt.channel == self.shared.key.id()).copied()
     }
 
     /// Ends this direction in good order, after everything committed. The peer's
@@ -328,6 +335,12 @@ impl Sender {
         self.shared.core.with_state(|state| state.machine.reset(self.shared.key, code));
         self.flush();
     }
+}
+
+/// Shorter messages are copied at once; the memory of longer ones is let go of when they are acked.
+fn held(message: impl Into<Message>) -> Message {
+    let message = message.into();
+    if message.len() > BATCH_MESSAGE_BYTES_MAX { hold(message) } else { message }
 }
 
 impl Drop for Sender {

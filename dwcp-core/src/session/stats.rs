@@ -1,6 +1,8 @@
 //! Figures of a session at one moment.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+#[cfg(feature = "tokio")]
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -122,6 +124,7 @@ pub(crate) struct Totals {
     pub(crate) reconnects: AtomicU64,
     pub(crate) in_doubt: AtomicU64,
     /// The session has no path, here or at the dialer: the next one brings it back.
+    #[cfg(feature = "tokio")]
     pub(crate) is_holding: AtomicBool,
     pub(crate) last_switch: Mutex<Option<SwitchRecord>>,
 }
@@ -134,6 +137,7 @@ impl Totals {
             failovers: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
             in_doubt: AtomicU64::new(0),
+            #[cfg(feature = "tokio")]
             is_holding: AtomicBool::new(false),
             last_switch: Mutex::new(None),
         }

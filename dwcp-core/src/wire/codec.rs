@@ -8,6 +8,11 @@ pub struct DecodeError {
     pub what: &'static str,
 }
 
+impl DecodeError {
+    /// No fault of the bytes: there is no memory now for what they unfold to.
+    pub const OUT_OF_MEMORY: Self = Self { what: "frame: receive memory is exhausted" };
+}
+
 pub(crate) fn malformed<T>(what: &'static str) -> Result<T, DecodeError> {
     Err(DecodeError { what })
 }

@@ -157,7 +157,8 @@ impl RecordEncoder {
 ///
 /// # Errors
 /// [`DecodeError`] if anything in the record is malformed; `frames` may then hold its first frames, which
-/// the caller drops with the path.
+/// the caller drops with the path. After [`DecodeError::OUT_OF_MEMORY`] it drops them and reads the record again
+/// later.
 pub fn decode_record(
     plain: &Slot,
     pool: &Pool,
@@ -270,9 +271,9 @@ impl RecordReader<'_> {
         if declared > bytes.saturating_mul(MAX_RATIO) {
             return malformed("compression ratio");
         }
-        // The peer is held to its credit, so an empty pool is our own limit; the path fails and re-sends.
+        // The peer is held to its credit, so an empty pool is our own limit: the record can be read later.
         let Some(mut slot) = self.pool.take_for_receive(declared) else {
-            return malformed("frame: receive memory is exhausted");
+            return Err(DecodeError::OUT_OF_MEMORY);
         };
         slot.set_len(declared);
         self.decompress.decompress(&self.plain[at..at + bytes], &mut slot)?;

@@ -71,8 +71,8 @@ fn peer(peer: &PeerStatus) -> Vec<String> {
         .paths
         .iter()
         .map(|path| match path.state.as_str() {
-            "active" => format!("{}*", path.kind),
-            other => format!("{}({other})", path.kind),
+            "active" => format!("{}/{}*", path.kind, path.provider),
+            other => format!("{}/{}({other})", path.kind, path.provider),
         })
         .collect();
     let or_dash = |text: String| if text.is_empty() { "-".into() } else { text };
@@ -141,7 +141,7 @@ mod tests {
         assert!(lines[0].starts_with("dwcpd 3.0.0  node a  mode internet  up 9s"), "{text}");
         assert!(lines[1].starts_with("health  FAILED  2 findings"), "{text}");
         assert!(lines[2].starts_with("  DWCP-H002  "), "{text}");
-        assert!(text.contains("tcp*") && text.contains("steady"), "{text}");
+        assert!(text.contains("tcp/cubic*") && text.contains("steady"), "{text}");
         assert!(text.contains("redis"), "{text}");
     }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::Doubt;
+use crate::service::under_way::WorkCounts;
 
 /// A peer is missed when it has been away for this long: a restart elsewhere is not news.
 pub const PEER_PATIENCE: Duration = Duration::from_secs(10);
@@ -66,6 +67,8 @@ pub struct Health {
 pub struct Facts {
     pub is_ready: bool,
     pub is_draining: bool,
+    /// What a drain waits for.
+    pub under_way: WorkCounts,
     pub degraded: Vec<String>,
     /// Why the last reload was refused, in one line.
     pub reload_failure: Option<String>,
@@ -90,7 +93,8 @@ impl Health {
             checks.push(Check { code, severity, message, remedy });
         };
         if facts.is_draining {
-            add("001", Grade::Failed, "the node drains".into(), "none: it is going to stop");
+            let message = format!("the node drains; under way: {}", facts.under_way.words());
+            add("001", Grade::Failed, message, "none: it is going to stop");
         } else if !facts.is_ready {
             add("002", Grade::Failed, "the node is starting".into(), "wait");
         }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use dwcp_core::wire::SessionId;
 use dwcp_core::{Session, SessionStats};
 
 /// How long an ended session is asked for its figures: those of its end are counted a moment after it.
@@ -56,11 +57,20 @@ pub(super) struct Ledger {
 #[derive(Default)]
 struct Books {
     /// Sessions that count by what they say now: those that stand, and those that have just ended.
-    live: HashMap<String, Live>,
+    live: HashMap<SessionId, Live>,
     /// What ended sessions came to.
     ended: BTreeMap<String, Totals>,
     /// Messages in doubt: how many were seen, and when the last.
     doubts: BTreeMap<String, (u64, Instant)>,
+}
+
+impl Books {
+    fn enter(&mut self, sessions: &[Session]) {
+        for session in sessions {
+            let live = || Live { session: session.clone(), over_since: None };
+            self.live.entry(session.id()).or_insert_with(live);
+        }
+    }
 }
 
 struct Live {
@@ -69,15 +79,18 @@ struct Live {
 }
 
 impl Ledger {
+    /// Takes `sessions` into the books, so that they count even if nobody looks before their end. Cheap: it asks
+    /// them nothing.
+    pub(super) fn enter(&self, sessions: &[Session]) {
+        self.lock().enter(sessions);
+    }
+
     /// Takes `sessions` into the books; returns the figures of every peer there ever was.
     pub(super) fn look(&self, sessions: &[Session]) -> BTreeMap<String, Totals> {
         let now = Instant::now();
         let mut books = self.lock();
         let books = &mut *books;
-        for session in sessions {
-            let live = || Live { session: session.clone(), over_since: None };
-            books.live.entry(session.id().to_string()).or_insert_with(live);
-        }
+        books.enter(sessions);
         books.live.retain(|_, live| {
             if live.session.is_over() {
                 let since = *live.over_since.get_or_insert(now);

@@ -221,6 +221,7 @@ impl Node {
         let mut facts = Facts {
             is_ready: self.is_ready.load(Ordering::Relaxed),
             is_draining: self.is_draining.load(Ordering::Relaxed),
+            under_way: self.services.under_way.counts(),
             degraded: self.degraded.clone(),
             reload_failure: current.reload_failure.clone(),
             certificate_left: time_left(self.identity.not_after()),

@@ -23,7 +23,7 @@ pub(super) async fn watch(
     loop {
         // An event may have been missed: what counts is which sessions there are.
         let sessions = endpoint.sessions();
-        ledger.look(&sessions);
+        ledger.enter(&sessions);
         served.retain(|id| sessions.iter().any(|session| session.id() == *id));
         for session in sessions {
             if !served.insert(session.id()) {
@@ -38,12 +38,8 @@ pub(super) async fn watch(
         loop {
             let Some(event) = events.recv().await else { return };
             log(&event);
-            match event.event {
-                SessionEvent::Up { .. } | SessionEvent::Closed(_) => break,
-                SessionEvent::InDoubt { .. } => {
-                    ledger.look(&[]);
-                }
-                _ => {}
+            if matches!(event.event, SessionEvent::Up { .. } | SessionEvent::Closed(_)) {
+                break;
             }
         }
     }
@@ -54,9 +50,9 @@ pub(super) async fn accept(endpoint: Endpoint) {
     while endpoint.accept().await.is_some() {}
 }
 
-/// Settles the ledger from time to time, so that ended sessions are let go where nobody looks.
+/// Settles the ledger from time to time: doubt is noticed and ended sessions are let go where nobody looks.
 pub(super) async fn settle(endpoint: Endpoint, ledger: Arc<Ledger>) {
-    const PAUSE: Duration = Duration::from_secs(60);
+    const PAUSE: Duration = Duration::from_secs(30);
     loop {
         tokio::time::sleep(PAUSE).await;
         ledger.look(&endpoint.sessions());
