@@ -4,8 +4,8 @@ use super::OpenError;
 
 /// Which record numbers of one path, direction, lane and phase have been opened.
 ///
-/// The unordered window is the sliding window of RFC 4303 section 3.4.3, 16,384 numbers wide: more records
-/// than credit allows in flight (a window of 16 MiB in frames that each cost at least 1 KiB of credit).
+/// The unordered window is the sliding window of RFC 4303 section 3.4.3, 16,384 numbers wide: such links have posted
+/// receives, and no more records can be on their way than the peer has posted, a few hundred.
 pub struct ReplayWindow {
     /// The next number an ordered link must bring; else one past the highest number seen.
     next: u64,

@@ -126,7 +126,8 @@ impl Machine {
 
     /// Moves the session to `path`. The dialer decides; the acceptor's call asks it.
     ///
-    /// Ends with [`Event::Switched`] or [`Event::SwitchFailed`].
+    /// The dialer's ends with [`Event::Switched`] or [`Event::SwitchFailed`]. The acceptor's ends with
+    /// [`Event::Switched`] or with nothing: a dialer that is busy, or whose end of the path is not ready, says no word.
     ///
     /// # Errors
     /// [`SwitchError`]; nothing has begun then.

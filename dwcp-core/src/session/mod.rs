@@ -296,8 +296,8 @@ impl Session {
     /// `code` (0 for a normal end) and `reason` (at most 256 bytes of it). Until then what the peer sends on
     /// open channels still arrives; channels that it opens do not.
     ///
-    /// A peer that lives and reads nothing can put the end off for ever: [`drain`](Self::drain) (feature `tokio`)
-    /// waits for a bounded time, and [`abort`](Self::abort) does not wait.
+    /// Without a path it waits for one, within the time to live, if anything is un-acked. A peer that lives and
+    /// reads nothing can put the end off for ever: [`drain`](Self::drain) (feature `tokio`) waits for a bounded time, and [`abort`](Self::abort) does not wait.
     pub fn close(&self, code: u32, reason: &str) {
         self.core().with_state(|state| state.machine.close(code, reason));
         self.core().wake.raise();

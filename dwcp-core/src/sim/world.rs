@@ -347,9 +347,14 @@ impl World {
 
     fn end_chaos(&mut self) {
         self.trace.note(self.now, || "faults stop".to_owned());
-        self.phase = Phase::Recovery { until: self.now + RECOVERY };
+        self.phase = Phase::Recovery { until: self.now + self.recovery() };
         self.ends.iter_mut().for_each(|end| end.app.hurries = true);
         self.at(self.now, Happening::Check);
+    }
+
+    fn recovery(&self) -> Duration {
+        // Around the world, two records of data a round trip are all that a link with few receives takes.
+        if self.scenario.is_far { RECOVERY * 8 } else { RECOVERY }
     }
 
     /// Looks whether a phase has come to its end.
@@ -368,7 +373,7 @@ impl World {
                 let dead_for = self.scenario.heartbeat * (self.scenario.timeout_multiplier + 3);
                 if CHECK_EVERY * self.calm_checks > dead_for + CALM {
                     self.check_rest();
-                    self.phase = Phase::Closing { until: self.now + RECOVERY };
+                    self.phase = Phase::Closing { until: self.now + self.recovery() };
                     for side in (0..2).filter(|&side| self.scenario.closers[side]) {
                         let machine = self.ends[side].machine.as_mut().expect("it is not over");
                         machine.close(0, "done");
