@@ -1,5 +1,7 @@
 //! What brings a session its paths back, and how often: over in-memory links.
 
+#![cfg(feature = "tokio")]
+
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
