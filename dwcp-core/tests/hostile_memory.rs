@@ -107,15 +107,12 @@ impl Decompress for Incompressible {
 
 fn acceptor() -> Machine {
     let mut machine = Machine::new(Settings::new(Role::Acceptor, Pool::new(1 << 30)));
-    let attributes = PathAttributes {
-        kind: PathKind::Tcp,
-        features: LinkFeatures::RELIABLE | LinkFeatures::ORDERED,
-        is_proven: true,
-        challenge: [0; 16],
-        receives_posted: 0,
-        regions: Vec::new(),
-        preference: 0,
-    };
+    let attributes = PathAttributes::plain(
+        PathKind::Tcp,
+        LinkFeatures::RELIABLE | LinkFeatures::ORDERED,
+        true,
+        [0; 16],
+    );
     machine.handle_path_up(NOW, PathId(0), attributes);
     machine
 }

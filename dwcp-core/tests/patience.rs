@@ -16,15 +16,12 @@ const PATHS: [PathId; 2] = [PathId(0), PathId(2)];
 fn machine() -> Machine {
     let mut machine = Machine::new(Settings::new(Role::Dialer, Pool::new(1 << 30)));
     for path in PATHS {
-        let attributes = PathAttributes {
-            kind: PathKind::Tcp,
-            features: LinkFeatures::RELIABLE | LinkFeatures::ORDERED,
-            is_proven: true,
-            challenge: [0; 16],
-            receives_posted: 0,
-            regions: Vec::new(),
-            preference: 0,
-        };
+        let attributes = PathAttributes::plain(
+            PathKind::Tcp,
+            LinkFeatures::RELIABLE | LinkFeatures::ORDERED,
+            true,
+            [0; 16],
+        );
         machine.handle_path_up(START, path, attributes);
     }
     machine

@@ -100,15 +100,12 @@ async fn paths_that_die_at_once_make_no_storm_of_handshakes() {
 fn two_resumptions_do_not_get_the_same_path() {
     let mut machine = Machine::new(Settings::new(Role::Acceptor, Pool::new(1 << 20)));
     let up = |machine: &mut Machine, path| {
-        let attributes = PathAttributes {
-            kind: PathKind::Tcp,
-            features: LinkFeatures::RELIABLE | LinkFeatures::ORDERED,
-            is_proven: true,
-            challenge: [0; 16],
-            receives_posted: 0,
-            regions: Vec::new(),
-            preference: 0,
-        };
+        let attributes = PathAttributes::plain(
+            PathKind::Tcp,
+            LinkFeatures::RELIABLE | LinkFeatures::ORDERED,
+            true,
+            [0; 16],
+        );
         machine.handle_path_up(Time(1_000_000), path, attributes);
     };
     up(&mut machine, PathId(0));

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::crypto::{Direction, PathOpener, PathSealer, PathSecret, Protection, Suite};
 use crate::link::{Link, LinkAttributes, LinkFeatures, LinkReceiver, LinkSender, Readiness};
-use crate::machine::{PullRequest, Role};
+use crate::machine::{PathAttributes, PullRequest, Role};
 use crate::mem::Slot;
 use crate::wire::{Compress, Compression, Decompress, PathId};
 
@@ -157,6 +157,23 @@ impl PathIo {
                 is_ended: false,
             }),
         })
+    }
+
+    /// What the machine has to know of the path.
+    pub(crate) fn path_attributes(
+        &self,
+        is_proven: bool,
+        challenge: [u8; 16],
+        preference: u8,
+    ) -> PathAttributes {
+        let link = &self.attributes;
+        let regions = link.regions.iter().map(|one| (one.region, one.address, one.key));
+        PathAttributes {
+            regions: regions.collect(),
+            receives_posted: link.receives_posted,
+            preference,
+            ..PathAttributes::plain(link.kind, link.features, is_proven, challenge)
+        }
     }
 
     /// Whether a thread may usefully poll the link by itself for a while.

@@ -11,7 +11,7 @@ use super::{Inner, random};
 use crate::crypto::PathSecret;
 use crate::driver::{PathIo, PathSetup, SessionCore, TooWeak};
 use crate::link::{Link, LinkFeatures, PathProvider, PendingLink};
-use crate::machine::{Event, Machine, PathAttributes, Role, Settings};
+use crate::machine::{Event, Machine, Role, Settings};
 use crate::session::{Offer, Session, SessionShared, Totals};
 use crate::wire::{Features, PathId, PathKind};
 
@@ -96,8 +96,7 @@ pub(super) fn attach(
     secret: &PathSecret,
     is_proven: bool,
 ) -> Result<(), NotAttached> {
-    let attributes = link.attributes().clone();
-    let is_trusted = attributes.features.has(LinkFeatures::TRUSTED_MEDIUM);
+    let is_trusted = link.attributes().features.has(LinkFeatures::TRUSTED_MEDIUM);
     let agreement = &session.shared.agreement;
     let suite = if is_trusted { &agreement.trusted_suite } else { &agreement.suite };
     let compression = inner.compression.as_deref();
@@ -109,16 +108,8 @@ pub(super) fn attach(
         compression: compression.filter(|_| agreement.features.has(Features::ZSTD)),
     };
     let io = PathIo::new(link, &setup)?;
-    let regions = attributes.regions.iter().map(|one| (one.region, one.address, one.key));
-    let attributes = PathAttributes {
-        kind: attributes.kind,
-        features: attributes.features,
-        is_proven,
-        challenge: random(),
-        receives_posted: attributes.receives_posted,
-        regions: regions.collect(),
-        preference: preference(inner, attributes.kind),
-    };
+    let preference = preference(inner, io.attributes.kind);
+    let attributes = io.path_attributes(is_proven, random(), preference);
     let core = session.core();
     let io = Arc::new(io);
     core.with_state(|state| {

@@ -29,15 +29,12 @@ impl Pair {
         let pool = Pool::new(1 << 30);
         let end = |role| {
             let mut machine = Machine::new(Settings::new(role, pool.clone()));
-            let attributes = PathAttributes {
-                kind: PathKind::Tcp,
-                features: LinkFeatures::RELIABLE | LinkFeatures::ORDERED,
-                is_proven: true,
-                challenge: [0; 16],
-                receives_posted: 0,
-                regions: Vec::new(),
-                preference: 0,
-            };
+            let attributes = PathAttributes::plain(
+                PathKind::Tcp,
+                LinkFeatures::RELIABLE | LinkFeatures::ORDERED,
+                true,
+                [0; 16],
+            );
             machine.handle_path_up(Time(1), PathId(0), attributes);
             machine
         };

@@ -28,6 +28,19 @@ pub struct PathAttributes {
     pub preference: u8,
 }
 
+impl PathAttributes {
+    /// Of a path over a link without posted receives, readable memory or a preference.
+    pub fn plain(
+        kind: PathKind,
+        features: LinkFeatures,
+        is_proven: bool,
+        challenge: [u8; 16],
+    ) -> Self {
+        let (receives_posted, regions, preference) = (0, Vec::new(), 0);
+        Self { kind, features, is_proven, challenge, receives_posted, regions, preference }
+    }
+}
+
 /// Where a path is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathState {

@@ -14,7 +14,7 @@ use super::{Session, SessionShared, Totals};
 use crate::crypto::{Secret, SessionSecret, Suite};
 use crate::driver::{Clock, PathIo, PathSetup, PollDriver, SessionCore, SessionObserver, TooWeak};
 use crate::link::Link;
-use crate::machine::{Event, Machine, PathAttributes, Role, Settings};
+use crate::machine::{Event, Machine, Role, Settings};
 use crate::mem::Pool;
 use crate::wire::{PathId, SessionId};
 #[cfg(feature = "tokio")]
@@ -69,7 +69,9 @@ impl PollDriver {
         settings.time_to_live = Duration::ZERO;
         let core = SessionCore::new(Machine::new(settings), pool, Clock::system(), spin);
         let core = Arc::new(core);
-        let attributes = attributes(&io);
+        let mut challenge = [0; 16];
+        getrandom::fill(&mut challenge).expect("the operating system has randomness");
+        let attributes = io.path_attributes(true, challenge, 0);
         core.with_state(|state| {
             state.paths.push(Arc::new(io));
             state.paths_version += 1;
@@ -91,21 +93,6 @@ impl PollDriver {
         });
         self.drive(core, Arc::new(Totalled(shared.clone())));
         Ok(Session { shared })
-    }
-}
-
-fn attributes(io: &PathIo) -> PathAttributes {
-    let mut challenge = [0; 16];
-    getrandom::fill(&mut challenge).expect("the operating system has randomness");
-    let regions = io.attributes.regions.iter().map(|one| (one.region, one.address, one.key));
-    PathAttributes {
-        kind: io.attributes.kind,
-        features: io.attributes.features,
-        is_proven: true,
-        challenge,
-        receives_posted: io.attributes.receives_posted,
-        regions: regions.collect(),
-        preference: 0,
     }
 }
 
