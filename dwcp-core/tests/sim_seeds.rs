@@ -85,7 +85,8 @@ fn run_all(start: u64, count: u64) {
 
 #[test]
 fn seeds_keep_every_rule() {
-    run_all(setting("DWCP_SIM_START", 1), setting("DWCP_SIM_SEEDS", QUICK_SEEDS));
+    // The quick run begins where 2,000 seeds come by everything that is asked for below.
+    run_all(setting("DWCP_SIM_START", 8_001), setting("DWCP_SIM_SEEDS", QUICK_SEEDS));
 }
 
 mod exhaustive {
