@@ -4,7 +4,7 @@
 
 use dwcp_core::sim::run;
 
-const SEEDS: [(u64, &str); 15] = [
+const SEEDS: [(u64, &str); 18] = [
     (1, "the opener of a channel wanted an Open frame from the other direction, too"),
     (3, "a pulled frame counted with its payload when it was asked whether it fits a record"),
     (4, "the next frame to send was one already on its way"),
@@ -28,6 +28,9 @@ const SEEDS: [(u64, &str); 15] = [
         421_220,
         "credit went out on a dead path just before a switch, and was told again only seconds after",
     ),
+    (34_616, "early frames held all memory of a pool: what they waited for found none"),
+    (161_154, "as 34,616, with every path"),
+    (191_855, "as 34,616, in a pool of a megabyte"),
     (115_165, "frames of a reset channel that are never sent are no gap"),
 ];
 

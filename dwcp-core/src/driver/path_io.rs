@@ -67,12 +67,20 @@ pub(super) struct PathRx {
     pub(super) decompress: Box<dyn Decompress>,
     /// The beginning of a record whose rest has not arrived.
     pub(super) carry: Vec<u8>,
-    /// A record that was opened, with its epoch, and for whose frames there was no memory: it comes first.
-    pub(super) opened: Option<(Slot, u32)>,
+    /// A record for whose frames there was no memory: it comes first.
+    pub(super) opened: Option<Opened>,
     /// Pulls under way, by token.
     pub(super) pulls: Vec<(u64, PullRequest)>,
     pub(super) next_token: u64,
     pub(super) is_ended: bool,
+}
+
+/// A record that was opened.
+pub(super) struct Opened {
+    pub(super) plain: Slot,
+    pub(super) epoch: u32,
+    /// It lies in the [last memory](crate::mem::Pool::last).
+    pub(super) is_last: bool,
 }
 
 /// What makes a link a path: its name, its keys, who we are.

@@ -4,10 +4,10 @@ use std::io;
 use std::sync::atomic::Ordering;
 
 use super::core::SessionCore;
-use super::path_io::{PathCounters, PathIo, PathRx};
+use super::path_io::{Opened, PathCounters, PathIo, PathRx};
 use super::scratch::{Scratch, put_buffer, take_buffer, with_scratch};
 use crate::machine::PathCause;
-use crate::mem::Slot;
+use crate::mem::SlotMut;
 use crate::wire::{DecodeError, HEADER_BYTES, RecordHeader, decode_record};
 
 /// What one read of a link came to.
@@ -167,8 +167,8 @@ impl SessionCore {
         bytes: &[u8],
         scratch: &mut Scratch,
     ) -> Result<(usize, bool), PathCause> {
-        if let Some((slot, epoch)) = rx.opened.take()
-            && !self.take_plain(path, rx, slot, epoch, scratch)?
+        if let Some(opened) = rx.opened.take()
+            && !self.take_opened(path, rx, opened, scratch)?
         {
             return Ok((0, true));
         }
@@ -179,35 +179,67 @@ impl SessionCore {
             let Some(record) = bytes.get(at..end) else { break };
             let plain =
                 rx.opener.plain_bytes(header.length as usize).map_err(|error| bad(path, &error))?;
-            let Some(mut slot) = self.pool.take_for_receive(plain) else { break };
+            let Some((mut slot, is_last)) = self.slot_for(plain) else { break };
             slot.set_len(plain);
             rx.opener.open(&header, record, &mut slot).map_err(|error| bad(path, &error))?;
             at = end;
-            if !self.take_plain(path, rx, slot.freeze(), header.epoch, scratch)? {
+            let opened = Opened { plain: slot.freeze(), epoch: header.epoch, is_last };
+            if !self.take_opened(path, rx, opened, scratch)? {
                 return Ok((at, true));
             }
         }
         Ok((at, is_complete(&bytes[at..])))
     }
 
+    /// Memory for a record of so many bytes, and whether it is the last.
+    fn slot_for(&self, bytes: usize) -> Option<(SlotMut, bool)> {
+        let slot = self.pool.take_for_receive(bytes).map(|slot| (slot, false));
+        slot.or_else(|| {
+            self.may_use_last().then(|| self.pool.last().take(bytes)).flatten().zip(Some(true))
+        })
+    }
+
+    /// Frames that came before their turn may hold all memory: what they wait for is taken in nevertheless.
+    /// Otherwise the application has to read first.
+    fn may_use_last(&self) -> bool {
+        self.lock().machine.has_early_frames()
+    }
+
     /// Takes in the frames of a record that was opened. False: memory is short, the record is kept.
-    fn take_plain(
+    fn take_opened(
         &self,
         path: &PathIo,
         rx: &mut PathRx,
-        slot: Slot,
-        epoch: u32,
+        mut opened: Opened,
         scratch: &mut Scratch,
     ) -> Result<bool, PathCause> {
-        match decode_record(&slot, &self.pool, &mut *rx.decompress, &mut scratch.frames) {
+        let mut decode = |opened: &Opened| {
+            scratch.frames.clear();
+            let last = opened.is_last.then(|| self.pool.last());
+            let pool = last.as_ref().unwrap_or(&self.pool);
+            decode_record(&opened.plain, pool, &mut *rx.decompress, &mut scratch.frames)
+        };
+        let mut decoded = decode(&opened);
+        if decoded == Err(DecodeError::OUT_OF_MEMORY) && !opened.is_last && self.may_use_last() {
+            opened.is_last = true;
+            decoded = decode(&opened);
+        }
+        match decoded {
             Ok(()) => {
                 PathCounters::add(&path.counters.records_received, 1);
-                self.take_frames(path, epoch, scratch);
-                Ok(true)
+                match self.take_frames(path, &opened, scratch) {
+                    true => Ok(true),
+                    false => Err(PathCause::MemoryShort),
+                }
+            }
+            // Others want what it would hold while it waits.
+            Err(DecodeError::OUT_OF_MEMORY) if opened.is_last => {
+                scratch.frames.clear();
+                Err(PathCause::MemoryShort)
             }
             Err(DecodeError::OUT_OF_MEMORY) => {
                 scratch.frames.clear();
-                rx.opened = Some((slot, epoch));
+                rx.opened = Some(opened);
                 Ok(false)
             }
             Err(error) => {
@@ -217,15 +249,21 @@ impl SessionCore {
         }
     }
 
-    fn take_frames(&self, path: &PathIo, epoch: u32, scratch: &mut Scratch) {
+    /// Returns whether there was room for all.
+    fn take_frames(&self, path: &PathIo, opened: &Opened, scratch: &mut Scratch) -> bool {
         let now = self.clock.now();
         let mut state = self.lock();
         let Scratch { frames, wakers, .. } = scratch;
-        if let Err(violation) = state.machine.handle_record(now, path.id, epoch, frames) {
+        let taken = match opened.is_last {
+            true => state.machine.handle_record_in_need(now, path.id, opened.epoch, frames),
+            false => state.machine.handle_record(now, path.id, opened.epoch, frames).map(|()| true),
+        };
+        let all_kept = taken.unwrap_or_else(|violation| {
             frames.clear();
             tracing::warn!(path = path.id.0, %violation, "the peer broke the protocol");
             state.machine.handle_violation(violation);
-        }
+            true
+        });
         let mut needs_driver = false;
         state.dispatch(wakers, &mut needs_driver);
         needs_driver |= state.machine.poll_timeout().is_some_and(|due| due < state.armed);
@@ -233,6 +271,7 @@ impl SessionCore {
         if needs_driver {
             self.wake.raise();
         }
+        all_kept
     }
 
     fn lose_rx(

@@ -131,6 +131,8 @@ pub enum PathCause {
     LinkFailed,
     /// Records were not authentic or out of order.
     BadRecord,
+    /// What came on it had no room, and what waits for memory was not among it: the next path begins with that.
+    MemoryShort,
     /// Nothing came back while another path answered.
     Silent,
     /// Heartbeats stayed unanswered.
@@ -149,6 +151,7 @@ impl PathCause {
         match self {
             Self::LinkFailed => "link-failed",
             Self::BadRecord => "bad-record",
+            Self::MemoryShort => "memory-short",
             Self::Silent => "silent",
             Self::HeartbeatLost => "heartbeat-lost",
             Self::NotValidated => "not-validated",

@@ -6,6 +6,14 @@ use super::*;
 use crate::link::LinkFeatures;
 use crate::wire::{Ack, DataFrame, DataKind, Frame};
 
+/// Which frames of a record may stay in memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    All,
+    /// Those that are next in their channel.
+    InOrder,
+}
+
 impl Machine {
     /// Takes the frames of one record in, as opened on `path` under `epoch`; `frames` is left empty.
     /// Records of paths that are down are ignored.
@@ -20,26 +28,67 @@ impl Machine {
         epoch: u32,
         frames: &mut Vec<Frame>,
     ) -> Result<(), Violation> {
+        self.take_record(now, path, epoch, frames, Keep::All).map(drop)
+    }
+
+    /// As [`handle_record`](Self::handle_record), for a record in the [last memory](crate::mem::Pool::last): frames
+    /// before their turn are refused, because what they wait for would find none. Returns whether all were kept;
+    /// if not, the caller ends the path with [`PathCause::MemoryShort`], so that they are sent again, in order.
+    ///
+    /// # Errors
+    /// As `handle_record`.
+    pub fn handle_record_in_need(
+        &mut self,
+        now: Time,
+        path: PathId,
+        epoch: u32,
+        frames: &mut Vec<Frame>,
+    ) -> Result<bool, Violation> {
+        self.take_record(now, path, epoch, frames, Keep::InOrder)
+    }
+
+    /// Whether frames came before their turn: they hold memory until those before them are here.
+    pub fn has_early_frames(&self) -> bool {
+        self.channels.iter().any(|channel| channel.receive.has_gap())
+    }
+
+    fn take_record(
+        &mut self,
+        now: Time,
+        path: PathId,
+        epoch: u32,
+        frames: &mut Vec<Frame>,
+        keep: Keep,
+    ) -> Result<bool, Violation> {
         let is_live = self.path(path).is_some_and(Path::is_live);
         if self.is_over || !is_live {
             frames.clear();
-            return Ok(());
+            return Ok(true);
         }
         let room = self.path_mut(path).expect("found above");
         room.heard = now;
         room.peer_sleeps = false; // who sends looks
         self.hear_epoch(now, path, epoch)?;
+        let mut all_kept = true;
         for frame in frames.drain(..) {
-            self.handle_frame(now, path, frame)?;
+            all_kept &= self.handle_frame(now, path, frame, keep)?;
             if self.is_over {
                 break;
             }
         }
-        Ok(())
+        Ok(all_kept)
     }
 
-    fn handle_frame(&mut self, now: Time, path: PathId, frame: Frame) -> Result<(), Violation> {
+    /// Returns whether the frame was kept, or nothing of it is needed.
+    fn handle_frame(
+        &mut self,
+        now: Time,
+        path: PathId,
+        frame: Frame,
+        keep: Keep,
+    ) -> Result<bool, Violation> {
         match frame {
+            Frame::Data(frame) if self.is_refused(&frame, keep)? => return Ok(false),
             Frame::Data(frame) if frame.channel == 0 => self.handle_control_frame(now, frame)?,
             Frame::Data(frame) => self.handle_data(now, path, frame)?,
             Frame::Ack(ack) => self.handle_ack(now, &ack)?,
@@ -51,7 +100,7 @@ impl Machine {
             Frame::SwitchMark { epoch, to } => {
                 #[cfg(feature = "sim")]
                 if crate::sim::bug(crate::sim::Bug::LostSwitchMark) {
-                    return Ok(());
+                    return Ok(true);
                 }
                 // A path that is not proven yet is believed by its own records only.
                 if self.path(to).is_some_and(Path::is_validated) {
@@ -60,7 +109,16 @@ impl Machine {
             }
             path_frame => self.handle_path_frame(now, path, &path_frame),
         }
-        Ok(())
+        Ok(true)
+    }
+
+    fn is_refused(&mut self, frame: &DataFrame, keep: Keep) -> Result<bool, Violation> {
+        if keep == Keep::All || frame.pull.is_some() {
+            return Ok(false);
+        }
+        let Some(index) = self.channels.receive_into(frame.channel)? else { return Ok(false) };
+        let channel = self.channels.at_mut(index).expect("found or made");
+        Ok(!channel.is_over && channel.receive.is_before_its_turn(frame.seq))
     }
 
     /// Frames that concern the path they came on.

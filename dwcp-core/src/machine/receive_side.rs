@@ -62,6 +62,11 @@ impl ReceiveSide {
         seq < self.next_seq || self.early.contains_key(&seq)
     }
 
+    /// Whether a frame that is not here yet would have to wait for others.
+    pub(super) fn is_before_its_turn(&self, seq: u64) -> bool {
+        seq > self.next_seq && !self.has(seq)
+    }
+
     /// Takes a frame in whose payload is there.
     pub(super) fn arrive(&mut self, frame: DataFrame, limit: u64) -> Result<Arrival, Violation> {
         let (channel, seq) = (frame.channel, frame.seq);

@@ -23,15 +23,19 @@ const CLASS_SLOTS: [usize; 4] = [1; 4];
 /// Slots for messages, shared by the sessions of an endpoint. Cloning shares the pool.
 ///
 /// A quarter of it is a reserve that only received records may use: un-acked messages never keep out the acks
-/// that would free them. In the reserve each size has a quarter to itself.
+/// that would free them. In the reserve each size has a quarter to itself. Behind both lies [`last`](Self::last).
 #[derive(Clone)]
 pub struct Pool {
     inner: Arc<PoolInner>,
     reserve: Arc<PoolInner>,
+    last: Arc<PoolInner>,
 }
 
 /// The least reserve: a slot of each size. Pools below four times as much have it on top.
 const RESERVE_MIN: usize = CLASS_BYTES.len() * CLASS_BYTES[CLASS_BYTES.len() - 1];
+
+/// Two slots of each size: a record, and what it inflates to.
+const LAST_BYTES: usize = 2 * RESERVE_MIN;
 
 /// What a pool holds now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,8 +76,8 @@ struct Class {
 unsafe impl Send for Class {}
 
 impl Pool {
-    /// A pool that reserves at most `limit_bytes`; about a megabyte more if that is less than four. Nothing is
-    /// reserved yet.
+    /// A pool that reserves at most `limit_bytes`; about a megabyte more if that is less than four, and two more
+    /// that are touched only when all else is used up. Nothing is reserved yet.
     pub fn new(limit_bytes: usize) -> Self {
         let is_small = limit_bytes < 4 * RESERVE_MIN;
         let reserve_bytes = if is_small { RESERVE_MIN } else { limit_bytes / 4 };
@@ -81,6 +85,7 @@ impl Pool {
         Self {
             inner: Arc::new(PoolInner::new(main_bytes, main_bytes / 8)),
             reserve: Arc::new(PoolInner::new(reserve_bytes, reserve_bytes / CLASS_BYTES.len())),
+            last: Arc::new(PoolInner::new(LAST_BYTES, LAST_BYTES / CLASS_BYTES.len())),
         }
     }
 
@@ -101,6 +106,13 @@ impl Pool {
         })
     }
 
+    /// The memory behind the reserve, as a pool. It is for what lets go of memory as soon as it is here: the frame
+    /// that others have waited for since they came before their turn. They may hold all the rest, and were acked.
+    pub fn last(&self) -> Self {
+        let last = || Arc::clone(&self.last);
+        Self { inner: last(), reserve: last(), last: last() }
+    }
+
     /// Whether the budget allows a few more slots of every class.
     pub fn has_room(&self) -> bool {
         let (used, limit) = (self.inner.used_bytes.load(Ordering::Relaxed), self.inner.limit_bytes);
@@ -109,12 +121,12 @@ impl Pool {
 
     /// What the pool holds now.
     pub fn stats(&self) -> PoolStats {
-        let both = [&self.inner, &self.reserve];
-        let sum = |of: fn(&PoolInner) -> usize| both.iter().map(|inner| of(inner)).sum();
+        let parts = [&self.inner, &self.reserve, &self.last];
+        let sum = |of: fn(&PoolInner) -> usize| parts.iter().map(|inner| of(inner)).sum();
         PoolStats {
             reserved_bytes: sum(|inner| inner.reserved_bytes.load(Ordering::Relaxed)),
             used_bytes: sum(|inner| inner.used_bytes.load(Ordering::Relaxed)),
-            limit_bytes: sum(|inner| inner.limit_bytes),
+            limit_bytes: self.inner.limit_bytes + self.reserve.limit_bytes,
             leaked_slots: sum(|inner| inner.leaked_slots.load(Ordering::Relaxed)),
         }
     }
@@ -307,6 +319,21 @@ mod tests {
             }
             assert!(pool.stats().reserved_bytes <= limit.max(RESERVE_MIN + (256 << 10)));
         }
+    }
+
+    #[test]
+    fn the_last_part_has_room_for_two_of_each_size_when_all_else_is_used_up() {
+        let pool = Pool::new(256 << 10);
+        let _all: Vec<_> = std::iter::from_fn(|| pool.take_for_receive(1)).collect();
+        let last = pool.last();
+        let largest = CLASS_BYTES[CLASS_BYTES.len() - 1];
+        let slots: Vec<_> =
+            CLASS_BYTES.iter().chain(&CLASS_BYTES).map(|&bytes| last.take(bytes)).collect();
+        assert!(slots.iter().all(Option::is_some));
+        assert!(last.take(largest).is_none(), "and no more");
+        drop(slots);
+        assert!(last.take(largest).is_some(), "until they are given back");
+        assert!(pool.take_for_receive(1).is_none(), "nothing else comes from it");
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub(super) struct AppChannel {
     sent: u64,
     send_at: Time,
     next_bytes: Option<u64>,
+    /// A message was refused for want of memory: the next try leaves all there is to it.
+    spares_memory: bool,
     may_send: bool,
     may_read: bool,
     frames_read: u64,
@@ -60,6 +62,7 @@ impl App {
             sent: 0,
             send_at: now,
             next_bytes: None,
+            spares_memory: false,
             may_send: true,
             may_read: true,
             frames_read: 0,
@@ -128,6 +131,7 @@ impl AppChannel {
             match self.send_one(side, bytes as usize, desk) {
                 Ok(()) => {
                     self.next_bytes = None;
+                    self.spares_memory = false;
                     self.sent += 1;
                     self.send_at = desk.now + plan.gap;
                 }
@@ -135,6 +139,7 @@ impl AppChannel {
                 Err(SendError::Pool) => {
                     // Other channels' acks make room, of which nobody tells this one.
                     desk.coverage.note("memory short for sending");
+                    self.spares_memory = true;
                     return Some(desk.now + Duration::from_millis(2));
                 }
                 Err(SendError::Closed) => self.sent = plan.messages,
@@ -152,9 +157,9 @@ impl AppChannel {
     fn send_one(&self, side: Side, bytes: usize, desk: &mut Desk<'_>) -> Result<(), SendError> {
         let id = self.key.id();
         let pattern = desk.oracle.next_pattern(id, side);
-        // Every other large message lies in registered memory.
-        let slot =
-            (self.sent.is_multiple_of(2) && bytes > 0).then(|| desk.pool.take(bytes)).flatten();
+        // Every other message lies in registered memory, unless that is so short that its copy finds none.
+        let is_registered = self.sent.is_multiple_of(2) && bytes > 0 && !self.spares_memory;
+        let slot = is_registered.then(|| desk.pool.take(bytes)).flatten();
         let message = match slot {
             Some(mut slot) => {
                 slot.set_len(bytes);

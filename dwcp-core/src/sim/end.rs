@@ -211,7 +211,8 @@ impl World {
             return path.held.push(record);
         }
         let id = path.path;
-        if self.ends[side].pool.take_for_receive(record.len()).is_none() {
+        let is_last = self.ends[side].pool.take_for_receive(record.len()).is_none();
+        if is_last && !self.ends[side].has_last_room(record.len()) {
             // It stays where it is, and all behind it.
             self.coverage.note("memory short for receiving");
             let path = self.ends[side].at_link(link).expect("found above");
@@ -230,7 +231,8 @@ impl World {
         }
         let end = &mut self.ends[side];
         let mut frames = std::mem::take(&mut end.frames);
-        let opened = end.open(link, &record, &mut frames);
+        let pool = if is_last { end.pool.last() } else { end.pool.clone() };
+        let opened = end.open(link, &record, &pool, &mut frames);
         self.trace.note(now, || format!("[{side}] <- path {id}: {opened:?} {}", words(&frames)));
         let machine = self.ends[side].machine.as_mut().expect("looked at above");
         match opened {
@@ -243,9 +245,20 @@ impl World {
                         self.oracle.credit(*channel, side, *limit);
                     }
                 }
-                if let Err(violation) = machine.handle_record(now, id, epoch, &mut frames) {
-                    machine.handle_violation(violation);
-                    self.oracle.fail(format!("side {side} accuses an honest peer: {violation}"));
+                let taken = match is_last {
+                    true => machine.handle_record_in_need(now, id, epoch, &mut frames),
+                    false => machine.handle_record(now, id, epoch, &mut frames).map(|()| true),
+                };
+                match taken {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        machine.handle_path_down(now, id, crate::machine::PathCause::MemoryShort);
+                    }
+                    Err(violation) => {
+                        machine.handle_violation(violation);
+                        let told = format!("side {side} accuses an honest peer: {violation}");
+                        self.oracle.fail(told);
+                    }
                 }
             }
         }
@@ -577,10 +590,21 @@ impl World {
 }
 
 impl End {
+    /// Whether the last memory may be used for a record of so many bytes, and has room.
+    fn has_last_room(&self, bytes: usize) -> bool {
+        let has_early = self.machine.as_ref().is_some_and(Machine::has_early_frames);
+        has_early && self.pool.last().take(bytes).is_some()
+    }
+
     /// Opens and decodes a record. Returns its epoch.
-    fn open(&mut self, link: usize, record: &[u8], frames: &mut Vec<Frame>) -> Result<u32, String> {
+    fn open(
+        &mut self,
+        link: usize,
+        record: &[u8],
+        pool: &Pool,
+        frames: &mut Vec<Frame>,
+    ) -> Result<u32, String> {
         use crate::wire::{HEADER_BYTES, RecordHeader, decode_record};
-        let pool = self.pool.clone();
         let path = self.at_link(link).expect("the caller found it");
         let header = record[..HEADER_BYTES].try_into().expect("a whole header");
         let header = RecordHeader::decode(&header).map_err(|error| error.to_string())?;
@@ -592,7 +616,7 @@ impl End {
         let mut slot = pool.take_for_receive(plain).expect("looked for before");
         slot.set_len(plain);
         path.opener.open(&header, record, &mut slot).map_err(|error| error.to_string())?;
-        decode_record(&slot.freeze(), &pool, &mut Incompressible, frames)
+        decode_record(&slot.freeze(), pool, &mut Incompressible, frames)
             .map_err(|error| error.to_string())?;
         Ok(header.epoch)
     }

@@ -238,7 +238,7 @@ const POOL_BYTES: usize = 1 << 30;
 /// From chance of its own, as those below.
 fn draw_pool(seed: u64) -> usize {
     let random = &mut Random::new(seed ^ 0x9001);
-    if random.chance(10) { random.pick(&[1 << 20, 4 << 20, 16 << 20]) } else { POOL_BYTES }
+    if random.chance(10) { random.pick(&[300 << 10, 1 << 20, 4 << 20]) } else { POOL_BYTES }
 }
 
 impl ChannelPlan {
