@@ -199,6 +199,21 @@ fn a_session_has_eight_paths_at_most() {
 }
 
 #[test]
+fn a_peer_that_resumes_for_ever_and_acks_nothing_is_turned_away() {
+    let mut machine = acceptor();
+    let mut resumes = 0;
+    while !machine.is_over() {
+        resumes += 1;
+        assert!(resumes < 20_000, "somebody has to say stop");
+        up(&mut machine, 2 * resumes, LinkFeatures::RELIABLE);
+        machine.handle_path_down(NOW, PathId(2 * resumes - 2), PathCause::LinkFailed);
+        machine.handle_path_fenced(PathId(2 * resumes - 2));
+        while machine.poll_event().is_some() {}
+    }
+    assert!(resumes > 1_000, "an unsteady network is no attack: {resumes}");
+}
+
+#[test]
 fn marks_for_a_peer_that_takes_nothing_are_bounded() {
     let mut machine = acceptor();
     up(&mut machine, 2, LinkFeatures::RELIABLE);

@@ -275,4 +275,7 @@ pub enum Violation {
     /// A control message that does not decode.
     #[error("malformed control message")]
     BadControl,
+    /// What it is told on channel 0 it never acks.
+    #[error("it acks none of what it is told on channel 0")]
+    ControlUnacked,
 }

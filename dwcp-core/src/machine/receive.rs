@@ -1,7 +1,7 @@
 //! What arrives.
 
 use super::send_side::SentState;
-use super::settings::{ACK_BYTES, ACK_DELAY, PATHS_MAX};
+use super::settings::{ACK_BYTES, ACK_DELAY, CONTROL_UNACKED_MAX, PATHS_MAX};
 use super::*;
 use crate::link::LinkFeatures;
 use crate::wire::{Ack, DataFrame, DataKind, Frame};
@@ -76,6 +76,7 @@ impl Machine {
                 break;
             }
         }
+        self.check_control()?;
         Ok(all_kept)
     }
 
@@ -110,6 +111,12 @@ impl Machine {
             path_frame => self.handle_path_frame(now, path, &path_frame),
         }
         Ok(true)
+    }
+
+    /// Whoever resumes again and again, or opens what is reset, without an ack, makes us keep a message each time.
+    pub(super) fn check_control(&self) -> Result<(), Violation> {
+        let is_good = self.channels.control().unacked() <= CONTROL_UNACKED_MAX;
+        is_good.then_some(()).ok_or(Violation::ControlUnacked)
     }
 
     fn is_refused(&mut self, frame: &DataFrame, keep: Keep) -> Result<bool, Violation> {

@@ -108,6 +108,9 @@ pub(crate) const WINDOW_STEP_MIN: u64 = 4 << 10;
 pub const BATCH_MESSAGE_BYTES_MAX: usize = 8 << 10;
 /// Frames of channel 0 in flight at once.
 pub(crate) const CONTROL_FRAMES_MAX: usize = 256;
+/// Control messages kept for a peer that acks none: more than honest ends come by while no path lives long enough for an
+/// ack. They take 16 MiB at most.
+pub(crate) const CONTROL_UNACKED_MAX: usize = 2 * crate::wire::MAX_CHANNELS;
 /// Closed channels whose last ack is told again when a path is lost.
 pub(crate) const CLOSED_REMEMBERED: usize = 1_024;
 /// Bytes one call of `poll_transmit` gathers.

@@ -38,6 +38,9 @@ impl Machine {
             self.next_path
         };
         let is_proven = attributes.is_proven;
+        if let Err(violation) = self.check_control() {
+            self.handle_violation(violation);
+        }
         if is_proven && !self.is_over {
             self.make_room_for_path(now);
         }
