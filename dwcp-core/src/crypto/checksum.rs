@@ -42,7 +42,19 @@ impl Seal for ChecksumSuite {
         let (plain, crc) = out.split_at_mut(body.len() + trailer.len());
         plain[..body.len()].copy_from_slice(body);
         plain[body.len()..].copy_from_slice(trailer);
-        crc.copy_from_slice(&sum(nonce, header, plain));
+        crc.copy_from_slice(&sum(nonce, header, [plain, &[]]));
+    }
+
+    fn tag(
+        &mut self,
+        nonce: &[u8; 12],
+        header: &[u8],
+        body: &[u8],
+        trailer: &[u8],
+        tag: &mut [u8],
+    ) -> bool {
+        tag.copy_from_slice(&sum(nonce, header, [body, trailer]));
+        true
     }
 }
 
@@ -55,7 +67,7 @@ impl Open for ChecksumSuite {
         out: &mut [u8],
     ) -> Result<(), NotAuthentic> {
         let (plain, crc) = sealed.split_last_chunk::<CRC_BYTES>().ok_or(NotAuthentic)?;
-        if *crc != sum(nonce, header, plain) {
+        if *crc != sum(nonce, header, [plain, &[]]) {
             return Err(NotAuthentic);
         }
         out.copy_from_slice(plain);
@@ -64,10 +76,10 @@ impl Open for ChecksumSuite {
 }
 
 /// The nonce is summed too, so that a record of another path or number is an error here as well.
-fn sum(nonce: &[u8; 12], header: &[u8], plain: &[u8]) -> [u8; CRC_BYTES] {
+fn sum(nonce: &[u8; 12], header: &[u8], plain: [&[u8]; 2]) -> [u8; CRC_BYTES] {
     let mut crc = crc32fast::Hasher::new();
     crc.update(nonce);
     crc.update(header);
-    crc.update(plain);
+    plain.into_iter().for_each(|part| crc.update(part));
     crc.finalize().to_le_bytes()
 }

@@ -62,6 +62,14 @@ pub struct PathSealer {
     fresh: u64,
 }
 
+/// A record number about to be used.
+struct Next {
+    header: [u8; HEADER_BYTES],
+    nonce: [u8; 12],
+    number: u64,
+    blocks: u64,
+}
+
 /// Time between two rekeys on an unordered link: longer than any record is on its way.
 pub const REKEY_PAUSE: Duration = Duration::from_secs(10);
 
@@ -144,6 +152,44 @@ impl PathSealer {
     ) -> Result<(), SealError> {
         let plain = body.len() + trailer.len();
         assert_eq!(out.len(), self.sealed_bytes(plain), "the room is that of one record");
+        let next = self.next(epoch, plain)?;
+        out[..HEADER_BYTES].copy_from_slice(&next.header);
+        self.seal.seal(&next.nonce, &next.header, body, trailer, &mut out[HEADER_BYTES..]);
+        self.note_used(&next);
+        Ok(())
+    }
+
+    /// As [`seal_into`](Self::seal_into), for a body that is sent from where it lies: `out`, whose length is that of a
+    /// record without a body, gets what goes before it (a header) and behind it. False: the suite does not leave the
+    /// plaintext as it is; nothing was sealed.
+    ///
+    /// # Errors
+    /// As `seal_into`.
+    ///
+    /// # Panics
+    /// If the length of `out` is another.
+    pub fn seal_around(
+        &mut self,
+        epoch: u32,
+        body: &[u8],
+        trailer: &[u8],
+        out: &mut [u8],
+    ) -> Result<bool, SealError> {
+        assert_eq!(out.len(), self.sealed_bytes(trailer.len()), "the room is that of one record");
+        let next = self.next(epoch, body.len() + trailer.len())?;
+        let (head, tail) = out.split_at_mut(HEADER_BYTES);
+        let (behind, tag) = tail.split_at_mut(trailer.len());
+        if !self.seal.tag(&next.nonce, &next.header, body, trailer, tag) {
+            return Ok(false);
+        }
+        head.copy_from_slice(&next.header);
+        behind.copy_from_slice(trailer);
+        self.note_used(&next);
+        Ok(true)
+    }
+
+    /// What the next record is sealed with.
+    fn next(&mut self, epoch: u32, plain: usize) -> Result<Next, SealError> {
         let blocks = (plain as u64).div_ceil(16) + 2;
         // On an unordered link so many records are more than can be on their way.
         let may_rekey = self.is_ordered || self.usage.records >= RECORDS_MIN;
@@ -163,17 +209,18 @@ impl PathSealer {
             number,
         }
         .encode();
-        out[..HEADER_BYTES].copy_from_slice(&header);
-        let nonce = KeyMaterial::nonce(&self.iv, number);
-        self.seal.seal(&nonce, &header, body, trailer, &mut out[HEADER_BYTES..]);
+        Ok(Next { header, nonce: KeyMaterial::nonce(&self.iv, number), number, blocks })
+    }
+
+    fn note_used(&mut self, next: &Next) {
+        let number = next.number;
         #[cfg(feature = "sim")]
         if crate::sim::bug(crate::sim::Bug::RepeatedNonce) && number % 64 == 9 {
-            return Ok(()); // planted: the next record reuses this number
+            return; // planted: the next record reuses this number
         }
         self.usage.records = number + 1;
         self.fresh = number + 1;
-        self.usage.blocks += blocks;
-        Ok(())
+        self.usage.blocks += next.blocks;
     }
 
     /// Moves to the next key phase, if it may now; `false`: ask again later. The old phase's secret is erased.

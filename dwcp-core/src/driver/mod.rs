@@ -11,6 +11,7 @@ mod better;
 mod clock;
 mod core;
 mod grave;
+mod outbox;
 mod path_io;
 mod poll;
 mod receive;

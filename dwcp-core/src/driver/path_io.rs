@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::outbox::Outbox;
 use crate::crypto::{Direction, PathOpener, PathSealer, PathSecret, Protection, Suite};
 use crate::link::{Link, LinkAttributes, LinkFeatures, LinkReceiver, LinkSender, Readiness};
 use crate::machine::{PathAttributes, PullRequest, Role};
@@ -53,10 +54,9 @@ pub(super) struct PathTx {
     pub(super) compress: Option<Box<dyn Compress>>,
     /// Something in the last batch could have been compressed.
     pub(super) may_compress: bool,
-    /// Sealed bytes the link did not take yet: `pending[at..end]`.
-    pub(super) pending: Vec<u8>,
-    pub(super) at: usize,
-    pub(super) end: usize,
+    pub(super) pending: Outbox,
+    /// The link sends bodies from where they lie.
+    pub(super) is_zero_copy: bool,
     pub(super) is_dead: bool,
     pub(super) wants_rekey: bool,
 }
@@ -131,6 +131,7 @@ impl PathIo {
         let is_ordered = attributes.features.has(LinkFeatures::ORDERED);
         let sealer = PathSealer::new(suite.clone(), secret, sending, 0, is_ordered);
         let opener = PathOpener::new(suite.clone(), secret, receiving, 0, is_ordered);
+        let is_zero_copy = attributes.features.has(LinkFeatures::ZERO_COPY_TX);
         let (tx_link, rx_link) = link.split();
         Ok(Self {
             id: *id,
@@ -147,9 +148,8 @@ impl PathIo {
                 link: tx_link,
                 compress: compression.map(|codec| codec.compressor()),
                 may_compress: false,
-                pending: Vec::new(),
-                at: 0,
-                end: 0,
+                pending: Outbox::default(),
+                is_zero_copy,
                 is_dead: false,
                 wants_rekey: false,
             }),

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use super::core::SessionCore;
 use super::path_io::{PathCounters, PathIo, PathTx};
-use super::scratch::{Scratch, put_buffer, take_buffer, with_scratch};
+use super::scratch::{Scratch, with_scratch};
+use crate::crypto::SealError;
 use crate::machine::{PathCause, Time};
-use crate::wire::Compress;
+use crate::mem::Payload;
+use crate::wire::{Compress, RecordEncoder};
 
 /// A message committed this long after the last flush leaves at once; sooner ones gather. Two system calls'
 /// worth: what is gathered meanwhile costs less together than apart.
@@ -16,6 +18,9 @@ pub(crate) const CORK: Duration = Duration::from_micros(20);
 
 /// Bytes a sender gathers before it flushes by itself.
 pub(crate) const CORK_BYTES: usize = 64 << 10;
+
+/// Bodies from this size on are sent from where they lie, if the link can: less is copied sooner than looked up.
+const ZERO_COPY_BYTES_MIN: usize = 4 << 10;
 
 /// Data worth telling the compressor about, bytes a batch.
 const BOTTLENECK_BYTES: usize = 16 << 10;
@@ -83,9 +88,7 @@ impl SessionCore {
     fn seal(&self, path: &PathIo, tx: &mut PathTx, scratch: &mut Scratch) -> bool {
         let Scratch { batch, encoder, .. } = scratch;
         let phase = tx.sealer.usage().phase;
-        debug_assert_eq!(tx.at, tx.end, "everything before was written");
-        tx.pending = take_buffer();
-        (tx.at, tx.end) = (0, 0);
+        tx.pending.start();
         tx.may_compress = false;
         for record in batch.records() {
             encoder.clear();
@@ -96,22 +99,15 @@ impl SessionCore {
                 encoder.put_data(&data.frame, compress.map(|codec| codec as &mut dyn Compress));
             }
             let before = encoder.compressed_from();
-            let (body, trailer) = encoder.finish();
-            if let Some(before) = before {
-                PathCounters::add(&path.counters.compress_in, before as u64);
-                PathCounters::add(&path.counters.compress_out, body.len() as u64);
-            }
-            let end = tx.end + tx.sealer.sealed_bytes(body.len() + trailer.len());
-            if tx.pending.len() < end {
-                tx.pending.resize(end.next_power_of_two(), 0);
-            }
-            let room = &mut tx.pending[tx.end..end];
-            let sealed = tx.sealer.seal_into(record.epoch, body, trailer, room);
-            if sealed.is_err() {
+            let sealed = seal_record(tx, encoder, record.epoch);
+            let Ok(body) = sealed else {
                 encoder.clear();
                 return false;
+            };
+            if let Some(before) = before {
+                PathCounters::add(&path.counters.compress_in, before as u64);
+                PathCounters::add(&path.counters.compress_out, body as u64);
             }
-            tx.end = end;
         }
         encoder.clear(); // it holds the last payload
         let counters = &path.counters;
@@ -123,13 +119,10 @@ impl SessionCore {
 
     /// Writes sealed bytes. False: the link takes no more now, or is dead.
     fn write_pending(&self, path: &PathIo, tx: &mut PathTx, now: Time) -> bool {
-        let offered = tx.end - tx.at;
-        while tx.at < tx.end {
-            match tx.link.try_send(&tx.pending[tx.at..tx.end]) {
-                Ok(count) => {
-                    tx.at += count;
-                    PathCounters::add(&path.counters.bytes_sent, count as u64);
-                }
+        let offered = tx.pending.bytes();
+        while !tx.pending.is_empty() {
+            match tx.pending.write(&mut *tx.link) {
+                Ok(count) => PathCounters::add(&path.counters.bytes_sent, count as u64),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     path.is_blocked.store(true, Ordering::SeqCst);
@@ -145,9 +138,7 @@ impl SessionCore {
             }
         }
         note_bottleneck(tx, offered, false);
-        // A path that has nothing to send keeps no buffer.
-        put_buffer(std::mem::take(&mut tx.pending));
-        (tx.at, tx.end) = (0, 0);
+        tx.pending.finish();
         true
     }
 
@@ -163,6 +154,29 @@ impl SessionCore {
         path.is_blocked.store(false, Ordering::SeqCst);
         self.flush(path);
     }
+}
+
+/// Seals what the encoder holds. Returns the bytes of its body.
+fn seal_record(
+    tx: &mut PathTx,
+    encoder: &mut RecordEncoder,
+    epoch: u32,
+) -> Result<usize, SealError> {
+    let is_large = |body: &&Payload| tx.is_zero_copy && body.len() >= ZERO_COPY_BYTES_MIN;
+    let lying = encoder.plain_body().filter(is_large).cloned();
+    let (body, trailer) = encoder.finish();
+    let count = body.len();
+    if let Some(lying) = lying {
+        let bytes = tx.sealer.sealed_bytes(trailer.len());
+        if tx.sealer.seal_around(epoch, body, trailer, tx.pending.room(bytes))? {
+            tx.pending.put_around(bytes, lying);
+            return Ok(count);
+        }
+    }
+    let bytes = tx.sealer.sealed_bytes(count + trailer.len());
+    tx.sealer.seal_into(epoch, body, trailer, tx.pending.room(bytes))?;
+    tx.pending.put(bytes);
+    Ok(count)
 }
 
 fn note_bottleneck(tx: &mut PathTx, offered: usize, is_blocked: bool) {

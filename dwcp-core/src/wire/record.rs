@@ -75,6 +75,11 @@ impl RecordEncoder {
         self.compressed_from
     }
 
+    /// The body, if there is one that goes out as it is.
+    pub fn plain_body(&self) -> Option<&Payload> {
+        self.body.as_ref().filter(|_| self.compressed_from.is_none())
+    }
+
     /// Whether nothing was added since [`clear`](Self::clear).
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()

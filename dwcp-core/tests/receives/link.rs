@@ -1,16 +1,17 @@
-//! A datagram socket as a link: one record a datagram, receives that are posted by the count, and pulls.
+//! A datagram socket as a link: one record a datagram, receives that are posted by the count, pulls, and
+//! bodies that are sent from where they lie.
 
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use dwcp_core::link::{
     Fence, Link, LinkAttributes, LinkFeatures, LinkReceiver, LinkSender, PathKind, Pulled,
     Readiness,
 };
-use dwcp_core::mem::SlotMut;
+use dwcp_core::mem::{Payload, SlotMut};
 use dwcp_core::wire::{HEADER_BYTES, PullSource, RecordHeader};
 
 pub(crate) const RECEIVES: u64 = 16;
@@ -30,7 +31,11 @@ pub(crate) struct Datagrams {
     pub(crate) socket: Arc<UnixDatagram>,
     attributes: LinkAttributes,
     pulls: Pulls,
+    /// The bodies that were sent from where they lie, kept as a device would.
+    pub(crate) bodies: Bodies,
 }
+
+pub(crate) type Bodies = Arc<Mutex<Vec<Payload>>>;
 
 pub(crate) fn pair(pulls: &Pulls) -> (Datagrams, Datagrams) {
     let (one, other) = UnixDatagram::pair().expect("sockets");
@@ -43,14 +48,20 @@ pub(crate) fn pair(pulls: &Pulls) -> (Datagrams, Datagrams) {
                 | LinkFeatures::ORDERED
                 | LinkFeatures::TRUSTED_MEDIUM
                 | LinkFeatures::MESSAGE_BOUNDARIES
-                | LinkFeatures::PULL,
+                | LinkFeatures::PULL
+                | LinkFeatures::ZERO_COPY_TX,
             local: "one".into(),
             remote: "other".into(),
             receives_posted: RECEIVES,
             regions: Vec::new(),
             socket: None,
         };
-        Datagrams { socket: Arc::new(socket), attributes, pulls: pulls.clone() }
+        Datagrams {
+            socket: Arc::new(socket),
+            attributes,
+            pulls: pulls.clone(),
+            bodies: Bodies::default(),
+        }
     };
     (end(one), end(other))
 }
@@ -60,26 +71,36 @@ impl Link for Datagrams {
         &self.attributes
     }
     fn split(self: Box<Self>) -> (Box<dyn LinkSender>, Box<dyn LinkReceiver>) {
-        let Self { socket, pulls, .. } = *self;
+        let Self { socket, pulls, bodies, .. } = *self;
         let rx = Rx { socket: socket.clone(), pulls, posted: 0, targets: Vec::new() };
-        (Box::new(Tx(socket)), Box::new(rx))
+        (Box::new(Tx { socket, bodies }), Box::new(rx))
     }
 }
 
-struct Tx(Arc<UnixDatagram>);
+struct Tx {
+    socket: Arc<UnixDatagram>,
+    bodies: Bodies,
+}
 
 impl LinkSender for Tx {
     fn try_send(&mut self, records: &[u8]) -> io::Result<usize> {
         let header = records.first_chunk::<HEADER_BYTES>().expect("whole records");
         let length = RecordHeader::decode(header).expect("a good one").length as usize;
-        self.0.send(&records[..HEADER_BYTES + length])
+        self.socket.send(&records[..HEADER_BYTES + length])
+    }
+    fn try_send_parts(&mut self, head: &[u8], body: &Payload, tail: &[u8]) -> io::Result<()> {
+        // What a device gathers by itself.
+        let record = [head, body, tail].concat();
+        self.socket.send(&record)?;
+        self.bodies.lock().expect("no panic").push(body.clone());
+        Ok(())
     }
     fn readiness(&self) -> Readiness {
-        let socket: Arc<dyn AsFd + Send + Sync> = self.0.clone();
+        let socket: Arc<dyn AsFd + Send + Sync> = self.socket.clone();
         Readiness::Fd(socket)
     }
     fn shut_down(&mut self) {
-        let _ = self.0.shutdown(std::net::Shutdown::Both);
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
     }
 }
 

@@ -1,5 +1,6 @@
-//! What arrives over links that take a record for each receive posted, and read the peer's memory themselves.
+//! What arrives over links that take a record for each receive posted, and read and send memory by themselves.
 
+mod bodies;
 mod by_hand;
 mod link;
 mod memory;

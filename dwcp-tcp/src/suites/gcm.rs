@@ -94,7 +94,7 @@ impl<G: Gcm, const HMAC: bool> Seal for GcmKeys<G, HMAC> {
         self.gcm.seal(nonce, header, body, trailer, sealed);
         if let Some(mac) = &self.mac {
             let tag = &sealed[sealed.len() - TAG_BYTES..];
-            mac_out.copy_from_slice(&mac.sign([header, tag, b""]));
+            mac_out.copy_from_slice(&mac.sign(&[header, tag]));
         }
     }
 }
@@ -115,7 +115,7 @@ impl<G: Gcm, const HMAC: bool> Open for GcmKeys<G, HMAC> {
         }
         let (ciphertext, tag) = sealed.split_last_chunk::<TAG_BYTES>().ok_or(NotAuthentic)?;
         if let (Some(mac), Some(expected)) = (&self.mac, mac_in) {
-            mac.verify([header, tag, b""], expected)?;
+            mac.verify(&[header, tag], expected)?;
         }
         self.gcm.open(nonce, header, ciphertext, tag, out)
     }

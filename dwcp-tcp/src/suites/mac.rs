@@ -16,21 +16,21 @@ impl RecordMac {
         Self(<Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("any key length"))
     }
 
-    fn over(&self, parts: [&[u8]; 3]) -> Hmac<Sha256> {
+    fn over(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
         let mut mac = self.0.clone();
-        parts.into_iter().for_each(|part| mac.update(part));
+        parts.iter().for_each(|part| mac.update(part));
         mac
     }
 
-    /// The MAC of `parts`, of which all but the last have lengths that are fixed for the suite.
-    pub(super) fn sign(&self, parts: [&[u8]; 3]) -> [u8; MAC_BYTES] {
+    /// The MAC of `parts`, one behind the other. Those before the plaintext have lengths that are fixed for the suite.
+    pub(super) fn sign(&self, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
         self.over(parts).finalize().into_bytes().into()
     }
 
     /// Compares in constant time.
     pub(super) fn verify(
         &self,
-        parts: [&[u8]; 3],
+        parts: &[&[u8]],
         expected: &[u8; MAC_BYTES],
     ) -> Result<(), NotAuthentic> {
         self.over(parts).verify_slice(expected).map_err(|_| NotAuthentic)
@@ -73,7 +73,19 @@ impl Seal for RecordMac {
         let (plain, mac) = out.split_at_mut(body.len() + trailer.len());
         plain[..body.len()].copy_from_slice(body);
         plain[body.len()..].copy_from_slice(trailer);
-        mac.copy_from_slice(&self.sign([header, nonce, plain]));
+        mac.copy_from_slice(&self.sign(&[header, nonce, plain]));
+    }
+
+    fn tag(
+        &mut self,
+        nonce: &[u8; 12],
+        header: &[u8],
+        body: &[u8],
+        trailer: &[u8],
+        tag: &mut [u8],
+    ) -> bool {
+        tag.copy_from_slice(&self.sign(&[header, nonce, body, trailer]));
+        true
     }
 }
 
@@ -86,7 +98,7 @@ impl Open for RecordMac {
         out: &mut [u8],
     ) -> Result<(), NotAuthentic> {
         let (plain, mac) = sealed.split_last_chunk::<MAC_BYTES>().ok_or(NotAuthentic)?;
-        self.verify([header, nonce, plain], mac)?;
+        self.verify(&[header, nonce, plain], mac)?;
         out.copy_from_slice(plain);
         Ok(())
     }

@@ -117,7 +117,7 @@ fn hmac_gives_the_vector_of_rfc_4231() {
     // Test case 2: the key "Jefe" padded with zeros is the same HMAC key.
     let mut key = [0; 32];
     key[..4].copy_from_slice(b"Jefe");
-    let mac = mac::RecordMac::new(&key).sign([b"what do ya want ", b"for ", b"nothing?"]);
+    let mac = mac::RecordMac::new(&key).sign(&[b"what do ya want ", b"for ", b"nothing?"]);
     let expected = hex("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
     assert_eq!(mac[..], expected[..]);
 }
@@ -208,4 +208,20 @@ fn suites_say_what_they_are() {
         ("aes-256-gcm+hmac-sha256 (rust-crypto)", 48, Protection::Aead),
     ];
     assert_eq!(said, expected);
+}
+
+#[test]
+fn a_tag_without_the_body_is_the_one_behind_it() {
+    for suite in all() {
+        let mut seal = suite.sealer(&keys());
+        let (header, body, trailer) = ([5; 16], bytes(5_000), bytes(70));
+        let mut sealed = vec![0; body.len() + trailer.len() + suite.overhead_bytes()];
+        seal.seal(&[6; 12], &header, &body, &trailer, &mut sealed);
+        let mut tag = vec![0; suite.overhead_bytes()];
+        let is_left = seal.tag(&[6; 12], &header, &body, &trailer, &mut tag);
+        assert_eq!(is_left, suite.protection() < Protection::Aead, "{}", suite.name());
+        if is_left {
+            assert_eq!(sealed, [body, trailer, tag].concat(), "{}", suite.name());
+        }
+    }
 }
