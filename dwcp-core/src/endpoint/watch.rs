@@ -115,6 +115,8 @@ impl SessionObserver for Watch {
             }
             Event::Switched(switch) => self.note_switch(switch),
             Event::SwitchFailed { to, cause } => {
+                let totals = &self.session.shared.totals;
+                totals.switches_failed.fetch_add(1, Ordering::Relaxed);
                 self.publish(SessionEvent::SwitchFailed { to: *to, cause: *cause });
             }
             &Event::InDoubt { channel, from, count } => {

@@ -50,6 +50,8 @@ pub struct SessionStats {
     pub unacked_messages: u64,
     /// Voluntary moves.
     pub switches_total: u64,
+    /// Voluntary moves that were given up; the session stayed where it was.
+    pub switches_failed_total: u64,
     /// Involuntary moves.
     pub failovers_total: u64,
     /// Times the session came back after having no path.
@@ -120,6 +122,7 @@ pub struct SwitchRecord {
 pub(crate) struct Totals {
     pub(crate) since: SystemTime,
     pub(crate) switches: AtomicU64,
+    pub(crate) switches_failed: AtomicU64,
     pub(crate) failovers: AtomicU64,
     pub(crate) reconnects: AtomicU64,
     pub(crate) in_doubt: AtomicU64,
@@ -134,6 +137,7 @@ impl Totals {
         Self {
             since: SystemTime::now(),
             switches: AtomicU64::new(0),
+            switches_failed: AtomicU64::new(0),
             failovers: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
             in_doubt: AtomicU64::new(0),
@@ -180,6 +184,7 @@ pub(super) fn collect(session: &Session) -> SessionStats {
         bytes_received_total: get(&shared.core.counters.bytes_received),
         unacked_messages: machine.unacked_messages(),
         switches_total: get(&totals.switches),
+        switches_failed_total: get(&totals.switches_failed),
         failovers_total: get(&totals.failovers),
         reconnects_total: get(&totals.reconnects),
         in_doubt_total: get(&totals.in_doubt),

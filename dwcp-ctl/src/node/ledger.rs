@@ -19,6 +19,7 @@ pub(super) struct Totals {
     pub(super) bytes_sent: u64,
     pub(super) bytes_received: u64,
     pub(super) switches: u64,
+    pub(super) switches_failed: u64,
     pub(super) failovers: u64,
     pub(super) reconnects: u64,
     pub(super) in_doubt: u64,
@@ -31,6 +32,7 @@ impl Totals {
         self.bytes_sent += stats.bytes_sent_total;
         self.bytes_received += stats.bytes_received_total;
         self.switches += stats.switches_total;
+        self.switches_failed += stats.switches_failed_total;
         self.failovers += stats.failovers_total;
         self.reconnects += stats.reconnects_total;
         self.in_doubt += stats.in_doubt_total;

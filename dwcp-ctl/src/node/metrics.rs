@@ -84,6 +84,10 @@ fn node(page: &mut Page, status: &Status) {
         "Handshakes that failed.",
         status.handshakes_failed_total,
     );
+    let dropped = "Of the failed handshakes, those that lost their place to others.";
+    page.counter("dwcp_handshakes_dropped", dropped, status.handshakes_dropped_total);
+    let too_fast = "Of the failed handshakes, those of addresses that began too many.";
+    page.counter("dwcp_handshakes_too_fast", too_fast, status.handshakes_too_fast_total);
     let not_after = status.certificate_not_after;
     let help = "When the node's certificate ends, since 1970.";
     page.gauge("dwcp_certificate_not_after_seconds", "seconds", help, not_after);
@@ -102,7 +106,7 @@ fn node(page: &mut Page, status: &Status) {
 type PeerFigure = (&'static str, &'static str, &'static str, fn(&PeerStatus) -> u64);
 
 fn peers(page: &mut Page, status: &Status) {
-    let counters: [PeerFigure; 8] = [
+    let counters: [PeerFigure; 9] = [
         ("dwcp_messages_sent", "", "Messages committed.", |peer| peer.messages_sent_total),
         ("dwcp_messages_received", "", "Messages received.", |peer| peer.messages_received_total),
         ("dwcp_sent_bytes", "bytes", "Bytes sent, re-sent ones included.", |peer| {
@@ -110,6 +114,9 @@ fn peers(page: &mut Page, status: &Status) {
         }),
         ("dwcp_received_bytes", "bytes", "Bytes received.", |peer| peer.bytes_received_total),
         ("dwcp_mode_switches", "", "Voluntary moves to another path.", |peer| peer.switches_total),
+        ("dwcp_mode_switches_failed", "", "Voluntary moves given up.", |peer| {
+            peer.switches_failed_total
+        }),
         ("dwcp_failovers", "", "Involuntary moves to another path.", |peer| peer.failovers_total),
         ("dwcp_reconnects", "", "Returns after a time without path.", |peer| peer.reconnects_total),
         ("dwcp_in_doubt_messages", "", "Messages whose fate is unknown.", |peer| {

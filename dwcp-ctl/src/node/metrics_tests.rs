@@ -68,7 +68,9 @@ pub(crate) fn example() -> Status {
         }],
         memory: MemoryStatus { used_bytes: 1, reserved_bytes: 2, limit_bytes: 3 },
         handshakes_ok_total: 1,
-        handshakes_failed_total: 0,
+        handshakes_failed_total: 5,
+        handshakes_dropped_total: 3,
+        handshakes_too_fast_total: 2,
         certificate_not_after: 5,
     }
 }

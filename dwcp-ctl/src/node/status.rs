@@ -37,6 +37,12 @@ pub struct Status {
     pub memory: MemoryStatus,
     pub handshakes_ok_total: u64,
     pub handshakes_failed_total: u64,
+    /// Of the failed ones: others needed the place.
+    #[serde(default)]
+    pub handshakes_dropped_total: u64,
+    /// Of the failed ones: the address began too many.
+    #[serde(default)]
+    pub handshakes_too_fast_total: u64,
     /// When the node's certificate ends, seconds since 1970.
     pub certificate_not_after: u64,
 }
@@ -93,6 +99,8 @@ pub struct PeerStatus {
     pub bytes_sent_total: u64,
     pub bytes_received_total: u64,
     pub switches_total: u64,
+    #[serde(default)]
+    pub switches_failed_total: u64,
     pub failovers_total: u64,
     pub reconnects_total: u64,
     pub in_doubt_total: u64,
@@ -203,6 +211,8 @@ impl Node {
             },
             handshakes_ok_total: stats.handshakes_ok_total,
             handshakes_failed_total: stats.handshakes_failed_total,
+            handshakes_dropped_total: stats.handshakes_dropped_total,
+            handshakes_too_fast_total: stats.handshakes_too_fast_total,
             certificate_not_after: unix_seconds(self.identity.not_after()),
             config,
         }
@@ -322,6 +332,7 @@ impl PeerStatus {
         self.bytes_sent_total = totals.bytes_sent;
         self.bytes_received_total = totals.bytes_received;
         self.switches_total = totals.switches;
+        self.switches_failed_total = totals.switches_failed;
         self.failovers_total = totals.failovers;
         self.reconnects_total = totals.reconnects;
         self.in_doubt_total = totals.in_doubt;
