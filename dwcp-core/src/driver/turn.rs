@@ -95,6 +95,8 @@ impl Turn {
         for at in 0..self.paths.len() {
             count += self.read(ready, at, now);
         }
+        // Before the looks below: whoever commits after them wakes this driver by itself.
+        self.core.lock().is_flush_due = false;
         for path in &self.paths {
             if ready.is_writable(path) {
                 self.core.unblock(path);
@@ -105,9 +107,7 @@ impl Turn {
             }
         }
         self.look_for_memory(now);
-        let mut state = self.core.lock();
-        state.is_flush_due = false;
-        count + state.work.len()
+        count + self.core.lock().work.len()
     }
 
     /// Wakes senders that wait for memory when there is some.
