@@ -96,6 +96,9 @@ impl Receiver {
     /// The next message, whole; `None` when the peer has finished the channel. What is left of a message of
     /// which [`recv_chunk`](Self::recv_chunk) gave a piece is passed over.
     ///
+    /// A message of more than one frame is gathered in memory of its own, outside the endpoint's budget: as much as
+    /// `max_message_bytes` for each receiver that waits. [`recv_chunk`](Self::recv_chunk) gathers nothing.
+    ///
     /// Before it waits, it polls the link for as long as the endpoint's `spin` says, if the peer has lately
     /// answered within that time: a wake-up costs more.
     ///
