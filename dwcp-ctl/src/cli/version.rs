@@ -26,10 +26,11 @@ pub(super) fn run(output: &Output) -> Result<Exit, Failure> {
         let (arch, os) = (std::env::consts::ARCH, std::env::consts::OS);
         let mut text = format!("dwcp-ctl {version} ({arch} {os}{build})\n  tcp     usable\n");
         for (kind, finding) in kinds {
-            let state = finding
-                .why_not()
-                .map_or_else(|| "usable".into(), |why| format!("not usable: {why}"));
+            let state = if finding.is_usable() { "usable" } else { "not usable" };
             text.push_str(&format!("  {kind:<7} {state}\n"));
+            for obstacle in &finding.obstacles {
+                text.push_str(&format!("          {obstacle}\n"));
+            }
         }
         text
     })?;
