@@ -8,8 +8,11 @@ use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use dwcp_core::crypto::ChecksumSuite;
+use dwcp_core::link::MemoryNetwork;
 use dwcp_core::{
-    ChannelOptions, Closed, ConnectError, Endpoint, Peers, Session, SessionError, SessionEvent,
+    ChannelOptions, Closed, ConnectError, Endpoint, Peer, Peers, Session, SessionError,
+    SessionEvent,
 };
 
 /// Much longer than anything here takes.
@@ -245,4 +248,63 @@ async fn the_owner_of_memory_that_is_let_go_of_may_use_the_session() {
         }
     };
     tokio::time::timeout(PATIENCE, all).await.expect("everything is let go of");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn channels_that_nobody_accepted_go_when_the_peer_gives_them_up() {
+    let (a, b) = Endpoint::pair();
+    let (session, peer) = sessions(&a, &b).await;
+    for _ in 0..200 {
+        let mut channel = session.open("x", ChannelOptions::default()).expect("room");
+        channel.sender.send_copy(b"x").await.expect("open");
+        channel.sender.reset(1);
+    }
+    let mut kept = session.open("kept", ChannelOptions::default()).expect("room");
+    kept.sender.send_copy(b"x").await.expect("open");
+    session.all_acked().await;
+    let accepted = peer.accept().await.expect("open");
+    assert_eq!(accepted.label(), "kept", "none of those before is given out");
+    assert!(peer.stats().channels <= 1, "{} channels", peer.stats().channels);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_that_nobody_accepted_go_when_they_are_over_and_nothing_is_to_be_read() {
+    let network = MemoryNetwork::default();
+    let build = |node: &str, peer: &str| {
+        Endpoint::builder(node)
+            .dialer(Arc::new(network.dialer(node)))
+            .listener(Box::new(network.listener(node)))
+            .suite(Arc::new(ChecksumSuite))
+            .peers(Peers::only([Peer::new(peer, ["memory"])]))
+            .build()
+            .expect("complete")
+    };
+    let a = build("a", "b");
+    for round in 0..20 {
+        let b = build("b", "a");
+        let session = b.connect("a").await.expect("a answers");
+        if round % 10 == 0 {
+            let mut channel = session.open("x", ChannelOptions::default()).expect("room");
+            channel.sender.send_copy(&[round]).await.expect("open");
+            channel.sender.acked().await.expect("open");
+        }
+        session.close(0, "");
+        session.closed().await;
+        while a.stats().sessions > 0 {
+            tokio::task::yield_now().await;
+        }
+        b.shut_down();
+    }
+    let mut unread = Vec::new();
+    let mut accepted = 0;
+    while let Ok(Some(session)) = tokio::time::timeout(Duration::from_millis(200), a.accept()).await
+    {
+        accepted += 1;
+        if let Ok(mut channel) = session.accept().await {
+            let message = channel.receiver.recv().await.expect("intact").expect("more");
+            unread.push(message[0]);
+        }
+    }
+    assert_eq!(unread, [0, 10], "what was acked is still there to be read");
+    assert!(accepted <= 3, "{accepted}: the empty ones are gone, but for the last");
 }

@@ -249,3 +249,24 @@ fn a_channel_that_is_over_at_the_peer_acks_nothing_that_was_never_sent() {
     assert!(machine.is_all_acked(), "and never will");
     assert!(machine.send_copy(channel, b"more").is_err());
 }
+
+#[test]
+fn a_record_full_of_wakes_is_one_event() {
+    let mut machine = acceptor();
+    while machine.poll_event().is_some() {}
+    let mut frames = vec![Frame::Wake; 4_000];
+    machine.handle_record(NOW, PathId(0), 0, &mut frames).expect("odd, and no violation");
+    assert_eq!(std::iter::from_fn(|| machine.poll_event()).count(), 1);
+}
+
+#[test]
+fn offers_that_were_told_and_not_answered_are_bounded() {
+    let mut settings = settings();
+    settings.may_offer_paths = true;
+    let mut machine = Machine::new(settings);
+    up(&mut machine, 0, LinkFeatures::RELIABLE);
+    let told =
+        (1..1_000).take_while(|&seq| hear(&mut machine, vec![offer(seq, 2 * seq as u32)]).is_ok());
+    let told = told.count();
+    assert!((8..=64).contains(&told), "{told} offers wait for an answer");
+}

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -28,6 +28,8 @@ pub(crate) struct SessionCore {
     pub(crate) pool: Pool,
     /// How long a receiver polls the link before it sleeps.
     pub(crate) spin: Duration,
+    /// Bytes of memory that received frames keep.
+    pub(super) held_bytes: Arc<AtomicU64>,
     pub(crate) counters: SessionCounters,
 }
 
@@ -62,8 +64,8 @@ pub(crate) struct State {
     pub(crate) work: VecDeque<Event>,
     /// A flush was left to the driver and has not happened yet.
     pub(crate) is_flush_due: bool,
-    /// A sender found the pool used up: other sessions' acks may free memory, so the driver looks again.
-    pub(crate) waits_for_memory: bool,
+    /// A sender found no memory for so many bytes: other sessions' acks may free some, so the driver looks again.
+    pub(crate) waits_for_memory: Option<usize>,
     pub(crate) flushed_at: Time,
     /// When the driver will look at the machine's timers next.
     pub(crate) armed: Time,
@@ -81,6 +83,7 @@ struct Waiting {
 impl SessionCore {
     pub(crate) fn new(machine: Machine, pool: Pool, clock: Clock, spin: Duration) -> Self {
         Self {
+            held_bytes: machine.held_counter(),
             state: Mutex::new(State {
                 machine,
                 paths: Vec::new(),
@@ -94,7 +97,7 @@ impl SessionCore {
                 in_doubt: Vec::new(),
                 work: VecDeque::new(),
                 is_flush_due: false,
-                waits_for_memory: false,
+                waits_for_memory: None,
                 flushed_at: Time(0),
                 armed: Time(u64::MAX),
             }),
@@ -143,9 +146,23 @@ impl SessionCore {
     pub(crate) fn rekey(&self) {
         let paths = self.lock().paths.clone();
         for path in paths {
-            if let Ok(mut tx) = path.tx.lock() {
-                tx.wants_rekey = true;
-            }
+            path.wants_rekey.store(true, Ordering::Relaxed);
+            self.flush(&path);
+        }
+    }
+
+    /// Nobody drives the session any more: it ends, its links too, and so does the applications' waiting.
+    pub(super) fn abandon(&self) {
+        let end = || self.with_state(|state| state.machine.abort());
+        // A machine that has panicked may do so again, and a second panic in the same unwinding ends the process.
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(end)).is_err() {
+            tracing::error!("a session could not be ended in good order");
+        }
+        let paths = std::mem::take(&mut self.lock().paths);
+        for path in paths {
+            let mut tx = path.tx.lock().unwrap_or_else(PoisonError::into_inner);
+            tx.is_dead = true;
+            tx.link.shut_down();
         }
     }
 
@@ -203,7 +220,10 @@ impl State {
                     self.incoming.push_back((channel, priority, label));
                     self.accepts.take_all(wakers);
                 }
-                Event::ChannelReset { .. } | Event::AllAcked => {}
+                Event::ChannelReset { channel, .. } => self.forget_incoming(channel),
+                Event::AllAcked => {}
+                // One byte of the peer's each; once is enough.
+                Event::ProgressAsked if self.work.contains(&Event::ProgressAsked) => {}
                 Event::InDoubt { channel, from, count } => {
                     self.in_doubt.push(InDoubt { channel, from, count });
                     self.work.push_back(event);
@@ -226,6 +246,14 @@ impl State {
         self.progress.take_all(wakers);
         if self.machine.is_closing() {
             self.accepts.take_all(wakers); // nothing comes any more
+        }
+    }
+
+    /// The peer gave up a channel that nobody has accepted: nobody will.
+    fn forget_incoming(&mut self, key: ChannelKey) {
+        if let Some(at) = self.incoming.iter().position(|(channel, ..)| *channel == key) {
+            self.incoming.remove(at);
+            self.machine.release(key);
         }
     }
 

@@ -21,6 +21,8 @@ pub(crate) struct PathIo {
     pub(super) send_again: AtomicBool,
     /// The same for the receiving half: its holder wakes the driver when it leaves.
     pub(super) receive_again: AtomicBool,
+    /// The next record is to be sealed under a new key phase, as soon as there may be one.
+    pub(super) wants_rekey: AtomicBool,
     /// The link takes nothing now; the driver waits for it.
     pub(super) is_blocked: AtomicBool,
     /// How to wait for each half, known without taking it.
@@ -58,7 +60,6 @@ pub(super) struct PathTx {
     /// The link sends bodies from where they lie.
     pub(super) is_zero_copy: bool,
     pub(super) is_dead: bool,
-    pub(super) wants_rekey: bool,
 }
 
 pub(super) struct PathRx {
@@ -73,6 +74,8 @@ pub(super) struct PathRx {
     pub(super) pulls: Vec<(u64, PullRequest)>,
     pub(super) next_token: u64,
     pub(super) is_ended: bool,
+    /// What was read makes something to send on this path.
+    pub(super) is_flush_wanted: bool,
 }
 
 /// A record that was opened.
@@ -139,6 +142,7 @@ impl PathIo {
             is_blocked: AtomicBool::new(false),
             send_again: AtomicBool::new(false),
             receive_again: AtomicBool::new(false),
+            wants_rekey: AtomicBool::new(false),
             rx_ready: rx_link.readiness(),
             tx_ready: tx_link.readiness(),
             counters: PathCounters::default(),
@@ -151,7 +155,6 @@ impl PathIo {
                 pending: Outbox::default(),
                 is_zero_copy,
                 is_dead: false,
-                wants_rekey: false,
             }),
             rx: Mutex::new(PathRx {
                 opener,
@@ -163,6 +166,7 @@ impl PathIo {
                 pulls: Vec::new(),
                 next_token: 1,
                 is_ended: false,
+                is_flush_wanted: false,
             }),
         })
     }

@@ -43,9 +43,13 @@ impl SessionCore {
         mut keep_on: impl FnMut() -> bool,
     ) -> bool {
         let Ok(mut rx) = path.rx.try_lock() else { return false };
-        let mut found = false;
+        let (mut found, mut received) = (false, Received::Empty);
         while !rx.is_ended {
-            let received = self.read(path, &mut rx);
+            received = self.read(path, &mut rx);
+            if std::mem::take(&mut rx.is_flush_wanted) {
+                // The driver hears of nothing that this thread has read.
+                self.flush(path);
+            }
             if !matches!(received, Received::Empty | Received::Drained) || is_done() {
                 found = is_done();
                 if found || received == Received::Starved {
@@ -60,7 +64,8 @@ impl SessionCore {
             std::thread::yield_now();
         }
         drop(rx);
-        if path.receive_again.swap(false, Ordering::SeqCst) {
+        // What is left for want of memory is looked for by time, which is the driver's.
+        if path.receive_again.swap(false, Ordering::SeqCst) || received == Received::Starved {
             self.wake.raise();
         }
         found
@@ -75,6 +80,7 @@ impl SessionCore {
             let received = self.read_into(path, rx, &mut input, scratch);
             scratch.put_input(input);
             scratch.wake_all();
+            rx.is_flush_wanted = std::mem::take(&mut scratch.is_flush_wanted);
             received
         });
         self.tell_posted(path, rx);
@@ -193,7 +199,8 @@ impl SessionCore {
 
     /// Memory for a record of so many bytes, and whether it is the last.
     fn slot_for(&self, bytes: usize) -> Option<(SlotMut, bool)> {
-        let slot = self.pool.take_for_receive(bytes).map(|slot| (slot, false));
+        let held = self.held_bytes.load(Ordering::Relaxed);
+        let slot = self.pool.take_share(bytes, held).map(|slot| (slot, false));
         slot.or_else(|| {
             self.may_use_last().then(|| self.pool.last().take(bytes)).flatten().zip(Some(true))
         })
@@ -267,6 +274,9 @@ impl SessionCore {
         let mut needs_driver = false;
         state.dispatch(wakers, &mut needs_driver);
         needs_driver |= state.machine.poll_timeout().is_some_and(|due| due < state.armed);
+        scratch.is_flush_wanted |= state.machine.wants_transmit(now, path.id);
+        let elsewhere = state.machine.active_path().filter(|&active| active != path.id);
+        needs_driver |= elsewhere.is_some_and(|path| state.machine.wants_transmit(now, path));
         drop(state);
         if needs_driver {
             self.wake.raise();

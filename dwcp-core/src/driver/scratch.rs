@@ -22,6 +22,8 @@ pub(super) struct Scratch {
     pub(super) encoder: RecordEncoder,
     pub(super) frames: Vec<Frame>,
     pub(super) wakers: Vec<Waker>,
+    /// What was taken in makes something to send on the path it came by.
+    pub(super) is_flush_wanted: bool,
     input: Vec<u8>,
 }
 

@@ -248,11 +248,6 @@ impl Drop for Task {
     fn drop(&mut self) {
         // The runtime shuts down: the applications' waiting ends, too.
         self.waits.clear();
-        let core: &SessionCore = self.turn.core();
-        let end = || core.with_state(|state| state.machine.abort());
-        // A machine that has panicked may do so again, and a second panic in the same unwinding ends the process.
-        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(end)).is_err() {
-            tracing::error!("a session could not be ended in good order");
-        }
+        self.turn.core().abandon();
     }
 }

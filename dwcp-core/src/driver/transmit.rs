@@ -52,8 +52,8 @@ impl SessionCore {
                 return;
             }
             // On unordered links not before the last one has arrived for certain.
-            if tx.wants_rekey && tx.sealer.rekey(now) {
-                tx.wants_rekey = false;
+            if path.wants_rekey.load(Ordering::Relaxed) && tx.sealer.rekey(now) {
+                path.wants_rekey.store(false, Ordering::Relaxed);
                 PathCounters::add(&path.counters.rekeys, 1);
             }
             {

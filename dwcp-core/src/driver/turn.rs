@@ -1,6 +1,7 @@
 //! One turn of a session: what happened, what is due, what is to be read and sent. Shared by all drivers.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::better::Better;
@@ -101,7 +102,9 @@ impl Turn {
             if ready.is_writable(path) {
                 self.core.unblock(path);
                 count += 1;
-            } else if self.core.lock().machine.wants_transmit(now, path.id) {
+            } else if !path.is_blocked.load(Ordering::SeqCst)
+                && self.core.lock().machine.wants_transmit(now, path.id)
+            {
                 self.core.flush(path);
                 count += 1;
             }
@@ -113,14 +116,12 @@ impl Turn {
     /// Wakes senders that wait for memory when there is some.
     fn look_for_memory(&mut self, now: Time) {
         let mut state = self.core.lock();
-        if !state.waits_for_memory {
-            return;
-        }
-        if !self.core.pool.has_room() {
+        let Some(bytes) = state.waits_for_memory else { return };
+        if self.core.pool.take(bytes).is_none() {
             self.retry_at = Some(now + MEMORY_RETRY);
             return;
         }
-        state.waits_for_memory = false;
+        state.waits_for_memory = None;
         let mut wakers = Vec::new();
         state.wake_senders(&mut wakers);
         drop(state);
@@ -188,7 +189,11 @@ impl Turn {
             if let Ok(mut rx) = path.rx.try_lock() {
                 rx.link.wake_up();
             }
-            while self.core.receive(path) == Received::More {}
+            for _ in 0..READS_PER_TURN {
+                if self.core.receive(path) != Received::More {
+                    break;
+                }
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! Peers that come in.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -212,6 +213,22 @@ fn admit(
     Ok(None)
 }
 
+/// Sessions of one peer that are over, not accepted yet, and have something to read: the newest so many are kept.
+const UNREAD_MAX: usize = 64;
+
+/// Adds a session to those that wait to be accepted. Of the same peer's, those that are over go if they hold nothing to
+/// read, and the oldest if there are too many.
+fn keep_for_accept(accepted: &mut VecDeque<Session>, session: Session) {
+    let is_unread = |old: &Session| !old.core().lock().incoming.is_empty();
+    let is_past = |old: &Session| old.peer_id() == session.peer_id() && old.is_over();
+    accepted.retain(|old| !is_past(old) || is_unread(old));
+    if accepted.iter().filter(|old| is_past(old)).count() >= UNREAD_MAX {
+        let oldest = accepted.iter().position(is_past);
+        oldest.and_then(|at| accepted.remove(at));
+    }
+    accepted.push_back(session);
+}
+
 /// Compares in a time that does not tell where the first difference is.
 fn is_equal(a: &[u8; 32], b: &[u8; 32]) -> bool {
     a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
@@ -231,6 +248,16 @@ fn join(
     }
     let session = paths::begin(inner, &peer, Role::Acceptor, link, greeting)
         .map_err(|error| error.to_string())?;
+    // Others may have come in while this handshake was on its way.
+    let is_full = {
+        let registry = lock(&inner.registry);
+        registry.session(&peer).is_none()
+            && registry.sessions().len() >= inner.settings.sessions_max
+    };
+    if is_full {
+        session.abort();
+        return Err("this node has as many sessions as it may".to_owned());
+    }
     let replaced = inner.enter(&session).map_err(|_| "our own dial stands".to_owned())?;
     if let Some(old) = replaced {
         if old.is_closing() {
@@ -242,7 +269,7 @@ fn join(
             old.core().wake.raise();
         }
     }
-    lock(&inner.accepted).push_back(session);
+    keep_for_accept(&mut lock(&inner.accepted), session);
     inner.changed.notify_waiters();
     Ok(())
 }

@@ -89,10 +89,10 @@ pub(super) async fn connect(inner: &Arc<Inner>, peer: &str) -> Result<Session, C
                 registry.set_dial(peer, Some(dial.clone()));
                 let (room, peer) = (inner.clone(), peer.to_owned());
                 spawn(inner, async move {
-                    let result = first_dial(&room, &peer).await;
-                    lock(&room.registry).set_dial(&peer, None);
+                    let done = UnderWay { inner: room, peer };
+                    let result = first_dial(&done.inner, &done.peer).await;
+                    drop(done);
                     outcome.send_replace(Some(result));
-                    room.changed.notify_waiters();
                 });
                 dial
             }
@@ -101,6 +101,19 @@ pub(super) async fn connect(inner: &Arc<Inner>, peer: &str) -> Result<Session, C
     match dial.wait_for(Option::is_some).await {
         Ok(outcome) => outcome.clone().expect("it was waited for"),
         Err(_) => Err(ConnectError::CannotDial), // the endpoint shut down
+    }
+}
+
+/// A dial under way. However it ends, the next one may begin.
+struct UnderWay {
+    inner: Arc<Inner>,
+    peer: String,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        lock(&self.inner.registry).set_dial(&self.peer, None);
+        self.inner.changed.notify_waiters();
     }
 }
 

@@ -1,7 +1,11 @@
 //! The channels of a session and their commands.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
 use super::*;
 use crate::wire::{DataKind, MAX_CHANNELS, MAX_LABEL_BYTES};
+use held::Held;
 use receive_side::ReceiveSide;
 use send_side::SendSide;
 use settings::{CLOSED_REMEMBERED, CONTROL_FRAMES_MAX};
@@ -28,6 +32,8 @@ pub(super) struct Channel {
     /// It counts against the limit of the end that opened it.
     counts: bool,
     is_scheduled: bool,
+    /// It is in the list of those with missing frames.
+    is_missed: bool,
     ack_due: bool,
     credit_due: bool,
     confirm_due: bool,
@@ -49,6 +55,8 @@ pub(super) struct Channels {
     next_id: u32,
     /// Channels with frames to send, per priority, in turn.
     pub(super) sendable: [VecDeque<u32>; 2],
+    /// Channels with frames to send that others, which the peer has, wait for.
+    missed: VecDeque<u32>,
     /// Channels with an ack, credit or confirmation to tell.
     due: Vec<u32>,
     /// Closed channels of which the peer re-sent something.
@@ -59,6 +67,8 @@ pub(super) struct Channels {
     pub(super) window: Window,
     /// Messages committed on channels that are no more.
     pub(super) messages_over: u64,
+    /// Bytes of memory that received frames keep.
+    pub(super) held: Arc<AtomicU64>,
 }
 
 impl Channels {
@@ -73,11 +83,13 @@ impl Channels {
             peer_ids: RangeSet::default(),
             next_id: if role == Role::Dialer { 2 } else { 1 },
             sendable: Default::default(),
+            missed: VecDeque::new(),
             due: Vec::new(),
             closed_acks: Vec::new(),
             recently_closed: VecDeque::new(),
             window,
             messages_over: 0,
+            held: Arc::default(),
         };
         channels.insert(0, Priority::Interactive);
         channels
@@ -91,7 +103,7 @@ impl Channels {
             priority,
             may_compress: true,
             send: SendSide::new(CHANNEL_WINDOW_MIN, frames_max),
-            receive: ReceiveSide::new(is_opened_by_peer),
+            receive: ReceiveSide::new(is_opened_by_peer, Held::new(&self.held)),
             confirmed: 0,
             confirms: 0,
             reset: None,
@@ -100,6 +112,7 @@ impl Channels {
             is_released: false,
             counts: id != 0,
             is_scheduled: false,
+            is_missed: false,
             ack_due: false,
             credit_due: false,
             confirm_due: false,
@@ -226,12 +239,30 @@ impl Channels {
     /// Puts a channel with something to send in its queue.
     pub(super) fn schedule(&mut self, index: u32) {
         let Some(channel) = self.at_mut(index) else { return };
-        if channel.id == 0 || channel.is_scheduled || !channel.send.has_queued() {
+        if channel.id == 0 || !channel.send.has_queued() {
             return;
         }
-        channel.is_scheduled = true;
-        let priority = channel.priority as usize;
-        self.sendable[priority].push_back(index);
+        if channel.send.fills_gap() {
+            if !std::mem::replace(&mut channel.is_missed, true) {
+                self.missed.push_back(index);
+            }
+        } else if !std::mem::replace(&mut channel.is_scheduled, true) {
+            let priority = channel.priority as usize;
+            self.sendable[priority].push_back(index);
+        }
+    }
+
+    /// The next channel of which the peer has frames that wait for others.
+    pub(super) fn next_missed(&mut self) -> Option<u32> {
+        while let Some(index) = self.missed.pop_front() {
+            let Some(channel) = self.at_mut(index) else { continue };
+            channel.is_missed = false;
+            if channel.send.has_queued() && channel.send.fills_gap() {
+                return Some(index);
+            }
+            self.schedule(index);
+        }
+        None
     }
 
     /// The next channel with something to send in `priority`; [`schedule`](Self::schedule) it again after.
@@ -247,7 +278,7 @@ impl Channels {
     }
 
     pub(super) fn has_sendable(&self) -> bool {
-        self.sendable.iter().any(|queue| !queue.is_empty())
+        !self.missed.is_empty() || self.sendable.iter().any(|queue| !queue.is_empty())
     }
 
     pub(super) fn note_consumed(&mut self, index: u32) {

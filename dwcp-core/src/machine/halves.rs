@@ -1,5 +1,6 @@
 //! The two halves of a channel, one at a time: for tests that hold them against naive models.
 
+use super::held::Held;
 use super::receive_side::ReceiveSide;
 use super::send_side::{SendSide, SentState};
 use super::settings::{CHANNEL_WINDOW_MIN, MAX_FRAMES_AHEAD};
@@ -86,7 +87,7 @@ impl Receiving {
     /// A half whose window may grow by `spare` bytes.
     pub fn new(channel: u32, spare: u64) -> Self {
         let window = Window::new(spare, ReceiveBudget::new(u64::MAX));
-        Self { side: ReceiveSide::new(false), channel, window }
+        Self { side: ReceiveSide::new(false, Held::default()), channel, window }
     }
 
     /// Takes a frame in; whether it had arrived before.

@@ -6,6 +6,7 @@ mod event;
 #[cfg(feature = "sim")]
 #[doc(hidden)]
 pub mod halves;
+mod held;
 mod ids;
 #[cfg(test)]
 mod limits_tests;
@@ -95,6 +96,8 @@ pub struct Machine {
     next_path: u32,
     /// Paths we offered and the peer has not answered for.
     offers: Vec<PathId>,
+    /// Offers of the peer that were told and not answered.
+    offers_heard: usize,
     /// Numbers of our answers on channel 0 that are not acked.
     answers: Vec<u64>,
     /// Since when there is no path.
@@ -207,6 +210,7 @@ impl Machine {
             path_ids_seen: RangeSet::default(),
             next_path,
             offers: Vec::new(),
+            offers_heard: 0,
             answers: Vec::new(),
             lost_at: None,
             ack_at: None,

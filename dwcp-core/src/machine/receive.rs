@@ -5,13 +5,15 @@ use super::settings::{ACK_BYTES, ACK_DELAY, CONTROL_UNACKED_MAX, PATHS_MAX};
 use super::*;
 use crate::link::LinkFeatures;
 use crate::wire::{Ack, DataFrame, DataKind, Frame};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Which frames of a record may stay in memory.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Keep {
     All,
-    /// Those that are next in their channel.
-    InOrder,
+    /// Those that others wait for.
+    Missed,
 }
 
 impl Machine {
@@ -31,9 +33,9 @@ impl Machine {
         self.take_record(now, path, epoch, frames, Keep::All).map(drop)
     }
 
-    /// As [`handle_record`](Self::handle_record), for a record in the [last memory](crate::mem::Pool::last): frames
-    /// before their turn are refused, because what they wait for would find none. Returns whether all were kept;
-    /// if not, the caller ends the path with [`PathCause::MemoryShort`], so that they are sent again, in order.
+    /// As [`handle_record`](Self::handle_record), for a record in the [last memory](crate::mem::Pool::last): it is for
+    /// frames that others wait for, and all other data is refused. Returns whether all was kept; if not, the caller ends
+    /// the path with [`PathCause::MemoryShort`]: on the next one what is missing comes first.
     ///
     /// # Errors
     /// As `handle_record`.
@@ -44,12 +46,22 @@ impl Machine {
         epoch: u32,
         frames: &mut Vec<Frame>,
     ) -> Result<bool, Violation> {
-        self.take_record(now, path, epoch, frames, Keep::InOrder)
+        self.take_record(now, path, epoch, frames, Keep::Missed)
     }
 
     /// Whether frames came before their turn: they hold memory until those before them are here.
     pub fn has_early_frames(&self) -> bool {
         self.channels.iter().any(|channel| channel.receive.has_gap())
+    }
+
+    /// Bytes of memory that received frames keep: early ones, and those the application has not taken.
+    pub fn held_bytes(&self) -> u64 {
+        self.channels.held.load(Ordering::Relaxed)
+    }
+
+    /// Where [`held_bytes`](Self::held_bytes) is counted, for whoever wants to know without the machine.
+    pub fn held_counter(&self) -> Arc<AtomicU64> {
+        self.channels.held.clone()
     }
 
     fn take_record(
@@ -125,7 +137,13 @@ impl Machine {
         }
         let Some(index) = self.channels.receive_into(frame.channel)? else { return Ok(false) };
         let channel = self.channels.at_mut(index).expect("found or made");
-        Ok(!channel.is_over && channel.receive.is_before_its_turn(frame.seq))
+        let receive = &channel.receive;
+        // Control messages are acted on at once, and keep nothing.
+        let is_good = match frame.channel {
+            0 => receive.is_next(frame.seq),
+            _ => receive.is_next(frame.seq) && receive.has_gap(),
+        };
+        Ok(!channel.is_over && !receive.has(frame.seq) && !is_good)
     }
 
     /// Frames that concern the path they came on.
@@ -145,6 +163,7 @@ impl Machine {
             }
             Frame::PathCredit { records } => path.records_limit = path.records_limit.max(records),
             Frame::Asleep => path.peer_sleeps = true,
+            Frame::Wake if self.events.back() == Some(&Event::ProgressAsked) => {}
             Frame::Wake => self.events.push_back(Event::ProgressAsked),
             _ => unreachable!("not a frame of a path"),
         }
@@ -313,6 +332,7 @@ impl Machine {
             Control::PathOffer { path, kind, nonce, bootstrap } => {
                 self.note_peer_path(path)?;
                 self.note_offer(path)?;
+                self.offers_heard += 1;
                 if self.live_paths() < PATHS_MAX {
                     self.events.push_back(Event::PathOffered { path, kind, nonce, bootstrap });
                 } else {

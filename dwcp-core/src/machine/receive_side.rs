@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::held::Held;
 use super::settings::{
     CHANNEL_WINDOW_MIN, CONTROL_FRAMES_MAX, MAX_FRAMES_AHEAD, WINDOW_PAUSE, frame_cost,
 };
@@ -40,6 +41,7 @@ pub(super) struct ReceiveSide {
     pub(super) is_finished: bool,
     /// Bytes received since the last ack.
     pub(super) unacked_bytes: u64,
+    held: Held,
 }
 
 /// What arriving data did.
@@ -53,18 +55,18 @@ pub(super) struct Arrival {
 
 impl ReceiveSide {
     /// `is_opened_by_peer`: the first frame must say what the channel is for.
-    pub(super) fn new(is_opened_by_peer: bool) -> Self {
+    pub(super) fn new(is_opened_by_peer: bool, held: Held) -> Self {
         let window = CHANNEL_WINDOW_MIN;
-        Self { next_seq: 1, granted: window, window, is_opened_by_peer, ..Self::default() }
+        Self { next_seq: 1, granted: window, window, is_opened_by_peer, held, ..Self::default() }
     }
 
     pub(super) fn has(&self, seq: u64) -> bool {
         seq < self.next_seq || self.early.contains_key(&seq)
     }
 
-    /// Whether a frame that is not here yet would have to wait for others.
-    pub(super) fn is_before_its_turn(&self, seq: u64) -> bool {
-        seq > self.next_seq && !self.has(seq)
+    /// Whether this frame is the next in order.
+    pub(super) fn is_next(&self, seq: u64) -> bool {
+        seq == self.next_seq
     }
 
     /// Takes a frame in whose payload is there.
@@ -76,6 +78,7 @@ impl ReceiveSide {
         self.admit(&frame)?;
         self.pulling.remove(&seq);
         self.unacked_bytes += u64::from(frame.length) + 1;
+        self.held.add(frame.payload.pinned_bytes());
         if seq != self.next_seq {
             self.early.insert(seq, frame);
             return Ok(Arrival::default());
@@ -201,7 +204,9 @@ impl ReceiveSide {
 
     /// The next frame in order, and whether its window is free again.
     pub(super) fn take(&mut self) -> Option<DataFrame> {
-        let frame = self.ready.pop_front()?;
+        let mut frame = self.ready.pop_front()?;
+        self.held.sub(frame.payload.pinned_bytes());
+        frame.payload.leave_last();
         let cost = cost(&frame);
         #[cfg(feature = "sim")]
         if crate::sim::bug(crate::sim::Bug::CreditLeak) && frame.seq % 16 == 5 {

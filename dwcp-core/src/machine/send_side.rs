@@ -19,6 +19,8 @@ pub(super) struct SendSide {
     first_seq: u64,
     /// One past the highest seq that was ever put on its way.
     sent_end: u64,
+    /// One past the highest seq that was ever acked.
+    acked_end: u64,
     /// The first frame in `frames` that waits to be sent, or their number.
     cursor: usize,
     /// Frames beyond so many un-acked ones wait: what the receiver keeps ahead of a missing one is limited.
@@ -46,6 +48,8 @@ pub(super) struct Sent {
     /// Messages that end in this frame.
     messages: u32,
     pub(super) state: SentState,
+    /// Once it is acked: it and all before this one are.
+    acked_until: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,7 +172,7 @@ impl SendSide {
 
     fn push(&mut self, kind: DataKind, payload: Payload, messages: u32) {
         let state = SentState::Queued { no_pull: false };
-        self.frames.push_back(Sent { kind, payload, messages, state });
+        self.frames.push_back(Sent { kind, payload, messages, state, acked_until: 0 });
     }
 
     fn close_batch(&mut self) {
@@ -226,6 +230,11 @@ impl SendSide {
     pub(super) fn has_queued(&self) -> bool {
         let count = self.frames.len() + usize::from(self.batch.is_some());
         self.cursor < count.min(self.frames_max)
+    }
+
+    /// Whether the next frame to send is one that others, which the peer has, wait for.
+    pub(super) fn fills_gap(&self) -> bool {
+        self.first_seq + (self.cursor as u64) < self.acked_end
     }
 
     /// Moves the cursor over frames that are on their way or acked.
@@ -294,12 +303,20 @@ impl SendSide {
         if !everything && highest >= self.sent_end {
             return None;
         }
+        if !everything {
+            self.acked_end = self.acked_end.max(highest + 1);
+        }
         let mut acked = Acked::default();
         let ranges = ack.ranges.0.iter().filter(|_| !everything).copied();
         for (start, end) in std::iter::once((self.first_seq, cumulative + 1)).chain(ranges) {
-            for seq in start.max(self.first_seq)..end {
+            let mut seq = start.max(self.first_seq);
+            while seq < end {
                 let sent = &mut self.frames[(seq - self.first_seq) as usize];
                 let state = std::mem::replace(&mut sent.state, SentState::Acked);
+                let passed = if state == SentState::Acked { sent.acked_until } else { 0 };
+                seq = passed.max(seq + 1);
+                // Told again, it is passed over at once, with all that was passed over with it.
+                sent.acked_until = sent.acked_until.max(end);
                 match state {
                     SentState::Acked => continue,
                     SentState::InFlight { at, path, .. } => {

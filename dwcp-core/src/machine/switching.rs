@@ -76,7 +76,8 @@ impl Machine {
     pub(super) fn note_offer(&mut self, path: PathId) -> Result<(), Violation> {
         let control = self.channels.control();
         self.answers.retain(|&seq| seq >= control.first_unacked());
-        let is_good = self.settings.may_offer_paths && self.answers.len() < ANSWERS_MAX;
+        let waiting = self.answers.len() + self.offers_heard;
+        let is_good = self.settings.may_offer_paths && waiting < ANSWERS_MAX;
         is_good.then_some(()).ok_or(Violation::OfferUnasked { path })
     }
 
@@ -123,6 +124,7 @@ impl Machine {
 
     /// Answers [`Event::PathOffered`]; an empty bootstrap refuses.
     pub fn answer_path(&mut self, path: PathId, nonce: [u8; 32], bootstrap: Vec<u8>) {
+        self.offers_heard = self.offers_heard.saturating_sub(1);
         self.push_control(&Control::PathAnswer { path, nonce, bootstrap });
         self.answers.push(self.channels.control().last_seq());
     }

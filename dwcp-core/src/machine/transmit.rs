@@ -224,6 +224,15 @@ impl Machine {
         if self.holds_data() {
             return;
         }
+        // What frames wait for that the peer has: it may have no memory for anything else.
+        while batch.bytes < TRANSMIT_BYTES {
+            let Some(index) = self.channels.next_missed() else { break };
+            let is_sent = self.transmit_frame(now, at, index, batch);
+            self.channels.schedule(index);
+            if !is_sent {
+                return;
+            }
+        }
         for priority in 0..self.channels.sendable.len() {
             while batch.bytes < TRANSMIT_BYTES {
                 let Some(index) = self.channels.next_sendable(priority) else { break };

@@ -24,6 +24,23 @@ pub enum Payload {
 }
 
 impl Payload {
+    /// Bytes of memory that the payload keeps: all of its slot, which others may share.
+    pub(crate) fn pinned_bytes(&self) -> u64 {
+        match self {
+            Self::Slot(slice) => slice.slot().capacity() as u64,
+            Self::Bytes(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// The payload in memory that may be kept for long: out of the [last](super::Pool::last) it is copied.
+    pub(crate) fn leave_last(&mut self) {
+        if let Self::Slot(slice) = self
+            && slice.slot().is_last()
+        {
+            *self = Self::Bytes(Bytes::copy_from_slice(slice));
+        }
+    }
+
     /// The part of the payload that starts at `start`; shares the memory.
     ///
     /// # Panics

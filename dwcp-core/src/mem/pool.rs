@@ -1,10 +1,11 @@
 //! The pool: size classes of slots with a byte budget.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::{Arc, PoisonError};
 
-use super::region::Region;
+use super::region::{Region, RegionId};
 use super::slot::{Handle, SlotMeta, SlotMut};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};
@@ -59,6 +60,8 @@ pub(super) struct PoolInner {
     limit_bytes: usize,
     /// What each class may reserve whatever the others do.
     guaranteed_bytes: usize,
+    /// It is the memory behind the reserve.
+    pub(super) is_last: bool,
     /// What each class has reserved.
     class_bytes: [AtomicUsize; CLASS_BYTES.len()],
 }
@@ -66,14 +69,60 @@ pub(super) struct PoolInner {
 #[derive(Default)]
 struct Class {
     free: Vec<NonNull<SlotMeta>>,
-    /// Every slot's description, at an address that never changes.
-    metas: Vec<Box<[SlotMeta]>>,
-    /// Owns the memory behind `metas`.
-    regions: Vec<Region>,
+    cuts: Vec<Cut>,
 }
 
-// SAFETY: the pointers in `free` point into `metas`, which the class owns; `SlotMeta` is Sync.
+// SAFETY: the pointers in `free` point into the descriptions of `cuts`, which the class owns; `SlotMeta` is Sync.
 unsafe impl Send for Class {}
+
+/// A region cut into slots.
+struct Cut {
+    /// Every slot's description, at an address that never changes: from `Box::into_raw`, given back once, by `drop`.
+    metas: NonNull<[SlotMeta]>,
+    region: Region,
+}
+
+// SAFETY: a cut owns its descriptions, which are Send and Sync, and its region.
+unsafe impl Send for Cut {}
+
+impl Cut {
+    fn new(class: usize, count: usize) -> Self {
+        let size = CLASS_BYTES[class];
+        let region = Region::allocate(size * count);
+        let metas: Box<[SlotMeta]> = (0..count)
+            .map(|index| SlotMeta {
+                refs: Default::default(),
+                data: region.at(index * size),
+                capacity: size as u32,
+                class: class as u8,
+                region: region.id,
+                offset: (index * size) as u32,
+                #[cfg(dwcp_loom)]
+                bytes: loom::cell::UnsafeCell::new(()),
+            })
+            .collect();
+        Self { metas: NonNull::new(Box::into_raw(metas)).expect("a Box is not null"), region }
+    }
+
+    fn slots(&self) -> usize {
+        self.metas.len()
+    }
+
+    /// The slots' descriptions, the last first.
+    fn slots_backwards(&self) -> impl Iterator<Item = NonNull<SlotMeta>> + use<> {
+        let first = self.metas.cast::<SlotMeta>();
+        // SAFETY: `first` and the `slots()` descriptions from it on are one live allocation.
+        (0..self.slots()).rev().map(move |index| unsafe { first.add(index) })
+    }
+}
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        // SAFETY: `metas` came from `Box::into_raw` in `new` and is given back here only. No slot of it is out: a slot
+        // that is out keeps the pool alive, and a cut that a pool lets go of before its end has all its slots free.
+        drop(unsafe { Box::from_raw(self.metas.as_ptr()) });
+    }
+}
 
 impl Pool {
     /// A pool that reserves at most `limit_bytes`; about a megabyte more if that is less than four, and two more
@@ -85,7 +134,10 @@ impl Pool {
         Self {
             inner: Arc::new(PoolInner::new(main_bytes, main_bytes / 8)),
             reserve: Arc::new(PoolInner::new(reserve_bytes, reserve_bytes / CLASS_BYTES.len())),
-            last: Arc::new(PoolInner::new(LAST_BYTES, LAST_BYTES / CLASS_BYTES.len())),
+            last: Arc::new(PoolInner {
+                is_last: true,
+                ..PoolInner::new(LAST_BYTES, LAST_BYTES / CLASS_BYTES.len())
+            }),
         }
     }
 
@@ -93,30 +145,38 @@ impl Pool {
     /// large. Never blocks for memory.
     pub fn take(&self, bytes: usize) -> Option<SlotMut> {
         let first = CLASS_BYTES.iter().position(|&class| class >= bytes)?;
-        let meta = self.inner.take(first)?;
+        let meta = self.inner.take(first, false)?;
         Some(SlotMut::new(Handle::first(Arc::clone(&self.inner), meta)))
     }
 
-    /// As [`take`](Self::take), for what has arrived: may use the reserve.
+    /// As [`take`](Self::take), for what has arrived: may use the reserve, and any larger slot.
     pub fn take_for_receive(&self, bytes: usize) -> Option<SlotMut> {
         let first = CLASS_BYTES.iter().position(|&class| class >= bytes)?;
-        [&self.inner, &self.reserve].into_iter().find_map(|inner| {
-            let meta = inner.take(first)?;
-            Some(SlotMut::new(Handle::first(Arc::clone(inner), meta)))
+        [false, true].into_iter().find_map(|upward| {
+            [&self.inner, &self.reserve].into_iter().find_map(|inner| {
+                let meta = inner.take(first, upward)?;
+                Some(SlotMut::new(Handle::first(Arc::clone(inner), meta)))
+            })
         })
+    }
+
+    /// As [`take_for_receive`](Self::take_for_receive), for a session that holds `held` bytes of what it has received:
+    /// none if that is more than is left for all the others. However many sessions are not read, one that is finds
+    /// memory (dynamic thresholds, Choudhury and Hahne 1998).
+    pub fn take_share(&self, bytes: usize, held: u64) -> Option<SlotMut> {
+        let left = [&self.inner, &self.reserve].map(|inner| inner.left_bytes());
+        if held > left.iter().sum::<usize>() as u64 {
+            return None;
+        }
+        self.take_for_receive(bytes)
     }
 
     /// The memory behind the reserve, as a pool. It is for what lets go of memory as soon as it is here: the frame
     /// that others have waited for since they came before their turn. They may hold all the rest, and were acked.
+    /// What is handed on to an application is copied out of it.
     pub fn last(&self) -> Self {
         let last = || Arc::clone(&self.last);
         Self { inner: last(), reserve: last(), last: last() }
-    }
-
-    /// Whether the budget allows a few more slots of every class.
-    pub fn has_room(&self) -> bool {
-        let (used, limit) = (self.inner.used_bytes.load(Ordering::Relaxed), self.inner.limit_bytes);
-        used + (4 * CLASS_BYTES[CLASS_BYTES.len() - 1]).min(limit / 4) <= limit
     }
 
     /// What the pool holds now.
@@ -139,6 +199,20 @@ impl Pool {
     }
 }
 
+impl Class {
+    /// Takes out a cut of which no slot is out.
+    fn take_idle(&mut self) -> Option<Cut> {
+        // SAFETY: what is free points into the descriptions of `cuts`.
+        let region = |meta: &NonNull<SlotMeta>| unsafe { meta.as_ref() }.region;
+        let mut free = HashMap::<RegionId, usize>::new();
+        self.free.iter().for_each(|meta| *free.entry(region(meta)).or_default() += 1);
+        let is_idle = |cut: &Cut| free.get(&cut.region.id) == Some(&cut.slots());
+        let cut = self.cuts.iter().position(is_idle).map(|at| self.cuts.swap_remove(at))?;
+        self.free.retain(|meta| region(meta) != cut.region.id);
+        Some(cut)
+    }
+}
+
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.stats().fmt(f)
@@ -154,6 +228,7 @@ impl PoolInner {
             leaked_slots: AtomicUsize::new(0),
             limit_bytes,
             guaranteed_bytes,
+            is_last: false,
             class_bytes: Default::default(),
         }
     }
@@ -163,11 +238,21 @@ impl PoolInner {
         self.classes[class].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self, first: usize) -> Option<NonNull<SlotMeta>> {
+    fn left_bytes(&self) -> usize {
+        self.limit_bytes.saturating_sub(self.used_bytes.load(Ordering::Relaxed))
+    }
+
+    /// `upward`: a larger class may grow for it, too.
+    fn take(&self, first: usize, upward: bool) -> Option<NonNull<SlotMeta>> {
+        self.take_now(first, upward)
+            .or_else(|| self.reclaim(first).then(|| self.take_now(first, upward)).flatten())
+    }
+
+    fn take_now(&self, first: usize, upward: bool) -> Option<NonNull<SlotMeta>> {
         // A larger class may still have free slots when the budget has none for a new region.
         for (class, &bytes) in CLASS_BYTES.iter().enumerate().skip(first) {
             let mut room = self.class(class);
-            if room.free.is_empty() && (class == first || self.is_exhausted()) {
+            if room.free.is_empty() && (class == first || upward || self.is_exhausted()) {
                 self.grow(class, &mut room);
             }
             if let Some(meta) = room.free.pop() {
@@ -185,7 +270,7 @@ impl PoolInner {
     /// Adds a region to `class` if the budget allows it.
     fn grow(&self, class: usize, room: &mut Class) {
         let size = CLASS_BYTES[class];
-        let slots: usize = room.metas.iter().map(|metas| metas.len()).sum();
+        let slots: usize = room.cuts.iter().map(Cut::slots).sum();
         let mut count = CLASS_SLOTS[class];
         // The last slots come in smaller lots.
         while count > 0 && !self.reserve(class, size * count) {
@@ -194,40 +279,52 @@ impl PoolInner {
         if count == 0 {
             return;
         }
-        let bytes = size * count;
-        let region = Region::allocate(bytes);
-        let metas: Box<[SlotMeta]> = (0..count)
-            .map(|index| SlotMeta {
-                refs: Default::default(),
-                data: region.at(index * size),
-                capacity: size as u32,
-                class: class as u8,
-                region: region.id,
-                offset: (index * size) as u32,
-                #[cfg(dwcp_loom)]
-                bytes: loom::cell::UnsafeCell::new(()),
-            })
-            .collect();
-        room.free.extend(metas.iter().rev().map(NonNull::from));
-        room.metas.push(metas);
-        room.regions.push(region);
+        let cut = Cut::new(class, count);
+        room.free.extend(cut.slots_backwards());
+        room.cuts.push(cut);
         // So that giving a slot back never allocates.
         let free = room.free.len();
         room.free.reserve(slots + count - free);
     }
 
-    /// Slots stay what they are: what is reserved for one class must leave the others their part.
-    fn reserve(&self, class: usize, bytes: usize) -> bool {
+    /// Gives regions of other classes of which no slot is out back to the system, until one slot of `class` has room.
+    /// Returns whether it has. Asked only when there is none.
+    fn reclaim(&self, class: usize) -> bool {
         let order = Ordering::Relaxed;
+        let has_room = || self.fits(class, self.reserved_bytes.load(order), CLASS_BYTES[class]);
+        for other in (0..CLASS_BYTES.len()).filter(|&other| other != class) {
+            let mut room = self.class(other);
+            let least = room.cuts.iter().map(Cut::slots).min();
+            while !has_room() && least.is_some_and(|least| room.free.len() >= least) {
+                let Some(cut) = room.take_idle() else { break };
+                let bytes = cut.slots() * CLASS_BYTES[other];
+                drop(cut);
+                self.reserved_bytes.fetch_sub(bytes, order);
+                self.class_bytes[other].fetch_sub(bytes, order);
+            }
+        }
+        has_room()
+    }
+
+    /// Slots stay what they are while one of their region is out: what is reserved for one class must leave the others
+    /// their part.
+    fn fits(&self, class: usize, reserved: usize, bytes: usize) -> bool {
         let due = |other: usize| {
             let is_useful = other != class && self.guaranteed_bytes >= CLASS_BYTES[other];
-            let due = self.guaranteed_bytes.saturating_sub(self.class_bytes[other].load(order));
-            if is_useful { due } else { 0 }
+            let held = self.class_bytes[other].load(Ordering::Relaxed);
+            if is_useful { self.guaranteed_bytes.saturating_sub(held) } else { 0 }
         };
         let others: usize = (0..CLASS_BYTES.len()).map(due).sum();
-        let fits = |sum: &usize| sum.checked_add(others).is_some_and(|all| all <= self.limit_bytes);
-        let sum = |now: usize| now.checked_add(bytes).filter(fits);
-        let is_reserved = self.reserved_bytes.fetch_update(order, order, sum).is_ok();
+        [bytes, others]
+            .into_iter()
+            .try_fold(reserved, usize::checked_add)
+            .is_some_and(|all| all <= self.limit_bytes)
+    }
+
+    fn reserve(&self, class: usize, bytes: usize) -> bool {
+        let order = Ordering::Relaxed;
+        let more = |now: usize| self.fits(class, now, bytes).then(|| now + bytes);
+        let is_reserved = self.reserved_bytes.fetch_update(order, order, more).is_ok();
         if is_reserved {
             self.class_bytes[class].fetch_add(bytes, order);
         }
@@ -235,7 +332,7 @@ impl PoolInner {
     }
 
     pub(super) fn give_back(&self, meta: NonNull<SlotMeta>) {
-        // SAFETY: `meta` points into `self.classes[..].metas`, which live as long as `self`.
+        // SAFETY: `meta` points into a cut of `self.classes`, which lives while one of its slots is out, as this one is.
         let class = usize::from(unsafe { meta.as_ref() }.class);
         self.used_bytes.fetch_sub(CLASS_BYTES[class], Ordering::Relaxed);
         self.class(class).free.push(meta);
@@ -334,6 +431,60 @@ mod tests {
         drop(slots);
         assert!(last.take(largest).is_some(), "until they are given back");
         assert!(pool.take_for_receive(1).is_none(), "nothing else comes from it");
+    }
+
+    #[test]
+    fn memory_that_one_size_has_done_with_serves_another() {
+        for limit in [1 << 20, 64 << 20] {
+            let pool = Pool::new(limit);
+            for bytes in [1, 200_000, 3_000, 60_000, 1] {
+                let slots: Vec<_> = std::iter::from_fn(|| pool.take(bytes)).collect();
+                let taken: usize = slots.iter().map(SlotMut::capacity).sum();
+                assert!(taken > limit / 4, "{taken} of {limit} in slots for {bytes}");
+                let stats = pool.stats();
+                assert!(stats.reserved_bytes <= stats.limit_bytes, "{stats:?}");
+                // Those that stay are whole.
+                assert!(slots.into_iter().all(|mut slot| {
+                    slot.set_len(1);
+                    slot[0] = 7;
+                    slot.freeze()[0] == 7
+                }));
+            }
+        }
+    }
+
+    #[test]
+    fn a_slot_that_is_out_keeps_its_region() {
+        let pool = Pool::new(1 << 20);
+        let mut all: Vec<_> = std::iter::from_fn(|| pool.take(1)).collect();
+        let mut kept = all.swap_remove(all.len() / 2);
+        kept.extend(b"kept");
+        drop(all);
+        let _large: Vec<_> = std::iter::from_fn(|| pool.take(200_000)).collect();
+        assert_eq!(&kept[..], b"kept");
+    }
+
+    #[test]
+    fn what_arrives_takes_larger_slots_when_its_own_are_used_up() {
+        let pool = Pool::new(8 << 20);
+        let slots: Vec<_> = std::iter::from_fn(|| pool.take_for_receive(3_000)).collect();
+        let taken: usize = slots.iter().map(SlotMut::capacity).sum();
+        assert!(taken > 6 << 20, "{taken}");
+    }
+
+    #[test]
+    fn who_holds_more_than_is_left_gets_nothing_and_the_others_do() {
+        let pool = Pool::new(8 << 20);
+        let mut held = Vec::new();
+        while let Some(slot) = {
+            let bytes: usize = held.iter().map(SlotMut::capacity).sum();
+            pool.take_share(3_000, bytes as u64)
+        } {
+            held.push(slot);
+        }
+        let bytes: usize = held.iter().map(SlotMut::capacity).sum();
+        assert!((3 << 20..5 << 20).contains(&bytes), "{bytes}: about half");
+        assert!(CLASS_BYTES.iter().all(|&bytes| pool.take_share(bytes, 0).is_some()));
     }
 
     #[test]

@@ -201,6 +201,12 @@ impl Slot {
         (meta.region, u64::from(meta.offset))
     }
 
+    /// Whether it is of the [last memory](super::Pool::last).
+    pub(super) fn is_last(&self) -> bool {
+        // SAFETY: this handle's share of the count keeps the pool alive.
+        unsafe { self.handle.pool.as_ref() }.is_last
+    }
+
     /// References held to this slot, this one included. For tests and assertions.
     pub fn references(&self) -> u32 {
         self.handle.meta().refs.load(Ordering::Relaxed)

@@ -86,7 +86,10 @@ impl Sender {
         if bytes.len() > BATCH_MESSAGE_BYTES_MAX {
             return self.send(Bytes::copy_from_slice(bytes)).await;
         }
-        poll_fn(|context| self.poll_commit(context, |sender| sender.commit_copy(bytes))).await
+        poll_fn(|context| {
+            self.poll_commit(context, bytes.len(), |sender| sender.commit_copy(bytes))
+        })
+        .await
     }
 
     /// Commits a message, waiting for room.
@@ -98,7 +101,10 @@ impl Sender {
     /// Cancel-safe: when the future is dropped before it is ready, the message was not taken.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
         let message = held(message);
-        poll_fn(|context| self.poll_commit(context, |sender| sender.commit(&message))).await
+        poll_fn(|context| {
+            self.poll_commit(context, message.len(), |sender| sender.commit(&message))
+        })
+        .await
     }
 
     /// As [`send`](Self::send), but waits no longer than `deadline`.
@@ -137,15 +143,7 @@ impl Sender {
     /// # Cancel safety
     /// Cancel-safe.
     pub async fn claim(&mut self, bytes: usize) -> Result<Claim<'_>, SendError> {
-        let slot = loop {
-            match self.take_slot(bytes) {
-                Ok(slot) => break slot,
-                Err(SendError::Window | SendError::Pool) => {
-                    poll_fn(|context| self.poll_writable(context)).await;
-                }
-                Err(error) => return Err(error),
-            }
-        };
+        let slot = poll_fn(|context| self.poll_slot(context, bytes)).await?;
         Ok(Claim { sender: self, slot })
     }
 
@@ -165,9 +163,31 @@ impl Sender {
         Ok(slot)
     }
 
+    fn poll_slot(
+        &mut self,
+        context: &mut Context<'_>,
+        bytes: usize,
+    ) -> Poll<Result<SlotMut, SendError>> {
+        let mut slot = self.take_slot(bytes);
+        if matches!(slot, Err(SendError::Window | SendError::Pool)) {
+            self.flush();
+            // Room may have come meanwhile; the waker must be there before the last look.
+            self.register(context);
+            self.shared.core.lock().machine.ask_writable(self.shared.key);
+            slot = self.take_slot(bytes);
+        }
+        match slot {
+            Err(SendError::Window) => Poll::Pending,
+            Err(SendError::Pool) => self.await_memory(bytes),
+            other => Poll::Ready(other),
+        }
+    }
+
+    /// `bytes`: those of the message. A short one goes into a slot with its length before it; no other needs one.
     fn poll_commit(
         &mut self,
         context: &mut Context<'_>,
+        bytes: usize,
         commit: impl Fn(&mut Self) -> Result<(), Refused>,
     ) -> Poll<Result<(), SendError>> {
         match commit(self) {
@@ -179,34 +199,28 @@ impl Sender {
         // Room may have come meanwhile; the waker must be there before the last look.
         self.register(context);
         match commit(self) {
-            Err(Refused::Window | Refused::Pool) => Poll::Pending,
+            Err(Refused::Window) => Poll::Pending,
+            Err(Refused::Pool) => self.await_memory(bytes.min(BATCH_MESSAGE_BYTES_MAX) + 10),
             other => Poll::Ready(other.map_err(|refused| self.error(refused))),
         }
     }
 
-    fn poll_writable(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.flush();
-        self.register(context);
-        let is_writable = self.shared.core.lock().machine.ask_writable(self.shared.key);
-        // Memory may be short although the window is open: then a later ack wakes us.
-        if is_writable && self.shared.core.pool.has_room() {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    }
-
     fn register(&self, context: &Context<'_>) {
-        let core = &self.shared.core;
-        let mut state = core.lock();
+        let mut state = self.shared.core.lock();
         let replaced = state.wait_send(self.shared.key, context.waker());
-        let is_short = !core.pool.has_room();
-        state.waits_for_memory |= is_short;
         drop(state);
         drop(replaced);
-        if is_short {
-            core.wake.raise();
-        }
+    }
+
+    /// The pool had nothing for so many bytes. Whoever frees memory does not know who waits for it: the driver looks.
+    fn await_memory<T>(&self, bytes: usize) -> Poll<T> {
+        let core = &self.shared.core;
+        let mut state = core.lock();
+        let least = state.waits_for_memory.map_or(bytes, |least| least.min(bytes));
+        state.waits_for_memory = Some(least);
+        drop(state);
+        core.wake.raise();
+        Poll::Pending
     }
 
     /// Why a message was refused: a channel that takes no more may be one of a session that is over.

@@ -211,7 +211,7 @@ impl World {
             return path.held.push(record);
         }
         let id = path.path;
-        let is_last = self.ends[side].pool.take_for_receive(record.len()).is_none();
+        let is_last = !self.ends[side].has_share(record.len());
         if is_last && !self.ends[side].has_last_room(record.len()) {
             // It stays where it is, and all behind it.
             self.coverage.note("memory short for receiving");
@@ -590,6 +590,12 @@ impl World {
 }
 
 impl End {
+    /// Whether there is ordinary memory for a record of so many bytes.
+    fn has_share(&self, bytes: usize) -> bool {
+        let held = self.machine.as_ref().map_or(0, Machine::held_bytes);
+        self.pool.take_share(bytes, held).is_some()
+    }
+
     /// Whether the last memory may be used for a record of so many bytes, and has room.
     fn has_last_room(&self, bytes: usize) -> bool {
         let has_early = self.machine.as_ref().is_some_and(Machine::has_early_frames);

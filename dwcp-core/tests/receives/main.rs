@@ -5,6 +5,7 @@ mod by_hand;
 mod link;
 mod memory;
 mod pulls;
+mod senders;
 
 use std::sync::Arc;
 use std::time::Duration;

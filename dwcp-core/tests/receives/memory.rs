@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use dwcp_core::block_on_for;
+use dwcp_core::mem::Payload;
+use dwcp_core::wire::{DataFrame, DataKind};
 
 use crate::by_hand::{ByHand, LONG};
 use crate::link::Pulls;
@@ -46,4 +48,17 @@ fn without_anything_that_waits_a_record_stays_where_it_is_until_there_is_memory(
     drop(all);
     let message = block_on_for(LONG, channel.receiver.recv()).expect("it is here");
     assert_eq!(message.expect("intact").expect("more")[..], [2; 9_000]);
+}
+
+#[test]
+fn what_nobody_waits_for_does_not_take_the_last_memory() {
+    let mut peer = ByHand::new(&Pulls::Arrive);
+    peer.send(3);
+    peer.until_used(9_000);
+    let _all = peer.exhaust();
+    let bytes = vec![1, b'y'];
+    let (length, payload) = (bytes.len() as u32, Payload::Bytes(bytes.into()));
+    let kind = DataKind::Open;
+    peer.put(&DataFrame { channel: 4, seq: 1, kind, payload, length, pull: None });
+    assert!(peer.is_over_within(LONG), "the path ends: the next one begins with what is missing");
 }

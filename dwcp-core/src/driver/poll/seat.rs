@@ -235,7 +235,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        // Whatever took the seat away, the applications' waiting ends.
-        self.abort();
+        // Whatever took the seat away.
+        self.turn.core().abandon();
     }
 }

@@ -46,8 +46,7 @@ impl Shared {
         let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(queue) = arrivals.as_mut() else {
             drop(arrivals);
-            core.with_state(|state| state.machine.abort());
-            return;
+            return core.abandon();
         };
         queue.push((core, observer));
         self.sessions.fetch_add(1, Ordering::Relaxed);
@@ -190,6 +189,9 @@ impl Thread {
 
 impl Drop for Thread {
     fn drop(&mut self) {
+        // However the loop ended: what comes from now on is aborted by who brings it.
+        let arrived = self.shared.arrivals.lock().unwrap_or_else(PoisonError::into_inner).take();
+        arrived.into_iter().flatten().for_each(|(core, _)| core.abandon());
         self.seats.clear();
         self.shared.is_running.store(false, Ordering::SeqCst);
     }
