@@ -90,34 +90,62 @@ fn seeds_keep_every_rule() {
 }
 
 mod exhaustive {
-    use dwcp_core::sim::{Script, exhaust};
+    use dwcp_core::sim::{Exhausted, Medium, Script, exhaust};
 
-    fn all(script: Script, runs_min: u64) {
-        match exhaust(script) {
-            Ok(runs) => assert!(runs >= runs_min, "{script:?} made {runs} runs only"),
-            Err(failure) => panic!("{script:?}\n{failure}"),
-        }
+    const MEDIA: [Medium; 3] = [Medium::Stream, Medium::Messages, Medium::Pulls];
+    /// Of scripts with thousands of runs.
+    const TWO_MEDIA: [Medium; 2] = [Medium::Stream, Medium::Messages];
+
+    fn all_over(medium: Medium, script: Script, runs_min: u64) -> Exhausted {
+        let all = exhaust(script, medium).unwrap_or_else(|failure| panic!("{script:?}\n{failure}"));
+        let (runs, coverage) = (all.runs, &all.coverage);
+        println!("{script:?} over {medium:?}: {runs} runs; {coverage}");
+        assert!(runs >= runs_min, "{script:?} over {medium:?} made {runs} runs only");
+        let is_plain = medium == Medium::Stream;
+        let late = coverage.count("late landing");
+        assert_eq!(late == 0, is_plain, "{script:?} over {medium:?}: {late} late landings");
+        let pulls = coverage.count("pull");
+        assert_eq!(pulls > 0, medium == Medium::Pulls, "{script:?} over {medium:?}: {pulls} pulls");
+        all
+    }
+
+    fn all(media: &[Medium], script: Script, runs_min: u64) {
+        media.iter().for_each(|&medium| _ = all_over(medium, script, runs_min));
     }
 
     #[test]
     fn a_switch_at_every_record_boundary() {
-        all(Script::Switch, 60);
+        all(&MEDIA, Script::Switch, 50);
     }
 
     #[test]
     fn a_death_at_every_record_boundary() {
         for notices in [[true, true], [true, false], [false, true], [false, false]] {
-            all(Script::Death { notices }, 30);
+            all(&MEDIA, Script::Death { notices }, 30);
         }
         for toward in [[true, true], [true, false], [false, true]] {
-            all(Script::Hole { toward }, 30);
+            all(&MEDIA, Script::Hole { toward }, 30);
         }
     }
 
     #[test]
-    fn both_ends_switch_at_every_pair_of_boundaries() {
-        all(Script::BothSwitch, 200);
-        all(Script::BothClose, 200);
-        all(Script::SwitchAndDeath, 200);
+    fn both_ends_ask_for_a_switch_at_every_pair_of_boundaries() {
+        for medium in TWO_MEDIA {
+            let all = all_over(medium, Script::BothSwitch, 200);
+            let both = all.both_switched;
+            assert!(both >= 200, "over {medium:?} both asked in {both} of {} runs only", all.runs);
+        }
+    }
+
+    #[test]
+    fn a_switch_meets_a_failover_at_every_pair_of_boundaries() {
+        all(&[Medium::Stream], Script::SwitchAndClose, 200);
+        all(&[Medium::Stream], Script::BothClose, 200);
+        all(&MEDIA, Script::SwitchAndDeath, 200);
+    }
+
+    #[test]
+    fn a_resumption_meets_a_death_at_every_pair_of_boundaries() {
+        all(&TWO_MEDIA, Script::ResumeAndDeath, 200);
     }
 }

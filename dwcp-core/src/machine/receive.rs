@@ -80,6 +80,8 @@ impl Machine {
         let room = self.path_mut(path).expect("found above");
         room.heard = now;
         room.peer_sleeps = false; // who sends looks
+        #[cfg(feature = "sim")]
+        let epoch = if crate::sim::bug(crate::sim::Bug::LostHeaderEpoch) { 0 } else { epoch }; // planted
         self.hear_epoch(now, path, epoch)?;
         let mut all_kept = true;
         for frame in frames.drain(..) {
@@ -113,7 +115,7 @@ impl Machine {
             Frame::SwitchMark { epoch, to } => {
                 #[cfg(feature = "sim")]
                 if crate::sim::bug(crate::sim::Bug::LostSwitchMark) {
-                    return Ok(true);
+                    return Ok(true); // planted: only headers tell of the switch
                 }
                 // A path that is not proven yet is believed by its own records only.
                 if self.path(to).is_some_and(Path::is_validated) {

@@ -398,11 +398,6 @@ impl Machine {
         if epoch <= self.epoch {
             return;
         }
-        #[cfg(feature = "sim")]
-        if crate::sim::bug(crate::sim::Bug::LostSwitchMark) {
-            self.peer_epoch = self.epoch; // planted: the switch goes unheard
-            return;
-        }
         let room = self.path_mut(path).expect("a live path");
         if room.state == PathState::Validating {
             // The peer uses it, and its records are authentic: that is proof.

@@ -9,8 +9,10 @@ pub enum Bug {
     RepeatedNonce,
     /// Memory of a dead path is given back before the path is fenced.
     UnfencedReuse,
-    /// The SwitchMark is never sent, and a higher epoch alone is not followed.
+    /// A SwitchMark goes unheard; the epochs in headers do not.
     LostSwitchMark,
+    /// The epoch in a record's header goes unheard; SwitchMarks do not.
+    LostHeaderEpoch,
     /// Credit for consumed frames is now and then not returned.
     CreditLeak,
     /// A path that could not be fenced is taken for one that was.

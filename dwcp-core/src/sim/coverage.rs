@@ -21,6 +21,11 @@ impl Coverage {
         other.0.iter().for_each(|(what, count)| *self.0.entry(what).or_default() += count);
     }
 
+    /// How often `what` happened.
+    pub fn count(&self, what: &str) -> u64 {
+        self.0.get(what).copied().unwrap_or_default()
+    }
+
     /// Those of [`THINGS`] that never happened.
     pub fn missing(&self) -> Vec<&'static str> {
         THINGS.iter().copied().filter(|what| !self.0.contains_key(what)).collect()
@@ -34,10 +39,11 @@ impl fmt::Display for Coverage {
     }
 }
 
-/// Everything that seeded runs have to come by: every fault, and every event of the machine but `CertificateEnds`
-/// and `Closed::PeerViolated` (no run has certificates, and its peers are honest). Too rare to be asked for: memory
-/// short for receiving, which the pool's reserve prevents, and a source that is read after its fence has failed.
-pub const THINGS: [&str; 55] = [
+/// Everything that seeded runs have to come by: every fault, and every event of the machine with every cause, but
+/// `CertificateEnds` and what follows from it (no run has certificates) and `Closed::PeerViolated` (its peers are
+/// honest). Runs also note, too rarely to be asked for, a path that comes to a full session and is turned away, and a
+/// source that is read after its fence has failed.
+pub const THINGS: [&str; 65] = [
     "acks watched",
     "all acked",
     "channel opened",
@@ -53,12 +59,14 @@ pub const THINGS: [&str; 55] = [
     "fence failed",
     "freeze",
     "in doubt",
+    "last memory",
     "late landing",
     "link corrupts",
     "link cut",
     "link far",
     "link hole",
     "link stalls",
+    "memory short for receiving",
     "memory short for sending",
     "offer",
     "offer refused",
@@ -69,12 +77,16 @@ pub const THINGS: [&str; 55] = [
     "path down closed",
     "path down heartbeat lost",
     "path down link failed",
+    "path down memory short",
     "path down not validated",
     "path down peer closed",
     "path down silent",
+    "path evicted",
     "path needed",
     "path offered",
     "path released",
+    "path renewed",
+    "path resumed beside another",
     "path validated",
     "progress asked",
     "pull",
@@ -83,7 +95,10 @@ pub const THINGS: [&str; 55] = [
     "rekey",
     "reset",
     "restart",
+    "resume",
+    "resumes at once",
     "switch asked",
+    "switch begun",
     "switch better or requested",
     "switch failed overtaken",
     "switch failed target down",
@@ -91,6 +106,7 @@ pub const THINGS: [&str; 55] = [
     "switch first path",
     "switch followed",
     "switch path failed",
+    "switch wished",
     "transmit needed",
     "writable",
 ];
@@ -167,5 +183,6 @@ pub(super) fn of_fault(fault: Fault) -> &'static str {
         Fault::Restart { .. } => "restart",
         Fault::Doze { .. } => "doze",
         Fault::Close { .. } => "close",
+        Fault::Resume { .. } => "resume",
     }
 }

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::app::App;
+use super::resume::Standing;
 use super::scenario::{Scenario, Side};
 use super::world::{Happening, World};
 use crate::crypto::{ChecksumSuite, Direction, PathOpener, PathSealer, Suite};
 use crate::link::LinkFeatures;
-use crate::machine::{Closed, Machine, PathAttributes, PullRequest, Role, Settings, Time, TxBatch};
+use crate::machine::{
+    Closed, Machine, PathAttributes, PathState, PullRequest, Role, Settings, Time, TxBatch,
+};
 use crate::mem::{CLASS_BYTES, Payload, Pool, RegionId, SlotMut};
 use crate::wire::{Frame, PathId, RecordEncoder};
 
@@ -159,6 +162,7 @@ impl World {
             },
             preference: spec.preference,
         };
+        let before = Standing::of(machine);
         machine.handle_path_up(self.now, path, attributes);
         let is_posted = spec.has(LinkFeatures::MESSAGE_BOUNDARIES);
         let receives = is_posted.then(|| self.ends[side].target(1, None)).flatten();
@@ -183,6 +187,8 @@ impl World {
             targets: receives.into_iter().collect(),
         });
         self.trace.note(self.now, || format!("[{side}] path {path} is up"));
+        self.check_room(side, link, &before);
+        self.renew(side, link);
         for record in std::mem::take(&mut self.links[link].ways[side].early) {
             self.arrive(side, link, record);
         }
@@ -220,6 +226,9 @@ impl World {
             path.held.push(record);
             return self.after(500, 2_000, Happening::Look { side, link });
         }
+        if is_last {
+            self.coverage.note("last memory");
+        }
         let path = self.ends[side].at_link(link).expect("found above");
         let has_receive = path.posted > path.used;
         if self.links[link].spec.has(LinkFeatures::MESSAGE_BOUNDARIES) {
@@ -240,6 +249,7 @@ impl World {
                 machine.handle_path_down(now, id, crate::machine::PathCause::BadRecord);
             }
             Ok(epoch) => {
+                let told = Told::by(machine, id, epoch, &frames);
                 for frame in &frames {
                     if let Frame::Credit { channel, limit } = frame {
                         self.oracle.credit(*channel, side, *limit);
@@ -249,6 +259,11 @@ impl World {
                     true => machine.handle_record_in_need(now, id, epoch, &mut frames),
                     false => machine.handle_record(now, id, epoch, &mut frames).map(|()| true),
                 };
+                let is_heard = machine.is_over() || machine.epoch() >= told.epoch;
+                self.oracle.check(is_heard, || {
+                    let (what, epoch, ours) = (told.what, told.epoch, machine.epoch());
+                    format!("side {side} was told of epoch {epoch} by {what} and stays in {ours}")
+                });
                 match taken {
                     Ok(true) => {}
                     Ok(false) => {
@@ -391,7 +406,7 @@ impl World {
             _ => self.random.between(1, 3_000),
         };
         for token in tokens {
-            if self.random.chance(60) {
+            if self.scenario.is_scripted || self.random.chance(60) {
                 self.after(0, fence_us - 1, Happening::Late { side, link, token });
             }
         }
@@ -625,6 +640,33 @@ impl End {
         decode_record(&slot.freeze(), pool, &mut Incompressible, frames)
             .map_err(|error| error.to_string())?;
         Ok(header.epoch)
+    }
+}
+
+/// The highest epoch that a record tells an end, which it has to follow: docs/protocol.md, "Switching".
+struct Told {
+    epoch: u32,
+    what: &'static str,
+}
+
+impl Told {
+    fn by(machine: &Machine, path: PathId, epoch: u32, frames: &[Frame]) -> Self {
+        let state = |id| machine.paths().find(|path| path.id == id).map(|path| path.state);
+        let is_live = |id| state(id).is_some_and(|state| !matches!(state, PathState::Fencing(_)));
+        if !is_live(path) {
+            return Self { epoch: 0, what: "nothing" };
+        }
+        let mut told = Self { epoch, what: "a header" };
+        for frame in frames {
+            if let &Frame::SwitchMark { epoch, to } = frame
+                && is_live(to)
+                && state(to) != Some(PathState::Validating)
+                && epoch > told.epoch
+            {
+                told = Self { epoch, what: "a mark" };
+            }
+        }
+        told
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::coverage;
 use super::end::EndPath;
-use super::link::LinkSpec;
+use super::resume::PATHS_MAX;
 use super::scenario::{Fault, Side};
 use super::world::{Happening, World};
 use crate::machine::{Closed, Event, Machine, PathState, Time};
@@ -92,10 +92,7 @@ impl World {
         if is_wanted {
             let spec = match self.scenario.links.get(usize::from(spec)) {
                 Some(spec) => *spec,
-                None => {
-                    let spec = LinkSpec::draw(&mut self.random, self.scenario.is_far);
-                    self.scenario.suit(spec)
-                }
+                None => self.next_spec(),
             };
             let link = self.make_link(path, spec, false, nonce, &answer);
             self.after(1, 400, Happening::PathUp { side, link });
@@ -122,9 +119,10 @@ impl World {
         }
         let slack = self.scenario.heartbeat;
         let limit = self.scenario.switch_timeout + slack;
-        let mut carrying = 0;
+        let (mut carrying, mut live) = (0, 0);
         for path in machine.paths() {
             let is_live = !matches!(path.state, PathState::Fencing(_));
+            live += usize::from(is_live);
             carrying += usize::from(is_live && path.in_flight > 0);
             for (what, state) in
                 [("draining", PathState::Draining), ("validating", PathState::Validating)]
@@ -134,6 +132,7 @@ impl World {
             }
         }
         self.oracle.check(carrying <= 2, || format!("side {side}: {carrying} paths carry data"));
+        self.oracle.check(live <= PATHS_MAX, || format!("side {side} has {live} live paths"));
     }
 
     /// Does what scripts have for this many records sent.
@@ -190,6 +189,7 @@ impl World {
             }
             Fault::Restart { side } => self.restart(side),
             Fault::Close { side } => self.close(side),
+            Fault::Resume { paths, renews } => self.resume(paths, renews),
             Fault::Doze { side } => {
                 if now >= self.ends[side].frozen_until {
                     self.doze(side);
@@ -240,8 +240,10 @@ impl World {
         match fault {
             Fault::Switch { .. } => {
                 let standby = machine.paths().find(|path| path.state == PathState::Standby);
-                if let Some(path) = standby {
-                    _ = machine.request_switch(now, path.id, SwitchReason::Requested);
+                let begun = standby
+                    .map(|path| machine.request_switch(now, path.id, SwitchReason::Requested));
+                if begun == Some(Ok(())) {
+                    self.coverage.note(["switch begun", "switch wished"][side]);
                 }
             }
             Fault::Rekey { .. } => {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::exhaustive::Medium;
 use super::random::Random;
 use crate::crypto::PathSecret;
 use crate::link::LinkFeatures;
@@ -50,6 +51,19 @@ impl LinkSpec {
         }
     }
 
+    /// A fabric on which records overtake each other by far.
+    pub(super) fn draw_unordered(random: &mut Random) -> Self {
+        Self {
+            kind: PathKind::Fabric,
+            features: LinkFeatures::RELIABLE | LinkFeatures::MESSAGE_BOUNDARIES,
+            delay: Duration::from_micros(random.between(50, 2_000)),
+            jitter: Duration::from_micros(random.between(2_000, 20_000)),
+            bandwidth: random.pick(&[200, 1_000, 10_000]),
+            receives: random.pick(&[64, 128]),
+            preference: random.below(3) as u8,
+        }
+    }
+
     /// A plain ordered link for scripted runs.
     pub(super) fn plain(delay_us: u64) -> Self {
         Self {
@@ -63,6 +77,18 @@ impl LinkSpec {
         }
     }
 
+    /// A link of a scripted run.
+    pub(super) fn scripted(medium: Medium, delay_us: u64) -> Self {
+        let (plain, posted) = (Self::plain(delay_us), LinkFeatures::MESSAGE_BOUNDARIES);
+        let features = match medium {
+            Medium::Stream => return plain,
+            Medium::Messages => LinkFeatures::RELIABLE | posted,
+            Medium::Pulls => LinkFeatures::RELIABLE | posted | LinkFeatures::PULL,
+        };
+        let (kind, jitter) = (PathKind::Fabric, Duration::from_micros(60));
+        Self { kind, features, jitter, receives: 16, ..plain }
+    }
+
     pub(super) fn has(&self, features: LinkFeatures) -> bool {
         self.features.has(features)
     }
@@ -74,6 +100,8 @@ pub(super) struct Link {
     pub(super) spec: LinkSpec,
     pub(super) secret: PathSecret,
     pub(super) is_proven: bool,
+    /// The dialer gives its older paths up for it.
+    pub(super) renews: bool,
     /// The two directions, by the side they lead to.
     pub(super) ways: [Way; 2],
 }

@@ -15,6 +15,7 @@ mod link;
 mod oracle;
 mod pattern;
 mod random;
+mod resume;
 mod scenario;
 mod trace;
 mod world;
@@ -24,7 +25,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use bugs::{Bug, bug, plant};
 pub use coverage::{Coverage, THINGS};
-pub use exhaustive::{Script, exhaust};
+pub use exhaustive::{Exhausted, Medium, Script, exhaust};
 use scenario::Scenario;
 use trace::Trace;
 use world::World;
@@ -114,7 +115,7 @@ mod tests {
 
     /// A switch from a near path to one with that delay; what was told of paths.
     fn switch_to_far(delay_us: u64) -> Vec<String> {
-        let mut scenario = Scenario::short(Vec::new());
+        let mut scenario = Scenario::short(Medium::Stream, Vec::new());
         scenario.heartbeat = Duration::from_secs(1);
         scenario.switch_timeout = Duration::from_secs(5);
         scenario.chaos = Duration::from_millis(1_500);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::exhaustive::Medium;
 use super::link::LinkSpec;
 use super::random::Random;
 use crate::link::LinkFeatures;
@@ -131,6 +132,13 @@ pub(super) enum Fault {
     Doze {
         side: Side,
     },
+    /// The dialer brings further paths by handshakes, whatever paths there are.
+    Resume {
+        /// At once.
+        paths: u64,
+        /// They take the place of the older ones, as when a certificate is renewed.
+        renews: bool,
+    },
 }
 
 /// A scripted fault.
@@ -158,6 +166,7 @@ impl Scenario {
         let faults = if calm { 0 } else { random.between(1, 8) };
         let dozes = Fault::draw_dozes(seed, chaos);
         let closes = Fault::draw_closes(seed, chaos);
+        let resumes = Fault::draw_resumes(seed, chaos);
         let scenario = Self {
             seed,
             is_far,
@@ -177,14 +186,37 @@ impl Scenario {
                 .map(|_| (random.micros(0, chaos.as_micros() as u64), Fault::draw(random)))
                 .chain(dozes)
                 .chain(closes)
+                .chain(resumes)
                 .collect(),
             links,
             triggers: Vec::new(),
             is_scripted: false,
             closers: random.pick(&[[true, false], [false, true], [true, true]]),
         };
+        let scenario = scenario.tighten();
         let links = scenario.links.iter().map(|&link| scenario.suit(link)).collect();
         Self { links, ..scenario }
+    }
+
+    /// Now and then, from chance of its own: much data in little memory, and links on which most of it comes before
+    /// its turn, so that only the last memory is left for what it waits for.
+    fn tighten(mut self) -> Self {
+        let random = &mut Random::new(self.seed ^ 0x719);
+        if !random.chance(2) {
+            return self;
+        }
+        (self.pool_bytes, self.window_bytes) = (300 << 10, 4 << 20);
+        self.chaos = self.chaos.max(Duration::from_millis(100));
+        self.links = vec![LinkSpec::draw_unordered(random), LinkSpec::draw_unordered(random)];
+        let plans = (0..random.between(2, 6)).map(|_| ChannelPlan::draw_large(random));
+        self.channels = plans.collect();
+        let chaos_us = self.chaos.as_micros() as u64;
+        for _ in 0..random.between(0, 3) {
+            let (toward, time) = (random.side(), random.micros(10_000, 80_000));
+            self.faults.push((random.micros(0, chaos_us), Fault::Stall { toward, time }));
+            self.faults.push((random.micros(0, chaos_us), Fault::Switch { side: 0 }));
+        }
+        self
     }
 
     /// The link as this run can have it: what can be pulled is kept to the end, for which small pools have no room.
@@ -195,10 +227,11 @@ impl Scenario {
         link
     }
 
-    /// Two plain paths, two channels, a few messages each way; for exhaustive runs.
-    pub(super) fn short(triggers: Vec<Trigger>) -> Self {
+    /// Two paths, two channels, a few messages each way; for exhaustive runs.
+    pub(super) fn short(medium: Medium, triggers: Vec<Trigger>) -> Self {
         let flow = FlowPlan {
-            messages: 3,
+            // Fewer where runs take longer.
+            messages: if medium == Medium::Stream { 3 } else { 2 },
             bytes_max: 20_000,
             gap: Duration::from_micros(150),
             reader: Reader::Eager,
@@ -219,10 +252,10 @@ impl Scenario {
             switch_timeout: Duration::from_millis(100),
             time_to_live: Duration::from_secs(10),
             window_bytes: 1 << 20,
-            pull_bytes_min: 32 << 10,
+            pull_bytes_min: 4 << 10,
             pool_bytes: POOL_BYTES,
             chaos: Duration::from_millis(5),
-            links: vec![LinkSpec::plain(50), LinkSpec::plain(80)],
+            links: vec![LinkSpec::scripted(medium, 50), LinkSpec::scripted(medium, 80)],
             channels: vec![plan(0), plan(1)],
             faults: Vec::new(),
             triggers,
@@ -242,6 +275,16 @@ fn draw_pool(seed: u64) -> usize {
 }
 
 impl ChannelPlan {
+    fn draw_large(random: &mut Random) -> Self {
+        Self {
+            opener: random.side(),
+            at: random.micros(0, 1_000),
+            priority: Priority::Interactive,
+            flows: [FlowPlan::draw_large(random), FlowPlan::draw_large(random)],
+            finishes: random.chance(60),
+        }
+    }
+
     fn draw(random: &mut Random, chaos: Duration, is_big: bool) -> Self {
         let latest = chaos.as_micros() as u64 / 2;
         Self {
@@ -255,6 +298,16 @@ impl ChannelPlan {
 }
 
 impl FlowPlan {
+    fn draw_large(random: &mut Random) -> Self {
+        Self {
+            messages: random.between(10, 80),
+            bytes_max: random.pick(&[20_000, 60_000, 150_000]),
+            gap: Duration::ZERO,
+            reader: Reader::Eager,
+            confirms: false,
+        }
+    }
+
     fn draw(random: &mut Random, is_big: bool) -> Self {
         let (messages, bytes_max) = match random.below(if is_big { 8 } else { 7 }) {
             0 => (0, 1),
@@ -303,6 +356,22 @@ impl Fault {
         let after = random.micros(0, 10_000);
         faults.push((at + after, Self::Close { side: random.side() }));
         faults
+    }
+
+    /// Further paths that are proven, now and then more than a session may have.
+    fn draw_resumes(seed: u64, chaos: Duration) -> Vec<(Duration, Self)> {
+        let random = &mut Random::new(seed ^ 0x2e50);
+        let count = if random.chance(15) { random.between(1, 4) } else { 0 };
+        let resumes = (0..count).map(|_| {
+            let at = random.micros(0, chaos.as_micros() as u64);
+            let paths = match random.below(10) {
+                0..=5 => 1,
+                6..=8 => random.between(2, 3),
+                _ => random.between(7, 12),
+            };
+            (at, Self::Resume { paths, renews: random.chance(25) })
+        });
+        resumes.collect()
     }
 
     fn draw(random: &mut Random) -> Self {

@@ -75,6 +75,10 @@ pub(super) enum Happening {
     },
     /// The dialer tries to connect anew.
     Connect,
+    /// The hello that resumes the session over this link reaches the acceptor.
+    Hello {
+        link: usize,
+    },
     Open {
         plan: usize,
     },
@@ -248,6 +252,7 @@ impl World {
                     .for_each(|machine| machine.handle_session_lost(now));
             }
             Happening::Connect => self.reconnect(),
+            Happening::Hello { link } => self.hello(link),
             Happening::Open { plan } => self.open(plan),
             Happening::Chance(fault) => {
                 // Nothing but the plan's own commands happens once faults have stopped.
@@ -297,8 +302,10 @@ impl World {
     pub(super) fn connect(&mut self, spec: LinkSpec) {
         let Some(machine) = &mut self.ends[0].machine else { return };
         let path = machine.allocate_path();
-        let is_new = self.ends[1].machine.as_ref().is_none_or(|peer| peer.is_new_path(path));
-        self.oracle.check(is_new, || format!("path {path} was used before"));
+        // The session of a first connection is made with it.
+        if !self.links.is_empty() {
+            self.reserve(path);
+        }
         let link = self.make_link(path, spec, true, &[0; 32], &[1; 32]);
         // The acceptor answers the hello last, the dialer takes the answer in: either may be the first to
         // have the path up, since records travel at once.
@@ -319,7 +326,14 @@ impl World {
         if spec.delay >= Duration::from_millis(30) {
             self.coverage.note("link far");
         }
-        self.links.push(Link { path, spec, secret, is_proven, ways: Default::default() });
+        self.links.push(Link {
+            path,
+            spec,
+            secret,
+            is_proven,
+            renews: false,
+            ways: Default::default(),
+        });
         self.links.len() - 1
     }
 
@@ -337,12 +351,16 @@ impl World {
             let machine = self.ends[0].machine.as_mut().expect("looked at above");
             return machine.handle_session_lost(self.now);
         }
-        let spec = if self.scenario.is_scripted {
-            LinkSpec::plain(60)
-        } else {
-            self.scenario.suit(LinkSpec::draw(&mut self.random, self.scenario.is_far))
-        };
+        let spec = self.next_spec();
         self.connect(spec);
+    }
+
+    /// What a link is like that nobody planned.
+    pub(super) fn next_spec(&mut self) -> LinkSpec {
+        if self.scenario.is_scripted {
+            return LinkSpec { delay: Duration::from_micros(60), ..self.scenario.links[0] };
+        }
+        self.scenario.suit(LinkSpec::draw(&mut self.random, self.scenario.is_far))
     }
 
     fn end_chaos(&mut self) {
@@ -504,6 +522,7 @@ impl Happening {
             | Self::Wake { side } => Some(side),
             Self::Late { .. } | Self::Chance(_) | Self::ChaosEnds | Self::Check => None,
             Self::Connect => Some(0),
+            Self::Hello { .. } => Some(1),
             Self::Open { .. } => None,
         }
     }
