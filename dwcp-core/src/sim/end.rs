@@ -11,7 +11,8 @@ use super::world::{Happening, World};
 use crate::crypto::{ChecksumSuite, Direction, PathOpener, PathSealer, Suite};
 use crate::link::LinkFeatures;
 use crate::machine::{
-    Closed, Machine, PathAttributes, PathState, PullRequest, Role, Settings, Time, TxBatch,
+    Closed, Machine, PathAttributes, PathCause, PathState, PullRequest, Role, Settings, Time,
+    TxBatch,
 };
 use crate::mem::{CLASS_BYTES, Payload, Pool, RegionId, SlotMut};
 use crate::wire::{Frame, PathId, RecordEncoder};
@@ -197,7 +198,7 @@ impl World {
     pub(super) fn notice(&mut self, side: Side, link: usize) {
         let (path, now) = (self.links[link].path, self.now);
         if let Some(machine) = &mut self.ends[side].machine {
-            machine.handle_path_down(now, path, crate::machine::PathCause::LinkFailed);
+            machine.handle_path_down(now, path, PathCause::LinkFailed);
         }
     }
 
@@ -243,42 +244,52 @@ impl World {
         let pool = if is_last { end.pool.last() } else { end.pool.clone() };
         let opened = end.open(link, &record, &pool, &mut frames);
         self.trace.note(now, || format!("[{side}] <- path {id}: {opened:?} {}", words(&frames)));
-        let machine = self.ends[side].machine.as_mut().expect("looked at above");
         match opened {
             Err(_) => {
-                machine.handle_path_down(now, id, crate::machine::PathCause::BadRecord);
+                let machine = self.ends[side].machine.as_mut().expect("looked at above");
+                machine.handle_path_down(now, id, PathCause::BadRecord);
             }
-            Ok(epoch) => {
-                let told = Told::by(machine, id, epoch, &frames);
-                for frame in &frames {
-                    if let Frame::Credit { channel, limit } = frame {
-                        self.oracle.credit(*channel, side, *limit);
-                    }
-                }
-                let taken = match is_last {
-                    true => machine.handle_record_in_need(now, id, epoch, &mut frames),
-                    false => machine.handle_record(now, id, epoch, &mut frames).map(|()| true),
-                };
-                let is_heard = machine.is_over() || machine.epoch() >= told.epoch;
-                self.oracle.check(is_heard, || {
-                    let (what, epoch, ours) = (told.what, told.epoch, machine.epoch());
-                    format!("side {side} was told of epoch {epoch} by {what} and stays in {ours}")
-                });
-                match taken {
-                    Ok(true) => {}
-                    Ok(false) => {
-                        machine.handle_path_down(now, id, crate::machine::PathCause::MemoryShort);
-                    }
-                    Err(violation) => {
-                        machine.handle_violation(violation);
-                        let told = format!("side {side} accuses an honest peer: {violation}");
-                        self.oracle.fail(told);
-                    }
-                }
-            }
+            Ok(epoch) => self.take_in(side, id, epoch, &mut frames, is_last),
         }
         frames.clear();
         self.ends[side].frames = frames;
+    }
+
+    /// Gives the frames of a record to the machine.
+    fn take_in(
+        &mut self,
+        side: Side,
+        id: PathId,
+        epoch: u32,
+        frames: &mut Vec<Frame>,
+        is_last: bool,
+    ) {
+        let now = self.now;
+        let machine = self.ends[side].machine.as_mut().expect("the caller looked");
+        let told = Told::by(machine, id, epoch, frames);
+        for frame in &*frames {
+            if let Frame::Credit { channel, limit } = frame {
+                self.oracle.credit(*channel, side, *limit);
+            }
+        }
+        let taken = match is_last {
+            true => machine.handle_record_in_need(now, id, epoch, frames),
+            false => machine.handle_record(now, id, epoch, frames).map(|()| true),
+        };
+        let is_heard = machine.is_over() || machine.epoch() >= told.epoch;
+        self.oracle.check(is_heard, || {
+            let (what, epoch, ours) = (told.what, told.epoch, machine.epoch());
+            format!("side {side} was told of epoch {epoch} by {what} and stays in {ours}")
+        });
+        match taken {
+            Ok(true) => {}
+            Ok(false) => machine.handle_path_down(now, id, PathCause::MemoryShort),
+            Err(violation) => {
+                machine.handle_violation(violation);
+                let told = format!("side {side} accuses an honest peer: {violation}");
+                self.oracle.fail(told);
+            }
+        }
     }
 
     /// `side` hardly looks at its active path from now on, and says so.

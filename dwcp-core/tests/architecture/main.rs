@@ -59,6 +59,7 @@ fn crates_depend_in_one_direction() {
         files().into_iter().filter(|file| file.path.ends_with("/Cargo.toml")).collect();
     assert_none(&manifests::wrong_directions(&manifests));
     assert_none(&manifests::versions_outside_the_table(&manifests));
+    assert_none(&manifests::renamed(&text_of("Cargo.toml")));
 }
 
 #[test]

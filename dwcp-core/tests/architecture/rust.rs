@@ -1,7 +1,7 @@
 //! What the Rust sources must keep to.
 
 use crate::File;
-use crate::source::{code_only, line_of, words};
+use crate::source::{code_only, line_of, paths, words};
 
 const FILE_LINES_MAX: usize = 800;
 const FILE_LINES_P90_MAX: usize = 500;
@@ -12,7 +12,7 @@ const SAFETY_LINES_ABOVE: usize = 8;
 
 const PURE_ROOMS: [&str; 3] =
     ["dwcp-core/src/machine", "dwcp-core/src/wire", "dwcp-core/src/crypto"];
-const IMPURE: [&str; 18] = [
+const IMPURE: [&str; 14] = [
     "tokio",
     "rustix",
     "libc",
@@ -27,11 +27,27 @@ const IMPURE: [&str; 18] = [
     "UnixStream",
     "OsRng",
     "thread_rng",
+];
+/// What pure rooms may not name, nor anything in it. All of `std` at once, or by another name, hides what is used.
+const IMPURE_PATHS: [&str; 11] = [
     "std::net",
     "std::fs",
     "std::thread",
     "std::env",
+    "std::process",
+    "std::os",
+    "std::self",
+    "std::*",
+    "core::self",
+    "crate::self",
+    "crate::*",
 ];
+/// The parts of the crate that pure rooms may use.
+const PURE_PARTS: [&str; 6] = ["machine", "wire", "crypto", "mem", "link", "sim"];
+/// And one function of another part, which reads the bytes it is given and nothing else.
+const PURE_LOAN: &str = "crate::session::read_length";
+/// The others, as a path from within them may begin.
+const IMPURE_PARTS: [&str; 5] = ["driver", "endpoint", "session", "config", "sync"];
 
 /// The paths in the list of rooms: one a line, `#` begins a comment.
 fn rooms(list: &str) -> impl Iterator<Item = &str> {
@@ -165,15 +181,39 @@ fn body_end(code: &str, at: usize) -> Option<usize> {
     None
 }
 
+/// Whether a path leads to where there is a clock, a socket, randomness or the environment.
+fn is_impure(path: &str) -> bool {
+    let is_within = |outer: &str| {
+        path.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    };
+    if IMPURE_PATHS.into_iter().any(is_within) {
+        return true;
+    }
+    if path == PURE_LOAN {
+        return false;
+    }
+    let mut parts = path.split("::");
+    if parts.clone().next() == Some("crate") {
+        return parts.nth(1).is_some_and(|part| !PURE_PARTS.contains(&part));
+    }
+    let mut inner = parts.skip_while(|part| matches!(*part, "self" | "super"));
+    let first = inner.next();
+    let leads_up = path.starts_with("super::");
+    first.is_some_and(|part| IMPURE_PARTS.contains(&part)) && (leads_up || inner.next().is_some())
+}
+
 pub(crate) fn impure_words(file: &File) -> Vec<String> {
     if !PURE_ROOMS.iter().any(|room| is_in(&file.path, room)) {
         return Vec::new();
     }
     let code = code_only(&file.text);
-    let find = |word| words(&code, word).next().map(|at| (word, line_of(&code, at)));
-    IMPURE
-        .into_iter()
-        .filter_map(find)
+    let by_word = IMPURE.into_iter().flat_map(|word| {
+        words(&code, word).take(1).map(move |at| (word.to_owned(), at)).collect::<Vec<_>>()
+    });
+    let by_path = paths(&code).into_iter().filter(|(path, _)| is_impure(path));
+    by_word
+        .chain(by_path)
+        .map(|(word, at)| (word, line_of(&code, at)))
         .map(|(word, line)| {
             format!(
                 "{}:{line}: {word} in a room without clock, socket and randomness; take the value as an argument",
@@ -250,5 +290,39 @@ mod tests {
         assert_eq!(words("dwcp-core/src/wire/a.rs", "use std::net::IpAddr;"), 1);
         assert_eq!(words("dwcp-core/src/machine/a.rs", "// no tokio\nuse std::time::Duration;"), 0);
         assert_eq!(words("dwcp-core/src/driver/a.rs", "use tokio::time;"), 0);
+    }
+
+    #[test]
+    fn a_clock_in_the_machine_is_found_however_it_is_named() {
+        let path = "dwcp-core/src/machine/a.rs";
+        let findings = |text| impure_words(&File::new(path, text));
+        let ways = [
+            ("use std::{thread, sync::Arc};", 1),
+            ("use std::{thread, env};", 2),
+            ("use std::{\n    collections::{BTreeMap, HashMap},\n    env::{self, var},\n};", 2),
+            ("use std :: thread;", 1),
+            ("use std as s;", 1),
+            ("use std::{self as s};", 1),
+            ("use std::*;", 1),
+            ("fn f() { ::std::process::abort() }", 1),
+            ("use crate::driver::Clock;", 1),
+            ("use crate::{mem::Pool, driver::{Clock, Turn}};", 2),
+            ("use crate as c;", 1),
+            ("use crate::Endpoint;", 1),
+            ("use super::driver::Clock;", 1),
+            ("use super::super::{endpoint, wire::Frame};", 1),
+            ("fn f() -> u64 { driver::now() }", 1),
+        ];
+        for (text, count) in ways {
+            assert_eq!(findings(text).len(), count, "{text}: {:?}", findings(text));
+        }
+        let right = "use std::{collections::{BTreeMap, HashMap}, sync::Arc, time::Duration};\n\
+             use crate::{mem::Pool, wire::{Frame, PathId}};\nuse super::super::Ranges;\n\
+             let session = self.session.endpoint; session::<u8>(env, thread);";
+        assert_eq!(findings(right), [""; 0]);
+        assert_eq!(
+            impure_words(&File::new("dwcp-core/src/driver/a.rs", "use std::thread;")),
+            [""; 0]
+        );
     }
 }

@@ -102,6 +102,85 @@ pub(crate) fn words<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = us
     })
 }
 
+/// Every path in the code and where its last part begins, with the braces of a `use` written out. A root that gets
+/// another name (`std as s`) counts as `std::self`.
+pub(crate) fn paths(code: &str) -> Vec<(String, usize)> {
+    let (mut found, mut at) = (Vec::new(), 0);
+    while at < code.len() {
+        let begins = is_word(code.as_bytes()[at]) && (at == 0 || !is_word(code.as_bytes()[at - 1]));
+        at = if begins { use_tree(code.as_bytes(), at, &[], &mut found) } else { at + 1 };
+    }
+    found
+}
+
+/// Reads one path that begins with a word at `at`, and what is in its braces. Returns where it ends.
+fn use_tree(
+    code: &[u8],
+    mut at: usize,
+    prefix: &[String],
+    found: &mut Vec<(String, usize)>,
+) -> usize {
+    let mut path = prefix.to_vec();
+    loop {
+        let start = at;
+        while code.get(at).is_some_and(|&byte| is_word(byte)) {
+            at += 1;
+        }
+        path.push(String::from_utf8_lossy(&code[start..at]).into_owned());
+        let next = after_spaces(code, at);
+        if !code[next..].starts_with(b"::") {
+            let is_renamed = path.len() == 1 && code[next..].starts_with(b"as ");
+            path.extend(is_renamed.then(|| "self".to_owned()));
+            found.push((path.join("::"), start));
+            return at;
+        }
+        at = after_spaces(code, next + 2);
+        match code.get(at) {
+            Some(b'{') => return use_list(code, at + 1, &path, found),
+            Some(b'*') => {
+                found.push((path.join("::") + "::*", at));
+                return at + 1;
+            }
+            Some(&byte) if is_word(byte) => {}
+            // The arguments of a generic, or the end of what can be read.
+            _ => {
+                found.push((path.join("::"), start));
+                return at;
+            }
+        }
+    }
+}
+
+/// Reads what stands in braces behind `prefix`, from `at` on. Returns where it ends.
+fn use_list(
+    code: &[u8],
+    mut at: usize,
+    prefix: &[String],
+    found: &mut Vec<(String, usize)>,
+) -> usize {
+    while let Some(&byte) = code.get(at) {
+        at = match byte {
+            b'}' => return at + 1,
+            b'*' => {
+                found.push((prefix.join("::") + "::*", at));
+                at + 1
+            }
+            _ if code[at..].starts_with(b"as ") => {
+                // The new name is no path.
+                let name = after_spaces(code, at + 3);
+                name + code[name..].iter().take_while(|&&byte| is_word(byte)).count()
+            }
+            _ if is_word(byte) => use_tree(code, at, prefix, found),
+            _ => at + 1,
+        };
+    }
+    at
+}
+
+fn after_spaces(code: &[u8], at: usize) -> usize {
+    at + code[at..].iter().take_while(|byte| byte.is_ascii_whitespace()).count()
+}
+
 /// The number of the line that holds byte `at`, from 1.
 pub(crate) fn line_of(text: &str, at: usize) -> usize {
     text.as_bytes()[..at].iter().filter(|&&byte| byte == b'\n').count() + 1
@@ -122,4 +201,22 @@ fn code_is_told_from_words() {
 fn words_are_whole() {
     assert_eq!(words("unsafe_code unsafe {", "unsafe").collect::<Vec<_>>(), [12]);
     assert_eq!(line_of("a\nb\nc", 4), 3);
+}
+
+#[test]
+fn paths_are_written_out() {
+    let all = |code: &str| paths(code).into_iter().map(|(path, _)| path).collect::<Vec<_>>();
+    assert_eq!(
+        all("use std::{self as s, thread, env::{var, self}, x as y, z::*};"),
+        [
+            "use",
+            "std::self",
+            "std::thread",
+            "std::env::var",
+            "std::env::self",
+            "std::x",
+            "std::z::*"
+        ]
+    );
+    assert_eq!(all("std as s; a :: b ::<c::D>(e)"), ["std::self", "as", "s", "a::b", "c::D", "e"]);
 }
