@@ -38,18 +38,18 @@ fn seeds_that_failed_once_pass() {
     }
 }
 
-/// Early frames held all memory of a pool: what they waited for found none. These get stuck without the last memory;
-/// those that give paths up, too, without room there for what is in order only.
-const SEEDS_IN_NEED: [(u64, bool); 4] =
-    [(8_279, true), (9_002, true), (9_571, true), (11_858, false)];
+/// Early frames held all memory of a pool: what they waited for found none. Each of these gets stuck without the last
+/// memory, or when that takes in what nothing waits for. A change of the memory may make one of them ordinary: about one in a
+/// hundred seeds comes by it.
+const SEEDS_IN_NEED: [u64; 5] = [8_279, 9_002, 10_469, 10_551, 11_234];
 
 #[test]
 fn what_early_frames_wait_for_finds_the_last_memory() {
-    for (seed, gives_paths_up) in SEEDS_IN_NEED {
+    let mut given_up = 0;
+    for seed in SEEDS_IN_NEED {
         let coverage = run(seed).unwrap_or_else(|failure| panic!("{failure}")).coverage;
-        let count = |what| coverage.count(what);
-        assert!(count("last memory") > 0, "seed {seed} has never come to it: {coverage}");
-        let given_up = count("path down memory short") > 0;
-        assert_eq!(given_up, gives_paths_up, "seed {seed}: {coverage}");
+        assert!(coverage.count("last memory") > 0, "seed {seed} never comes to it: {coverage}");
+        given_up += coverage.count("path down memory short");
     }
+    assert!(given_up > 0, "the last memory had room for everything");
 }
