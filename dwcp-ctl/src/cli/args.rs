@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::config_init::ConfigInit;
 use crate::bench::Direction;
 use crate::exit::CTL_CODES;
 use crate::units::{parse_duration, parse_size};
@@ -122,18 +123,8 @@ pub(super) enum ConfigCommand {
     },
     /// Print the JSON Schema, for editors.
     Schema,
-    /// Print or write a commented sample.
-    Init {
-        /// Where the node lives.
-        #[arg(long, value_enum)]
-        mode: SampleMode,
-        /// Write it here instead of printing it.
-        #[arg(long, value_name = "FILE")]
-        file: Option<PathBuf>,
-        /// Replace the file if it is there.
-        #[arg(long)]
-        force: bool,
-    },
+    /// Print or write a commented sample, with the node's own values in it.
+    Init(ConfigInit),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

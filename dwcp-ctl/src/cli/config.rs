@@ -4,11 +4,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use dwcp_core::config::{
-    Diagnostic, Environment, Loaded, Mode, Severity, Source, load_bytes, load_file, sample, schema,
+    Diagnostic, Environment, Loaded, Severity, Source, load_bytes, load_file, schema,
 };
 use serde_json::{Value, json};
 
-use super::args::{ConfigCommand, SampleMode};
+use super::args::ConfigCommand;
 use super::output::Output;
 use crate::exit::{Exit, Failure};
 
@@ -22,7 +22,7 @@ pub(super) fn run(command: ConfigCommand, output: &Output) -> Result<Exit, Failu
             let text = serde_json::to_string_pretty(&schema()).expect("a schema is plain data");
             output.print(&text).map(|()| Exit::Ok)
         }
-        ConfigCommand::Init { mode, file, force } => init(mode, file.as_deref(), force, output),
+        ConfigCommand::Init(words) => super::config_init::init(&words, output),
     }
 }
 
@@ -130,33 +130,4 @@ fn plain(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
-}
-
-fn init(
-    mode: SampleMode,
-    file: Option<&Path>,
-    force: bool,
-    output: &Output,
-) -> Result<Exit, Failure> {
-    let text = sample(match mode {
-        SampleMode::Datacenter => Mode::Datacenter,
-        SampleMode::Internet => Mode::Internet,
-        SampleMode::Hybrid => Mode::Hybrid,
-    });
-    let Some(path) = file else {
-        let value = json!({ "schema": "dwcp.config-init/v1", "text": text });
-        return output.result(&value, || text.to_owned()).map(|()| Exit::Ok);
-    };
-    let written = dwcp_tcp::keygen::write_file(path, text.as_bytes(), 0o644, force);
-    written.map_err(|error| Failure::problem(crate::exit::chain(&error)))?;
-    if output.is_json() {
-        let value = json!({ "schema": "dwcp.config-init/v1", "file": path });
-        output.result(&value, String::new)?;
-    }
-    output.note(&format!(
-        "wrote {}; next: dwcp-ctl config validate {}",
-        path.display(),
-        path.display()
-    ));
-    Ok(Exit::Ok)
 }

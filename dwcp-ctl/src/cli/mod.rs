@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod client;
 mod config;
+mod config_init;
 mod copy;
 mod keys;
 mod output;
