@@ -35,8 +35,11 @@ fn every_sample_is_valid_and_shown() {
         ctl(&["config", "init", "--mode", mode, "--file", path]).ok();
         let again = ctl(&["config", "init", "--mode", mode, "--file", path]);
         assert!(again.code == 1 && again.stderr.contains("--force"), "{again:#?}");
+        assert!(room.path().join("dwcp-v3.schema.json").exists());
         let shown = ctl(&["config", "show", path]).ok().stdout;
         assert!(shown.contains(&format!("mode: {mode}")), "{shown}");
+        let strict = ctl_with(&["config", "validate", "--strict", "-"], &shown);
+        assert_eq!(strict.code, 0, "{strict:#?}");
         let effective = ctl(&["config", "show", path, "--effective"]).ok().stdout;
         assert!(effective.contains("# default") && effective.contains("x.yaml:"), "{effective}");
     }

@@ -119,7 +119,7 @@ codes! {
     DUPLICATE_PEER "DWCP-C051" "peer listed twice"
         "A node id may be listed once; give all its addresses in one entry.";
     SELF_PEER "DWCP-C052" "this node among its own peers"
-        "A node does not talk to itself. The same file on every node is fine if `nodeId` is left out and the hostname serves.";
+        "A node does not talk to itself. The same file on every node is fine if `nodeId` is left out: then the certificate says which node it is.";
     SHARED_ADDRESS "DWCP-C053" "one address for two peers"
         "Two peers have the same address. Only one certificate answers there, so the other never connects.";
     DUPLICATE_FORWARD "DWCP-C054" "forward name used twice"

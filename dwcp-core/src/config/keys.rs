@@ -37,7 +37,7 @@ item! {
     pub struct Config {
         /// Where the node lives: `datacenter` (RDMA, trusted network), `internet` (TCP, encrypted) or `hybrid` (both). Most defaults follow from it.
         "mode" mode: Mode;
-        /// The name of this node, as its certificate has it (`dwcp://node/<nodeId>`). Default: the hostname.
+        /// The name of this node, as its certificate has it (`dwcp://node/<nodeId>`). Default: the name in the certificate.
         "nodeId" node_id: Option<NodeId> = None;
         /// Addresses that take sessions. Default: all addresses, port `network.port`. Empty: this node only dials.
         "listen" listen: Option<Vec<Address>> = None;

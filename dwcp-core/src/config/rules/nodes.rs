@@ -3,6 +3,7 @@
 use super::{Rules, duplicates};
 use crate::config::codes;
 use crate::config::keys::Peers;
+use crate::config::keys_node::Files;
 use crate::config::names::{NodeId, NodeSet};
 
 pub(super) fn check(rules: &mut Rules<'_>) {
@@ -87,10 +88,18 @@ fn permissions(rules: &mut Rules<'_>) {
     for (index, entry) in targets.iter().enumerate() {
         rules.known_nodes(&format!("forwardTargets[{index}].from"), &entry.from);
     }
-    rules.known_nodes("files.from", &rules.config.files.from);
-    let files = &rules.config.files;
-    let path =
-        ["files.from", "files.maxFileSize", "files.keepFree"].into_iter().find(|p| rules.gives(p));
+    let config = rules.config;
+    let files = &config.files;
+    rules.known_nodes("files.from", &files.from);
+    // A default that is written down, as `config show` does, promises nothing.
+    let default = Files::defaults(config.mode);
+    let path = [
+        ("files.from", files.from != default.from),
+        ("files.maxFileSize", files.max_file_size != default.max_file_size),
+        ("files.keepFree", files.keep_free != default.keep_free),
+    ]
+    .into_iter()
+    .find_map(|(path, is_set)| is_set.then_some(path));
     if let (None, Some(path)) = (&files.receive_directory, path) {
         let message = format!("`{path}` has no effect: no files are received");
         let help = "add files.receiveDirectory";
