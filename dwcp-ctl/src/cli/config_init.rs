@@ -185,6 +185,11 @@ fn replace(sample: &str, replacements: &[Replacement]) -> String {
         }
         match replacements.iter().find(|(start, _)| line.starts_with(start)) {
             Some((_, new)) => {
+                // What comes now is no example any more.
+                if text.ends_with(" Example:\n") {
+                    text.truncate(text.len() - " Example:\n".len());
+                    text.push('\n');
+                }
                 text.push_str(new);
                 is_below = line.starts_with('#');
             }
@@ -239,8 +244,8 @@ mod tests {
             );
             let bare = fill(&words(mode, "")).expect("the sample itself");
             let kept = bare.lines().filter(|line| text.lines().any(|new| new == *line)).count();
-            // nodeId, listen, three lines of peers, three of keys, two of admin.
-            assert_eq!(bare.lines().count() - kept, 10, "{text}");
+            // nodeId, listen, three lines of peers and the word "Example" above, three of keys, two of admin.
+            assert_eq!(bare.lines().count() - kept, 11, "{text}");
         }
     }
 
