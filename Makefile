@@ -6,20 +6,20 @@ SHELL := bash
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-check: ## fast answer while you work: lints and the unit room; under 4 minutes, no root
-	@.ci/lint fmt clippy && .ci/test unit
+check: ## fast answer while you work: lints and the unit room; under 4 minutes
+	@.ci/install build && .ci/lint fmt clippy && .ci/test unit
 
-test: ## every test room; says first what it costs and needs; ROOMS="unit sim" chooses
+test: ## installs what is missing; every test room; says first what it costs; ROOMS="unit sim" chooses
 	@.ci/test $(ROOMS)
 
 lint: ## format, shell, clippy, features, documentation
 	@.ci/lint
 
-demo: ## two nodes move real data and survive cuts; cold 8 minutes, warm 90 seconds
+demo: ## two nodes move real data and survive cuts; cold 5 minutes, warm 40 seconds
 	@.ci/demo
 
 bench: ## micro-benchmarks of the hot path: records, messages; 2 minutes
-	@cargo bench --locked -p dwcp-benches
+	@.ci/install build && cargo bench --locked -p dwcp-benches
 
 fmt: ## formats all code
 	@cargo fmt --all
