@@ -1,5 +1,6 @@
 //! Connects to peers.
 
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use dwcp_core::link::{BoxFuture, DialError, Dialer, SecuredConnection};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::handshake::{Side, Unsecured};
@@ -19,6 +20,10 @@ use crate::socket::{self, TcpOptions};
 
 /// An address has this head start before the next is tried, too (RFC 8305, section 8).
 const STAGGER: Duration = Duration::from_millis(250);
+
+/// A handshake has this head start before that of another connection begins: a peer that means it is through by then,
+/// and is not greeted twice.
+const HEAD_START: Duration = Duration::from_secs(1);
 
 /// Dials peers over TCP and TLS 1.3.
 ///
@@ -45,8 +50,8 @@ impl TcpDialer {
     }
 
     /// Tries `targets` side by side, each [`STAGGER`] after the one before or as soon as one has failed
-    /// (RFC 8305, section 5). The first that connects goes through the handshake; the others wait for how that
-    /// ends.
+    /// (RFC 8305, section 5). One that connects goes through the handshake, with [`HEAD_START`] before the next does: the
+    /// first that is through is used, and one that connects and is silent holds up nobody for longer.
     async fn race(
         &self,
         peer_id: &str,
@@ -54,29 +59,43 @@ impl TcpDialer {
         mut failure: Option<DialError>,
     ) -> Result<Box<dyn SecuredConnection>, DialError> {
         let mut waiting = targets.into_iter();
-        let mut attempts = JoinSet::new();
+        let (mut attempts, mut handshakes) = (JoinSet::new(), JoinSet::new());
+        let mut connected = VecDeque::new();
         let mut next_at = Instant::now();
         loop {
-            tokio::select! {
-                () = sleep_until(next_at), if waiting.len() > 0 => {
-                    let target = waiting.next().expect("one waits");
+            let is_more = waiting.len() > 0 || !connected.is_empty();
+            let failed = tokio::select! {
+                () = sleep_until(next_at), if is_more => {
                     let dialer = self.clone();
-                    attempts.spawn(async move { dialer.connect_target(target).await });
-                    next_at = Instant::now() + STAGGER;
-                }
-                Some(attempt) = attempts.join_next() => {
-                    let connected = match attempt {
-                        Ok(Ok(unsecured)) => self.secure(peer_id, unsecured).await,
-                        Ok(Err(error)) => Err(error),
-                        Err(broken) => std::panic::resume_unwind(broken.into_panic()),
-                    };
-                    match connected {
-                        Ok(connection) => return Ok(connection),
-                        Err(error) => failure = Some(worse(failure, error)),
+                    if let Some(unsecured) = connected.pop_front() {
+                        let side = Side::Dialer { expected: peer_id.to_owned() };
+                        handshakes.spawn(async move { dialer.secure(side, unsecured).await });
+                        next_at = Instant::now() + HEAD_START;
+                    } else if let Some(target) = waiting.next() {
+                        attempts.spawn(async move { dialer.connect_target(target).await });
+                        next_at = Instant::now() + STAGGER;
                     }
-                    next_at = Instant::now();
+                    continue;
                 }
+                Some(attempt) = attempts.join_next() => match joined(attempt) {
+                    Ok(unsecured) => {
+                        connected.push_back(unsecured);
+                        if handshakes.is_empty() {
+                            next_at = Instant::now();
+                        }
+                        continue;
+                    }
+                    Err(error) => error,
+                },
+                Some(handshake) = handshakes.join_next() => match joined(handshake) {
+                    Ok(connection) => return Ok(connection),
+                    Err(error) => error,
+                },
                 else => break,
+            };
+            failure = Some(worse(failure, failed));
+            if handshakes.is_empty() {
+                next_at = Instant::now();
             }
         }
         Err(failure.unwrap_or_else(|| {
@@ -87,10 +106,9 @@ impl TcpDialer {
 
     async fn secure(
         &self,
-        peer_id: &str,
+        side: Side,
         unsecured: Unsecured,
     ) -> Result<Box<dyn SecuredConnection>, DialError> {
-        let side = Side::Dialer { expected: peer_id.to_owned() };
         unsecured.secure(&self.identity, side).await
     }
 
@@ -192,6 +210,11 @@ async fn join_all<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> 
     })
     .await;
     results.into_iter().flatten().collect()
+}
+
+/// What a task came to; its panic is ours.
+fn joined<T>(outcome: Result<Result<T, DialError>, JoinError>) -> Result<T, DialError> {
+    outcome.unwrap_or_else(|broken| std::panic::resume_unwind(broken.into_panic()))
 }
 
 fn resolve(address: &str, source: io::Error) -> DialError {

@@ -57,3 +57,22 @@ async fn an_address_that_refuses_or_is_no_name_leaves_the_next_its_turn() {
     assert_eq!(dialled.expect("the last address answers").peer_id(), "b");
     assert!(accepted.is_ok());
 }
+
+#[tokio::test]
+async fn an_address_that_connects_and_says_nothing_holds_up_nobody() {
+    let ca = Ca::new("test");
+    let listener = listen(&ca.identity("b"));
+    // The kernel accepts for it, and nobody ever reads.
+    let silent = Bare::bind("127.0.0.1:0").expect("free");
+    let address = silent.local_addr().expect("bound").to_string();
+    let mut options: TcpOptions = options();
+    options.handshake_timeout = Duration::from_secs(60);
+    let dialer = TcpDialer::new(ca.identity("a"), options);
+    let addresses = [address, listener.local_address()];
+    let serve = async { listener.accept().await.expect("it comes").secure().await };
+    let began = Instant::now();
+    let (dialled, accepted) = tokio::join!(dialer.dial("b", &addresses), serve);
+    assert_eq!(dialled.expect("the second address answers").peer_id(), "b");
+    assert!(accepted.is_ok());
+    assert!(began.elapsed() < Duration::from_secs(50), "long before the first times out");
+}
