@@ -179,7 +179,10 @@ impl Task {
                 continue;
             }
             match Wait::new(path) {
-                Ok(wait) => self.waits.push(wait),
+                Ok(wait) => {
+                    self.waits.reserve_exact(1); // most sessions have one path
+                    self.waits.push(wait);
+                }
                 Err(error) => {
                     tracing::error!(path = path.id.0, %error, "cannot watch the path's descriptor");
                     super::turn::cut(self.turn.core(), path);

@@ -45,6 +45,7 @@ impl Machine {
             self.make_room_for_path(now);
         }
         let is_one_too_many = self.live_paths() >= PATHS_MAX;
+        self.paths.reserve_exact(1); // most sessions have one, for as long as they live
         self.paths.push(Path::new(now, path, attributes));
         let at = self.paths.len() - 1;
         if self.is_over {
