@@ -74,8 +74,65 @@ fn a_second_daemon_of_a_node_is_refused() {
     let _first = room.start("a");
     let (code, log) = fails(&room, "a");
     assert_eq!(code, 1, "{log}");
-    assert!(log.contains("answers there already"), "{log}");
+    assert!(log.contains("node a runs already"), "{log}");
     assert_eq!(room.ctl(&["status"]).code, 0, "the first goes on");
+    // A copy of the keys is another key file, and still the same socket.
+    let text = room.config_text("a", "").replace("keys/a/", "keys/copy/");
+    std::fs::create_dir(room.path("keys/copy")).unwrap();
+    for name in ["node.crt", "node.key", "ca.crt"] {
+        let from = room.path("keys/a").join(name);
+        std::fs::copy(from, room.path("keys/copy").join(name)).unwrap();
+    }
+    write(&room.path("a.yaml"), text.as_bytes());
+    let (code, log) = fails(&room, "a");
+    assert!(code == 1 && log.contains("answers there already"), "{code} {log}");
+}
+
+#[test]
+fn a_command_beside_a_daemon_never_ends_its_sessions() {
+    let (room, _a, _b) = Room::pair("", "");
+    // The node's name is in its certificate alone.
+    let text = std::fs::read_to_string(room.path("a.yaml")).unwrap().replace("nodeId: a\n", "");
+    assert!(!text.contains("nodeId: a"), "{text}");
+    let nameless = room.text("nameless.yaml");
+    std::fs::write(&nameless, text).unwrap();
+    room.ctl(&["--node", "a", "ping", "b"]).ok();
+    let session = || room.status("a")["peers"][0]["session"].clone();
+    let before = session();
+    assert!(before.is_string(), "{}", room.status("a"));
+    let ran = room.ctl(&["ping", "b", "--config", &nameless]).ok();
+    assert!(ran.stderr.contains("through the daemon of a"), "{ran:#?}");
+    // Where its socket is not found, the node is not taken from it either.
+    let elsewhere = room.text("elsewhere");
+    let named = room.text("a.yaml");
+    for file in [&nameless, &named] {
+        let ran = common::ctl(&["--runtime-dir", &elsewhere, "ping", "b", "--config", file]);
+        let is_refused = ran.code == 1 && ran.stderr.contains("node a runs already");
+        assert!(is_refused && ran.stderr.contains("--runtime-dir"), "{ran:#?}");
+    }
+    room.ctl(&["--node", "a", "ping", "b"]).ok();
+    assert_eq!(session(), before, "the daemon's session goes on");
+}
+
+#[test]
+fn silent_clients_keep_nobody_from_the_command_socket() {
+    use std::io::{BufRead, BufReader, Read};
+    use std::os::unix::net::UnixStream;
+    let room = Room::new(&["a"]);
+    room.config("a", "");
+    let _a = room.start("a");
+    let socket = room.path("run/a.sock");
+    // More than may be silent at a time: the oldest make way.
+    let silent: Vec<_> = (0..100).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+    room.ctl(&["status"]).ok();
+    let (oldest, newest) = (&silent[0], &silent[99]);
+    for stream in [oldest, newest] {
+        stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    }
+    assert_eq!((&*oldest).read(&mut [0; 1]).unwrap(), 0, "it had to go");
+    let mut words = String::new();
+    BufReader::new(newest).read_line(&mut words).unwrap();
+    assert!(words.contains("no request within"), "{words}");
 }
 
 #[test]

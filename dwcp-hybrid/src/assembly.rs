@@ -50,6 +50,7 @@ pub fn endpoint(config: &Config) -> Result<Endpoint, AssemblyError> {
 pub fn assemble(config: &Config, listen: Listen) -> Result<Assembly, AssemblyError> {
     let degraded = transport(config)?;
     let identity = identity(config)?;
+    identity.claim()?;
     let options = tcp_options(config);
     let mut settings = endpoint_settings(config);
     settings.cluster_key = cluster_key(config)?;

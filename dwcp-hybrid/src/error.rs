@@ -63,6 +63,12 @@ impl AssemblyError {
         matches!(self, Self::Unavailable { .. })
     }
 
+    /// Whether something else on this machine is in the way, that may go by itself: an address in use, another
+    /// process that is the node.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Listen { .. } | Self::Identity(dwcp_tcp::IdentityError::InUse { .. }))
+    }
+
     /// Words for an address that cannot be listened on.
     pub(crate) fn listen(error: io::Error) -> Self {
         let remedy = match error.kind() {

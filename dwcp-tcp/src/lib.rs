@@ -18,7 +18,8 @@ mod zstd;
 pub use dialer::TcpDialer;
 pub use handshake::{ALPN, EXPORTER_LABEL};
 pub use identity::{
-    Identity, IdentityError, IdentityFiles, MAX_NODE_ID_BYTES, NODE_URI_PREFIX, valid_node_id,
+    Identity, IdentityError, IdentityFiles, MAX_NODE_ID_BYTES, NODE_URI_PREFIX,
+    node_id_of_certificate, valid_node_id,
 };
 pub use link::TcpLink;
 pub use listener::TcpListener;

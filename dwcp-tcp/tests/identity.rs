@@ -148,3 +148,44 @@ fn a_reload_is_all_or_nothing() {
     assert_eq!((identity.not_after(), identity.node_id()), (second, "a"));
     assert!(matches!(ca.identity("a").reload(), Err(IdentityError::NotFromFiles)));
 }
+
+#[test]
+fn one_process_at_a_time_is_a_node() {
+    let (room, ca) = (tempfile::tempdir().unwrap(), Ca::new("ca"));
+    let files = files(room.path(), &ca.issue(&Wanted::node("a")));
+    let load = || Identity::load(files.clone()).unwrap();
+    let first = load();
+    let second = load();
+    first.claim().unwrap();
+    first.claim().expect("it has it already");
+    let words = second.claim().unwrap_err().to_string();
+    assert!(words.contains("node a runs already") && words.contains("node.key"), "{words}");
+    second.reload().expect("who claims nothing may read");
+    // A clone keeps the claim, the last one gives it back.
+    let clone = first.clone();
+    drop(first);
+    assert!(matches!(second.claim(), Err(IdentityError::InUse { .. })));
+    drop(clone);
+    second.claim().unwrap();
+    assert!(load().claim().is_err());
+}
+
+#[test]
+fn a_claim_follows_the_key_when_it_is_replaced() {
+    let (room, ca) = (tempfile::tempdir().unwrap(), Ca::new("ca"));
+    let old = files(room.path(), &ca.issue(&Wanted::node("a")));
+    let identity = Identity::load(old.clone()).unwrap();
+    identity.claim().unwrap();
+    // As `mv` does it: another file under the same name, while the old one lives.
+    fs::rename(&old.key, room.path().join("old.key")).unwrap();
+    let new = files(room.path(), &ca.issue(&Wanted::node("a")));
+    let other = Identity::load(new.clone()).unwrap();
+    other.claim().unwrap();
+    let words = identity.reload().unwrap_err().to_string();
+    assert!(words.contains("runs already"), "{words}");
+    drop(other);
+    identity.reload().unwrap();
+    assert!(Identity::load(new).unwrap().claim().is_err(), "the new key is claimed");
+    let held = fs::File::open(room.path().join("old.key")).unwrap();
+    held.try_lock().expect("the old key is free");
+}

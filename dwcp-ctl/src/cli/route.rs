@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dwcp_core::config::{Colour, Config};
-use dwcp_hybrid::{Listen, assemble};
+use dwcp_hybrid::{AssemblyError, Listen, assemble};
+use dwcp_tcp::IdentityError;
 use serde_json::Value;
 
 use super::args::{Global, Via};
@@ -36,9 +37,10 @@ impl Route {
             return one_daemon(&directory, global.node.as_deref()).map(Self::Daemon);
         };
         let config = own_config(path)?;
-        // Two processes with one node's name would push each other out at every peer.
-        if let Some(node) = &config.node_id {
-            let socket = socket_path(&config, node.as_str(), &directory);
+        // Two processes with one node's name would push each other out at every peer. Where the daemon's socket
+        // is in another place, the claim on the node's key refuses the second.
+        if let Some(node) = node_id(&config) {
+            let socket = socket_path(&config, &node, &directory);
             if std::os::unix::net::UnixStream::connect(&socket).is_ok() {
                 output.note(&format!("through the daemon of {node}, which is running"));
                 return Ok(Self::Daemon(socket));
@@ -73,7 +75,7 @@ pub(super) fn run_own(
     let runtime = runtime.map_err(|error| Failure::problem(format!("cannot start: {error}")))?;
     runtime.block_on(async {
         let assembly = assemble(config, Listen::No);
-        let endpoint = assembly.map_err(|error| Failure::problem(chain(&error)))?.endpoint;
+        let endpoint = assembly.map_err(|error| not_own(&error))?.endpoint;
         let outcome = run_operation(&endpoint, operation, progress).await;
         endpoint.drain(DRAIN).await;
         match outcome {
@@ -81,6 +83,26 @@ pub(super) fn run_own(
             Err(error) => Err(Failure { exit: error.exit(), message: error.to_string() }),
         }
     })
+}
+
+/// Who the node of `config` is: by its own word, or by its certificate. `None` if neither says; then there is no
+/// endpoint to be made of it either.
+fn node_id(config: &Config) -> Option<String> {
+    match &config.node_id {
+        Some(node) => Some(node.as_str().to_owned()),
+        None => dwcp_tcp::node_id_of_certificate(config.keys.cert.as_path()).ok(),
+    }
+}
+
+/// Why there is no endpoint of our own, and what to do if another process is the node.
+fn not_own(error: &AssemblyError) -> Failure {
+    let words = chain(error);
+    match error {
+        AssemblyError::Identity(IdentityError::InUse { .. }) => Failure::problem(format!(
+            "{words}: say --runtime-dir with the directory of its command socket, and leave out --config"
+        )),
+        _ => Failure::problem(words),
+    }
 }
 
 /// Loads a configuration for a command of our own.

@@ -10,16 +10,23 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tracing::{debug, info, warn};
 
 use super::commands::{Answer, LINE_BYTES_MAX, Operation, Request};
 use super::drain::{Asker, DrainReport};
+use super::places::Places;
 use super::{Node, run_operation};
 use crate::exit::Exit;
 
 /// Pause after the system refused a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// How long a client may take to say what it wants.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Clients that have not said it yet. Each may fill a line.
+const SILENT_CLIENTS_MAX: usize = 32;
+/// Clients whose request is under way.
+const REQUESTS_MAX: usize = 256;
 /// The longest that a client may wait for the end of a drain.
 const WAIT_MAX: Duration = Duration::from_secs(86_400);
 
@@ -67,11 +74,11 @@ impl CommandSocket {
 
     /// Serves until it is dropped.
     pub(super) async fn serve(self, node: Arc<Node>, demands: mpsc::Sender<Demand>) {
+        let mut silent = Places::new(SILENT_CLIENTS_MAX);
+        let served = Served { node, demands, requests: Arc::new(Semaphore::new(REQUESTS_MAX)) };
         loop {
             match self.listener.accept().await {
-                Ok((stream, _)) => {
-                    tokio::spawn(client(stream, node.clone(), demands.clone()));
-                }
+                Ok((stream, _)) => silent.take(tokio::spawn(greet(stream, served.clone()))),
                 Err(error) => {
                     warn!(%error, "command socket: cannot take a connection; trying again");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -124,27 +131,79 @@ fn group_id(name: &str) -> Option<u32> {
     })
 }
 
-async fn client(stream: UnixStream, node: Arc<Node>, demands: mpsc::Sender<Demand>) {
+/// What clients are served with.
+#[derive(Clone)]
+struct Served {
+    node: Arc<Node>,
+    demands: mpsc::Sender<Demand>,
+    /// Bounds the requests under way.
+    requests: Arc<Semaphore>,
+}
+
+/// Hears what a client wants, and has it done by a task of its own: whoever displaces silent clients ends no work.
+async fn greet(stream: UnixStream, served: Served) {
+    let client = stream.peer_cred().ok().map(|client| client.uid());
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let mut line = String::new();
-    let read = (&mut reader).take(LINE_BYTES_MAX as u64).read_line(&mut line).await;
-    if !matches!(read, Ok(count) if count > 0) {
-        return;
+    let mut limited = (&mut reader).take(LINE_BYTES_MAX as u64);
+    let read = tokio::time::timeout(REQUEST_TIMEOUT, limited.read_line(&mut line)).await;
+    let refusal = match read {
+        Err(_) => format!("no request within {} s", REQUEST_TIMEOUT.as_secs()),
+        Ok(Ok(count)) if count > 0 => match serde_json::from_str::<Request>(&line) {
+            Ok(request) => {
+                match (is_allowed(&request, client), served.requests.clone().try_acquire_owned()) {
+                    (Err(refusal), _) => refusal,
+                    (Ok(()), Ok(place)) => {
+                        tokio::spawn(async move {
+                            fulfil(request, reader, writer, &served).await;
+                            drop(place);
+                        });
+                        return;
+                    }
+                    (Ok(()), Err(_)) => {
+                        format!("{REQUESTS_MAX} commands are under way: wait for one of them")
+                    }
+                }
+            }
+            Err(error) => format!("the daemon does not know this command: {error}"),
+        },
+        Ok(_) => return,
+    };
+    let _ = write(&mut writer, &failed(Exit::Problem, refusal)).await;
+}
+
+/// Whether the user `client` may ask for `request`. The socket is open to a group; the rights that the daemon has
+/// to files are not the group's.
+fn is_allowed(request: &Request, client: Option<u32>) -> Result<(), String> {
+    let own = rustix::process::geteuid().as_raw();
+    match request {
+        Request::Run(Operation::Copy { .. }) if client.is_none_or(|uid| uid != 0 && uid != own) => {
+            let daemon = match own {
+                0 => "which is root".into(),
+                uid => format!("or the daemon's own user (uid {uid})"),
+            };
+            Err(format!(
+                "copy reads files with the rights of the daemon: ask for it as root, {daemon}: sudo"
+            ))
+        }
+        _ => Ok(()),
     }
+}
+
+/// Does what a client asked for, and tells it what came of it.
+async fn fulfil(
+    request: Request,
+    mut reader: BufReader<OwnedReadHalf>,
+    mut writer: OwnedWriteHalf,
+    served: &Served,
+) {
     // Whoever waits for the daemon's end is waited for, until its answer is written.
     let mut held = None;
-    let answer = match serde_json::from_str::<Request>(&line) {
-        Ok(request) => {
-            // A client that goes away cancels what it asked for.
-            tokio::select! {
-                answer = obey(request, &node, &demands, &mut writer, &mut held) => answer,
-                () = gone(&mut reader) => return,
-            }
-        }
-        Err(error) => {
-            failed(Exit::Problem, format!("the daemon does not know this command: {error}"))
-        }
+    // A client that goes away cancels what it asked for.
+    let answer = tokio::select! {
+        answer = obey(request, &served.node, &served.demands, &mut writer, &mut held) => answer,
+        () = gone(&mut reader) => return,
     };
     let _ = write(&mut writer, &answer).await;
     drop(held);
@@ -253,6 +312,27 @@ mod tests {
         let path = room.path().join("a.sock");
         let _listener = listen(&path).unwrap();
         assert_eq!(mode(&path), 0o600);
+    }
+
+    #[test]
+    fn only_root_and_the_daemons_user_have_its_rights_to_files() {
+        let own = rustix::process::geteuid().as_raw();
+        let stranger = own.wrapping_add(7).max(1);
+        let copy = Request::Run(Operation::Copy {
+            peer: "b".into(),
+            directory: String::new(),
+            files: Vec::new(),
+            recursive: false,
+            compress: true,
+        });
+        for client in [Some(0), Some(own)] {
+            assert!(is_allowed(&copy, client).is_ok(), "{client:?}");
+        }
+        for client in [Some(stranger), None] {
+            assert!(is_allowed(&copy, client).unwrap_err().contains("sudo"), "{client:?}");
+            assert!(is_allowed(&Request::Status, client).is_ok());
+            assert!(is_allowed(&Request::Run(Operation::Cut { peer: "b".into() }), client).is_ok());
+        }
     }
 
     #[tokio::test]

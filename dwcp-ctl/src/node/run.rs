@@ -114,10 +114,12 @@ async fn start(
     let config = loaded.config;
     let Assembly { endpoint, identity, degraded } =
         assemble(&config, Listen::Configured).map_err(|error| {
-            let exit = if error.is_unavailable() { DAEMON_UNAVAILABLE } else { DAEMON_CONFIG };
-            // An address in use is no fault of the file: the unit may try again.
-            let exit =
-                if matches!(error, dwcp_hybrid::AssemblyError::Listen { .. }) { 1 } else { exit };
+            // What passes is no fault of the file: the unit may try again.
+            let exit = match error {
+                _ if error.is_unavailable() => DAEMON_UNAVAILABLE,
+                _ if error.is_passing() => 1,
+                _ => DAEMON_CONFIG,
+            };
             StartFailure::new(exit, chain(&error))
         })?;
     degraded.iter().for_each(|reason| warn!("degraded: {reason}"));

@@ -82,6 +82,17 @@ pub enum IdentityError {
         /// The id in the new certificate.
         found: String,
     },
+    /// Another process is this node already.
+    #[error(
+        "node {node_id} runs already: another process holds {key}. Two processes with one certificate would \
+         end each other's sessions; stop that one, or go through it"
+    )]
+    InUse {
+        /// The node.
+        node_id: String,
+        /// The key file, which the other holds a lock on.
+        key: String,
+    },
     /// There are no files to read again.
     #[error("this identity was given in memory; there are no files to reload")]
     NotFromFiles,

@@ -77,6 +77,15 @@ impl Material {
     }
 }
 
+/// The node id in the first certificate of the PEM file `cert`.
+pub(super) fn node_id_of(cert: &Path) -> Result<String, IdentityError> {
+    let name = cert.display().to_string();
+    let pem = read(cert, "certificate", false)?;
+    let chain = certificates((&name, &pem), "certificate")?;
+    let facts = Facts::read(&chain[0]);
+    facts.map(|facts| facts.node_id).map_err(|found| IdentityError::NoNodeId { path: name, found })
+}
+
 fn configs(
     provider: &Arc<CryptoProvider>,
     trust: &Arc<Trust>,

@@ -4,16 +4,18 @@
 //! matter to DWCP.
 
 mod certificate;
+mod claim;
 mod error;
 mod material;
 mod verify;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 pub use certificate::NODE_URI_PREFIX;
 pub(crate) use certificate::{Description, Facts};
+use claim::Claim;
 pub use dwcp_core::wire::{MAX_NODE_ID_BYTES, valid_node_id};
 pub use error::IdentityError;
 pub(crate) use material::Material;
@@ -41,6 +43,8 @@ struct Inner {
     files: Option<IdentityFiles>,
     /// Held only to clone or replace the `Arc`.
     current: Mutex<Arc<Material>>,
+    /// Held by a process that is the node.
+    claim: Mutex<Option<Claim>>,
 }
 
 impl Identity {
@@ -65,18 +69,45 @@ impl Identity {
 
     fn new(material: Material, files: Option<IdentityFiles>) -> Self {
         let node_id = material.facts.node_id.clone();
-        Self(Arc::new(Inner { node_id, files, current: Mutex::new(Arc::new(material)) }))
+        let (current, claim) = (Mutex::new(Arc::new(material)), Mutex::new(None));
+        Self(Arc::new(Inner { node_id, files, current, claim }))
+    }
+
+    /// Makes this process the node, as long as the identity or a clone of it lives: no other process that uses
+    /// the same key file may claim it meanwhile. A [`reload`](Self::reload) claims the new key file, too. An
+    /// identity from memory has nothing to claim by, and several claims of one identity are one.
+    ///
+    /// Blocks for up to 200 ms if another process is just letting go.
+    ///
+    /// # Errors
+    /// [`IdentityError::InUse`] if another process, or another identity in this one, is the node.
+    pub fn claim(&self) -> Result<(), IdentityError> {
+        let Some(files) = &self.0.files else { return Ok(()) };
+        let mut claim = locked(&self.0.claim);
+        if let Some(taken) = Claim::take(&self.0.node_id, &files.key, claim.as_ref())? {
+            *claim = Some(taken);
+        }
+        Ok(())
     }
 
     /// Reads the files again. All or nothing: on an error the identity stays as it was.
     ///
     /// # Errors
-    /// As [`load`](Self::load), and [`IdentityError::NodeChanged`] if the new certificate is another node's.
+    /// As [`load`](Self::load), and [`IdentityError::NodeChanged`] if the new certificate is another node's,
+    /// [`IdentityError::InUse`] if this identity was [claimed](Self::claim) and another process has the new key.
     pub fn reload(&self) -> Result<(), IdentityError> {
-        match &self.0.files {
-            Some(files) => self.put(Material::load(files)?),
-            None => Err(IdentityError::NotFromFiles),
+        let Some(files) = &self.0.files else { return Err(IdentityError::NotFromFiles) };
+        let material = Material::load(files)?;
+        let mut claim = locked(&self.0.claim);
+        let taken = match claim.as_ref() {
+            Some(before) => Claim::take(&self.0.node_id, &files.key, Some(before))?,
+            None => None,
+        };
+        self.put(material)?;
+        if taken.is_some() {
+            *claim = taken;
         }
+        Ok(())
     }
 
     /// Replaces an identity that lives in memory.
@@ -96,7 +127,7 @@ impl Identity {
             });
         }
         let material = Arc::new(material);
-        *self.0.current.lock().unwrap_or_else(PoisonError::into_inner) = material;
+        *locked(&self.0.current) = material;
         Ok(())
     }
 
@@ -116,8 +147,21 @@ impl Identity {
     }
 
     pub(crate) fn material(&self) -> Arc<Material> {
-        self.0.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.0.current).clone()
     }
+}
+
+/// The id of the node whose certificate is the first in the PEM file `cert`. Looks at nothing else: neither whether
+/// it is valid, nor whether there is a key for it.
+///
+/// # Errors
+/// [`IdentityError`] if there is no certificate of a node in it.
+pub fn node_id_of_certificate(cert: &std::path::Path) -> Result<String, IdentityError> {
+    material::node_id_of(cert)
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl std::fmt::Debug for Identity {
