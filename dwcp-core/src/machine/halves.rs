@@ -7,12 +7,11 @@ use super::settings::{CHANNEL_WINDOW_MIN, MAX_FRAMES_AHEAD};
 use super::window::{ReceiveBudget, Window};
 use super::{SendError, Time, Violation};
 use crate::mem::{Payload, Pool};
-use crate::wire::{Ack, DataFrame, PathId};
+use crate::wire::{self, Ack, DataFrame, PathId};
 
 /// Reads the length before a message in a batch, and how many bytes it took.
-#[cfg(feature = "tokio")]
 pub fn read_length(rest: &[u8]) -> Option<(usize, usize)> {
-    crate::session::read_length(rest)
+    wire::read_length(rest)
 }
 
 /// The sending half of a channel.

@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use super::settings::{BATCH_MESSAGE_BYTES_MAX, CHANNEL_WINDOW_MIN, frame_cost};
 use super::{SendError, Time};
 use crate::mem::{Payload, Pool, SlotMut};
-use crate::wire::{Ack, DataKind, FRAME_BYTES, MAX_FRAME_BYTES, PathId};
+use crate::wire::{
+    Ack, DataKind, FRAME_BYTES, MAX_FRAME_BYTES, PathId, length_bytes, write_length,
+};
 
 /// A large message is cut where credit ends, but not into pieces smaller than this, bytes. At rest at least
 /// half of the smallest window is free, which takes one.
@@ -140,7 +142,7 @@ impl SendSide {
             self.unacked += 1;
         }
         let batch = self.batch.as_mut().expect("made above");
-        push_length(&mut batch.slot, message.len());
+        write_length(message.len(), |length| batch.slot.extend(length));
         batch.slot.extend(message);
         batch.messages += 1;
         self.messages += 1;
@@ -401,26 +403,5 @@ impl SendSide {
         let frames = std::mem::take(&mut self.frames);
         self.first_seq += frames.len() as u64;
         frames
-    }
-}
-
-/// Bytes of the LEB128 encoding of `length`.
-fn length_bytes(length: usize) -> usize {
-    match length {
-        0..0x80 => 1,
-        0x80..0x4000 => 2,
-        _ => 3,
-    }
-}
-
-/// LEB128, at most three bytes: a batched message is short.
-fn push_length(slot: &mut SlotMut, length: usize) {
-    debug_assert!(length <= BATCH_MESSAGE_BYTES_MAX);
-    if length < 0x80 {
-        slot.extend(&[length as u8]);
-    } else if length < 0x4000 {
-        slot.extend(&[length as u8 | 0x80, (length >> 7) as u8]);
-    } else {
-        slot.extend(&[length as u8 | 0x80, (length >> 7) as u8 | 0x80, (length >> 14) as u8]);
     }
 }

@@ -26,8 +26,6 @@ pub use error::{RecvError, Retry, Scope, SendError, SessionError, TryRecvError};
 pub(crate) use events::EventHub;
 #[cfg(feature = "tokio")]
 pub use events::{EndpointEvent, Events, SessionEvent};
-#[cfg(feature = "sim")]
-pub(crate) use receiver::read_length;
 pub use receiver::{Chunk, Receiver};
 pub use sender::{Claim, MessageCounts, Sender};
 pub(crate) use stats::Totals;

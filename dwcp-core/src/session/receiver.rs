@@ -13,7 +13,7 @@ use super::error::{RecvError, TryRecvError};
 use super::spin::Spin;
 use crate::machine::{ChannelEnd, Violation};
 use crate::mem::{Message, Payload};
-use crate::wire::{DataFrame, DataKind};
+use crate::wire::{DataFrame, DataKind, read_length};
 
 /// Receives the messages of a channel: each once, in the order they were sent.
 ///
@@ -346,19 +346,6 @@ impl Receiver {
     }
 }
 
-/// Reads a LEB128 length of at most three bytes, and how many bytes it took. `None`: it leads out of `rest`.
-pub(crate) fn read_length(rest: &[u8]) -> Option<(usize, usize)> {
-    let mut length = 0;
-    for (at, &byte) in rest.iter().take(3).enumerate() {
-        length |= usize::from(byte & 0x7f) << (7 * at);
-        if byte & 0x80 == 0 {
-            let used = at + 1;
-            return (length <= rest.len() - used).then_some((length, used));
-        }
-    }
-    None
-}
-
 impl Drop for Receiver {
     fn drop(&mut self) {
         self.shared.core.with_state(|state| state.deafen(self.shared.key));
@@ -369,21 +356,5 @@ impl Drop for Receiver {
 impl fmt::Debug for Receiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Receiver({:?})", self.shared.key)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lengths_that_lead_out_of_the_batch_are_refused() {
-        assert_eq!(read_length(&[2, 7, 7]), Some((2, 1)));
-        assert_eq!(read_length(&[3, 7, 7]), None);
-        assert_eq!(read_length(&[0x80]), None);
-        assert_eq!(read_length(&[0xff, 0xff, 0xff, 1]), None);
-        let mut long = vec![0x80, 1];
-        long.extend([0; 128]);
-        assert_eq!(read_length(&long), Some((128, 2)));
     }
 }

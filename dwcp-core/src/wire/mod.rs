@@ -9,6 +9,7 @@ mod control;
 mod frame;
 mod header;
 mod hello;
+mod length;
 mod ranges;
 mod record;
 
@@ -21,6 +22,7 @@ pub use hello::{
     Features, Hello, HelloReply, MAX_HELLO_BYTES, MAX_NODE_ID_BYTES, MAX_SUITE_NAME_BYTES,
     MAX_SUITES, Refusal, Resumption, SessionId, valid_node_id,
 };
+pub(crate) use length::{length_bytes, read_length, write_length};
 pub use ranges::{MAX_RANGES, Ranges};
 pub use record::{Compress, Compression, Decompress, RecordEncoder, decode_record};
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use dwcp_core::config::{Colour, Config};
-use dwcp_hybrid::{Assembly, Listen, assemble};
+use dwcp_hybrid::{Assembly, AssemblyError, Listen, assemble};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -113,15 +113,7 @@ async fn start(
 ) -> Result<Daemon, StartFailure> {
     let config = loaded.config;
     let Assembly { endpoint, identity, degraded } =
-        assemble(&config, Listen::Configured).map_err(|error| {
-            // What passes is no fault of the file: the unit may try again.
-            let exit = match error {
-                _ if error.is_unavailable() => DAEMON_UNAVAILABLE,
-                _ if error.is_passing() => 1,
-                _ => DAEMON_CONFIG,
-            };
-            StartFailure::new(exit, chain(&error))
-        })?;
+        assemble(&config, Listen::Configured).map_err(|error| not_assembled(&error))?;
     degraded.iter().for_each(|reason| warn!("degraded: {reason}"));
     let forwards = bind_forwards(&config).await?;
     let mut admin = Vec::new();
@@ -177,6 +169,16 @@ async fn start(
     }
     tasks.spawn(commands.serve(node.clone(), demand));
     Ok(Daemon { node, _tasks: tasks, demands, notifier: Notifier::from_environment(), socket })
+}
+
+fn not_assembled(error: &AssemblyError) -> StartFailure {
+    // What passes is no fault of the file: the unit may try again.
+    let exit = match error {
+        _ if error.is_unavailable() => DAEMON_UNAVAILABLE,
+        _ if error.is_passing() => 1,
+        _ => DAEMON_CONFIG,
+    };
+    StartFailure::new(exit, chain(error))
 }
 
 async fn bind_forwards(config: &Config) -> Result<Vec<BoundForward>, StartFailure> {
