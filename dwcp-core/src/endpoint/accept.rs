@@ -13,11 +13,11 @@ use super::gate::{Admission, Source, Ticket};
 use super::greeting::{self, Greeting, GreetingError};
 use super::registry::Standing;
 use super::strangers::Cause;
-use super::{Inner, lock, paths, spawn};
+use super::{Inner, lock, paths, random, spawn};
 use crate::link::{Incoming, Listener, SecuredConnection};
 use crate::machine::Role;
 use crate::session::Session;
-use crate::wire::{Hello, HelloReply, Refusal};
+use crate::wire::{Hello, HelloReply, Refusal, SessionId};
 
 /// Pause after the listener failed: running out of descriptors passes.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -126,27 +126,79 @@ async fn handshake(
             Err(error) => Err(Rejection::new(Cause::NoHello, words(&error))),
         }
     });
-    let (connection, (greeting, resumed)) = greeted.await.unwrap_or_else(|_| {
+    let (connection, (greeting, joins)) = greeted.await.unwrap_or_else(|_| {
         let words = format!("no handshake within {} s", limit.as_secs_f32());
         Err(Rejection::new(Cause::TimedOut, words))
     })?;
-    join(inner, connection, &greeting, resumed)
+    join(inner, connection, &greeting, joins)
         .map_err(|error| Rejection::new(Cause::NotUsable, error))
 }
 
+/// What a welcomed connection becomes a path of.
+enum Joins<'a> {
+    Resumed(Session),
+    New(Welcomed<'a>),
+}
+
+/// A new session that its peer knows of before it can be found here. Dropping it is the end of that time.
+struct Welcomed<'a> {
+    inner: &'a Inner,
+    id: SessionId,
+}
+
+impl<'a> Welcomed<'a> {
+    fn new(inner: &'a Inner) -> Self {
+        let id = SessionId(random());
+        lock(&inner.welcomed).insert(id);
+        Self { inner, id }
+    }
+}
+
+impl Drop for Welcomed<'_> {
+    fn drop(&mut self) {
+        lock(&self.inner.welcomed).remove(&self.id);
+        self.inner.changed.notify_waiters();
+    }
+}
+
+/// Waits while the session `id` is on its way into the registry: a peer whose first path broke at once may be
+/// back before it is there.
+async fn entered(inner: &Inner, id: SessionId) {
+    loop {
+        let changed = inner.changed.notified();
+        tokio::pin!(changed);
+        changed.as_mut().enable();
+        if !lock(&inner.welcomed).contains(&id) {
+            return;
+        }
+        changed.await;
+    }
+}
+
 /// Reads the hello and answers it.
-async fn greet(
-    inner: &Arc<Inner>,
+async fn greet<'a>(
+    inner: &'a Inner,
     connection: &mut Box<dyn SecuredConnection>,
-) -> Result<(Greeting, Option<Session>), GreetingError> {
+) -> Result<(Greeting, Joins<'a>), GreetingError> {
     let bytes = connection.receive().await?;
     let hello = Hello::decode(&bytes)?;
-    match decide(inner, &hello, &**connection) {
-        Ok((resumed, agreement)) => {
-            let session = resumed.as_ref();
+    if let Some(resume) = &hello.resume {
+        entered(inner, resume.session).await;
+    }
+    let connection = &mut **connection;
+    match decide(inner, &hello, connection) {
+        Ok((Some(session), agreement)) => {
+            let known = (session.id(), Some(&session));
             let greeting =
-                greeting::welcome(inner, &mut **connection, &hello, &bytes, session, agreement);
-            Ok((greeting.await?, resumed))
+                greeting::welcome(inner, connection, &hello, &bytes, known, agreement).await?;
+            Ok((greeting, Joins::Resumed(session)))
+        }
+        Ok((None, agreement)) => {
+            let welcomed = Welcomed::new(inner);
+            let new = (welcomed.id, None);
+            let greeting =
+                greeting::welcome(inner, connection, &hello, &bytes, new, agreement).await?;
+            Ok((greeting, Joins::New(welcomed)))
         }
         Err((refusal, reason)) => {
             Inner::count(&inner.counters.refused);
@@ -239,13 +291,17 @@ fn join(
     inner: &Arc<Inner>,
     connection: Box<dyn SecuredConnection>,
     greeting: &Greeting,
-    resumed: Option<Session>,
+    joins: Joins<'_>,
 ) -> Result<(), String> {
     let peer = connection.peer_id().to_owned();
     let link = connection.into_link().map_err(|error| error.to_string())?;
-    if let Some(session) = resumed {
-        return paths::join(inner, &session, link, greeting).map_err(|error| error.to_string());
-    }
+    let welcomed = match joins {
+        Joins::Resumed(session) => {
+            let joined = paths::join(inner, &session, link, greeting);
+            return joined.map_err(|error| error.to_string());
+        }
+        Joins::New(welcomed) => welcomed,
+    };
     let session = paths::begin(inner, &peer, Role::Acceptor, link, greeting)
         .map_err(|error| error.to_string())?;
     // Others may have come in while this handshake was on its way.
@@ -270,6 +326,6 @@ fn join(
         }
     }
     keep_for_accept(&mut lock(&inner.accepted), session);
-    inner.changed.notify_waiters();
+    drop(welcomed); // and wakes who waits for a session
     Ok(())
 }

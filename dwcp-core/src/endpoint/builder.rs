@@ -256,6 +256,7 @@ impl EndpointBuilder {
             peers: Mutex::new(self.peers),
             registry: Mutex::default(),
             accepted: Mutex::default(),
+            welcomed: Mutex::default(),
             changed: Notify::new(),
             hub: EventHub::new(),
             clock,

@@ -167,13 +167,13 @@ fn check_reply(hello: &Hello, reply: &HelloReply) -> Result<(), GreetingError> {
     }
 }
 
-/// The acceptor's side, once it has decided: sends the welcome.
+/// The acceptor's side, once it has decided: sends the welcome to `session`, which is `resumed` or a new one.
 pub(super) async fn welcome(
     inner: &Inner,
     connection: &mut dyn SecuredConnection,
     hello: &Hello,
     hello_bytes: &[u8],
-    resumed: Option<&Session>,
+    (session, resumed): (SessionId, Option<&Session>),
     agreement: Agreement,
 ) -> Result<Greeting, GreetingError> {
     let nonce = random();
@@ -181,7 +181,6 @@ pub(super) async fn welcome(
     let version = hello
         .common_version((VERSION_MIN, VERSION))
         .ok_or(GreetingError::Mismatch { what: "no version in common" })?;
-    let session = resumed.map_or_else(|| SessionId(random()), Session::id);
     let reply = HelloReply::Welcome {
         version,
         features: agreement.features,
