@@ -1,8 +1,7 @@
 //! Resumption against peers that answer in every way: one end is a real endpoint, the other is played.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, SystemTime};
 
 use dwcp_core::crypto::{ChecksumSuite, Secret};
@@ -152,22 +151,22 @@ async fn the_acceptor_tells_another_life_of_the_dialer_from_a_wrong_proof() {
     assert!(!session.is_over() && b.stats().refused_total == 2);
 }
 
-/// A listener whose first connection takes its time to become a link, after the welcome has gone out.
+/// A listener whose first connection becomes a link when it is told to, after the welcome has gone out.
 struct Slow {
     inner: MemoryListener,
-    is_first: AtomicBool,
+    first: Mutex<Option<mpsc::Receiver<()>>>,
 }
 
-struct SlowIncoming(Box<dyn Incoming>);
-struct SlowConnection(Box<dyn SecuredConnection>);
+struct SlowIncoming(Box<dyn Incoming>, mpsc::Receiver<()>);
+struct SlowConnection(Box<dyn SecuredConnection>, mpsc::Receiver<()>);
 
 impl Listener for Slow {
     fn accept(&self) -> BoxFuture<'_, io::Result<Box<dyn Incoming>>> {
         Box::pin(async {
             let incoming = self.inner.accept().await?;
-            Ok(match self.is_first.swap(false, Ordering::Relaxed) {
-                true => Box::new(SlowIncoming(incoming)),
-                false => incoming,
+            Ok(match self.first.lock().expect("sound").take() {
+                Some(told) => Box::new(SlowIncoming(incoming, told)),
+                None => incoming,
             })
         })
     }
@@ -187,7 +186,7 @@ impl Incoming for SlowIncoming {
     ) -> BoxFuture<'static, Result<Box<dyn SecuredConnection>, DialError>> {
         Box::pin(async {
             let secured = self.0.secure().await?;
-            Ok(Box::new(SlowConnection(secured)) as Box<dyn SecuredConnection>)
+            Ok(Box::new(SlowConnection(secured, self.1)) as Box<dyn SecuredConnection>)
         })
     }
 }
@@ -219,7 +218,7 @@ impl SecuredConnection for SlowConnection {
 
     fn into_link(self: Box<Self>) -> io::Result<Box<dyn Link>> {
         // As a thread does that gets no processor.
-        tokio::task::block_in_place(|| std::thread::sleep(Duration::from_millis(300)));
+        let _ = tokio::task::block_in_place(|| self.1.recv());
         self.0.into_link()
     }
 }
@@ -228,8 +227,9 @@ impl SecuredConnection for SlowConnection {
 async fn a_session_whose_first_path_breaks_before_the_acceptor_has_it_goes_on() {
     let network = MemoryNetwork::default();
     let a = node(&network, "a", "b");
+    let (tell, told) = mpsc::channel();
     let b = Endpoint::builder("b")
-        .listener(Box::new(Slow { inner: network.listener("b"), is_first: AtomicBool::new(true) }))
+        .listener(Box::new(Slow { inner: network.listener("b"), first: Mutex::new(Some(told)) }))
         .suite(Arc::new(ChecksumSuite))
         .peers(Peers::only([Peer::new("a", ["memory"])]))
         .build()
@@ -238,6 +238,9 @@ async fn a_session_whose_first_path_breaks_before_the_acceptor_has_it_goes_on() 
     let mut channel = session.open("x", ChannelOptions::default()).expect("room");
     channel.sender.send("once").await.expect("open");
     assert!(session.cut(None) && b.sessions().is_empty(), "b does not have it yet");
+    // A resumption that waits is heard, one that is refused has been by then.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    tell.send(()).expect("it waits");
     let theirs = b.accept().await.expect("it comes");
     assert_eq!(theirs.id(), session.id());
     let mut channel = theirs.accept().await.expect("the channel");
