@@ -216,8 +216,8 @@ impl SecuredConnection for SlowConnection {
         self.0.receive()
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a stalled worker is what is tested")]
     fn into_link(self: Box<Self>) -> io::Result<Box<dyn Link>> {
-        // As a thread does that gets no processor.
         let _ = tokio::task::block_in_place(|| self.1.recv());
         self.0.into_link()
     }
