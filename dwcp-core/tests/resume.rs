@@ -1,14 +1,10 @@
 //! Resumption against peers that answer in every way: one end is a real endpoint, the other is played.
 
-use std::io;
-use std::sync::{Arc, Mutex, mpsc};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
-use dwcp_core::crypto::{ChecksumSuite, Secret};
-use dwcp_core::link::{
-    BoxFuture, DialError, Dialer, Incoming, Link, Listener, MemoryListener, MemoryNetwork,
-    SecuredConnection,
-};
+use dwcp_core::crypto::ChecksumSuite;
+use dwcp_core::link::{Dialer, Listener, MemoryListener, MemoryNetwork, SecuredConnection};
 use dwcp_core::wire::{
     Features, Hello, HelloReply, PathId, Refusal, Resumption, SessionId, VERSION,
 };
@@ -149,102 +145,4 @@ async fn the_acceptor_tells_another_life_of_the_dialer_from_a_wrong_proof() {
         assert_eq!(refusal, expected);
     }
     assert!(!session.is_over() && b.stats().refused_total == 2);
-}
-
-/// A listener whose first connection becomes a link when it is told to, after the welcome has gone out.
-struct Slow {
-    inner: MemoryListener,
-    first: Mutex<Option<mpsc::Receiver<()>>>,
-}
-
-struct SlowIncoming(Box<dyn Incoming>, mpsc::Receiver<()>);
-struct SlowConnection(Box<dyn SecuredConnection>, mpsc::Receiver<()>);
-
-impl Listener for Slow {
-    fn accept(&self) -> BoxFuture<'_, io::Result<Box<dyn Incoming>>> {
-        Box::pin(async {
-            let incoming = self.inner.accept().await?;
-            Ok(match self.first.lock().expect("sound").take() {
-                Some(told) => Box::new(SlowIncoming(incoming, told)),
-                None => incoming,
-            })
-        })
-    }
-
-    fn local_address(&self) -> String {
-        self.inner.local_address()
-    }
-}
-
-impl Incoming for SlowIncoming {
-    fn remote_address(&self) -> &str {
-        self.0.remote_address()
-    }
-
-    fn secure(
-        self: Box<Self>,
-    ) -> BoxFuture<'static, Result<Box<dyn SecuredConnection>, DialError>> {
-        Box::pin(async {
-            let secured = self.0.secure().await?;
-            Ok(Box::new(SlowConnection(secured, self.1)) as Box<dyn SecuredConnection>)
-        })
-    }
-}
-
-impl SecuredConnection for SlowConnection {
-    fn exporter(&self) -> &Secret {
-        self.0.exporter()
-    }
-
-    fn peer_id(&self) -> &str {
-        self.0.peer_id()
-    }
-
-    fn peer_not_after(&self) -> SystemTime {
-        self.0.peer_not_after()
-    }
-
-    fn own_not_after(&self) -> SystemTime {
-        self.0.own_not_after()
-    }
-
-    fn send<'a>(&'a mut self, message: &'a [u8]) -> BoxFuture<'a, io::Result<()>> {
-        self.0.send(message)
-    }
-
-    fn receive(&mut self) -> BoxFuture<'_, io::Result<Vec<u8>>> {
-        self.0.receive()
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "a stalled worker is what is tested")]
-    fn into_link(self: Box<Self>) -> io::Result<Box<dyn Link>> {
-        let _ = tokio::task::block_in_place(|| self.1.recv());
-        self.0.into_link()
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_session_whose_first_path_breaks_before_the_acceptor_has_it_goes_on() {
-    let network = MemoryNetwork::default();
-    let a = node(&network, "a", "b");
-    let (tell, told) = mpsc::channel();
-    let b = Endpoint::builder("b")
-        .listener(Box::new(Slow { inner: network.listener("b"), first: Mutex::new(Some(told)) }))
-        .suite(Arc::new(ChecksumSuite))
-        .peers(Peers::only([Peer::new("a", ["memory"])]))
-        .build()
-        .expect("complete");
-    let session = a.connect("b").await.expect("it welcomes");
-    let mut channel = session.open("x", ChannelOptions::default()).expect("room");
-    channel.sender.send("once").await.expect("open");
-    assert!(session.cut(None) && b.sessions().is_empty(), "b does not have it yet");
-    // A resumption that waits is heard, one that is refused has been by then.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    tell.send(()).expect("it waits");
-    let theirs = b.accept().await.expect("it comes");
-    assert_eq!(theirs.id(), session.id());
-    let mut channel = theirs.accept().await.expect("the channel");
-    let message = channel.receiver.recv().await.expect("the session lives");
-    assert_eq!(&*message.expect("the message"), b"once");
-    assert!(!session.is_over());
 }

@@ -143,32 +143,24 @@ enum Joins<'a> {
 /// A new session that its peer knows of before it can be found here. Dropping it is the end of that time.
 struct Welcomed<'a> {
     inner: &'a Inner,
+    peer: String,
     id: SessionId,
-}
-
-impl<'a> Welcomed<'a> {
-    fn new(inner: &'a Inner) -> Self {
-        let id = SessionId(random());
-        lock(&inner.welcomed).insert(id);
-        Self { inner, id }
-    }
 }
 
 impl Drop for Welcomed<'_> {
     fn drop(&mut self) {
-        lock(&self.inner.welcomed).remove(&self.id);
+        lock(&self.inner.registry).end_welcome(&self.peer, self.id);
         self.inner.changed.notify_waiters();
     }
 }
 
-/// Waits while the session `id` is on its way into the registry: a peer whose first path broke at once may be
-/// back before it is there.
-async fn entered(inner: &Inner, id: SessionId) {
+/// Waits while a session with `peer` that has been welcomed is not entered yet: the one called `id`, or any.
+pub(super) async fn entered(inner: &Inner, peer: &str, id: Option<SessionId>) {
     loop {
         let changed = inner.changed.notified();
         tokio::pin!(changed);
         changed.as_mut().enable();
-        if !lock(&inner.welcomed).contains(&id) {
+        if !lock(&inner.registry).is_welcomed(peer, id) {
             return;
         }
         changed.await;
@@ -182,23 +174,20 @@ async fn greet<'a>(
 ) -> Result<(Greeting, Joins<'a>), GreetingError> {
     let bytes = connection.receive().await?;
     let hello = Hello::decode(&bytes)?;
-    if let Some(resume) = &hello.resume {
-        entered(inner, resume.session).await;
-    }
     let connection = &mut **connection;
+    if let Some(resume) = &hello.resume {
+        // A peer whose first path broke at once may be back before its session is entered.
+        entered(inner, connection.peer_id(), Some(resume.session)).await;
+    }
     match decide(inner, &hello, connection) {
-        Ok((Some(session), agreement)) => {
-            let known = (session.id(), Some(&session));
+        Ok((joins, agreement)) => {
+            let session = match &joins {
+                Joins::Resumed(session) => (session.id(), Some(session)),
+                Joins::New(welcomed) => (welcomed.id, None),
+            };
             let greeting =
-                greeting::welcome(inner, connection, &hello, &bytes, known, agreement).await?;
-            Ok((greeting, Joins::Resumed(session)))
-        }
-        Ok((None, agreement)) => {
-            let welcomed = Welcomed::new(inner);
-            let new = (welcomed.id, None);
-            let greeting =
-                greeting::welcome(inner, connection, &hello, &bytes, new, agreement).await?;
-            Ok((greeting, Joins::New(welcomed)))
+                greeting::welcome(inner, connection, &hello, &bytes, session, agreement).await?;
+            Ok((greeting, joins))
         }
         Err((refusal, reason)) => {
             Inner::count(&inner.counters.refused);
@@ -209,23 +198,27 @@ async fn greet<'a>(
     }
 }
 
-/// Whether the hello may have its session; the one it resumes, if it does, and how records are protected.
-fn decide(
-    inner: &Inner,
+/// Whether the hello may have its session; which it is, and how records are protected.
+fn decide<'a>(
+    inner: &'a Inner,
     hello: &Hello,
     connection: &dyn SecuredConnection,
-) -> Result<(Option<Session>, Agreement), (Refusal, String)> {
-    let resumed = admit(inner, hello, connection)?;
-    let agreement = Terms::new(inner, resumed.as_ref()).choose(hello);
-    Ok((resumed, agreement.map_err(|reason| (Refusal::NoCommonSuite, reason))?))
+) -> Result<(Joins<'a>, Agreement), (Refusal, String)> {
+    let joins = admit(inner, hello, connection)?;
+    let resumed = match &joins {
+        Joins::Resumed(session) => Some(session),
+        Joins::New(_) => None,
+    };
+    let agreement = Terms::new(inner, resumed).choose(hello);
+    Ok((joins, agreement.map_err(|reason| (Refusal::NoCommonSuite, reason))?))
 }
 
-/// The session that the hello resumes; `None` for a new one.
-fn admit(
-    inner: &Inner,
+/// The session that the hello resumes, or a new one.
+fn admit<'a>(
+    inner: &'a Inner,
     hello: &Hello,
     connection: &dyn SecuredConnection,
-) -> Result<Option<Session>, (Refusal, String)> {
+) -> Result<Joins<'a>, (Refusal, String)> {
     let peer = connection.peer_id();
     if let Some(objection) = greeting::objection(inner, hello, peer) {
         return Err(objection);
@@ -246,7 +239,7 @@ fn admit(
         if !session.core().lock().machine.reserve_path(hello.path) {
             return refuse(Refusal::BadProof, "the path's id was used before");
         }
-        return Ok(Some(session));
+        return Ok(Joins::Resumed(session));
     }
     if !hello.path.0.is_multiple_of(2) {
         return refuse(Refusal::BadProof, "the path's id is not the dialer's to give");
@@ -254,7 +247,7 @@ fn admit(
     if inner.is_draining.load(Ordering::Relaxed) {
         return refuse(Refusal::Draining, "this node is going down");
     }
-    let registry = lock(&inner.registry);
+    let mut registry = lock(&inner.registry);
     if registry.standing(&inner.node_id, peer, hello.incarnation) == Standing::OursStands {
         return refuse(Refusal::OtherDialStands, "our own dial to you stands");
     }
@@ -262,7 +255,10 @@ fn admit(
     {
         return refuse(Refusal::Busy, "this node has as many sessions as it may");
     }
-    Ok(None)
+    // From here on no dial of ours begins, that would lead to a second session.
+    let id = SessionId(random());
+    registry.welcome(peer, id);
+    Ok(Joins::New(Welcomed { inner, peer: peer.to_owned(), id }))
 }
 
 /// Sessions of one peer that are over, not accepted yet, and have something to read: the newest so many are kept.

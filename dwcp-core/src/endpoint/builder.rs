@@ -256,7 +256,6 @@ impl EndpointBuilder {
             peers: Mutex::new(self.peers),
             registry: Mutex::default(),
             accepted: Mutex::default(),
-            welcomed: Mutex::default(),
             changed: Notify::new(),
             hub: EventHub::new(),
             clock,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch as signal};
 use tokio::time::Instant;
 
+use super::accept::entered;
 use super::greeting::{self, GreetingError};
 use super::pace::Pace;
 use super::{Inner, lock, paths, spawn};
@@ -74,7 +75,9 @@ pub enum ConnectError {
 const RENEWAL_MIN: Duration = Duration::from_secs(1);
 
 pub(super) async fn connect(inner: &Arc<Inner>, peer: &str) -> Result<Session, ConnectError> {
-    let mut dial = {
+    let mut dial = loop {
+        // The peer's own dial, if it has been welcomed, brings the session.
+        entered(inner, peer, None).await;
         let mut registry = lock(&inner.registry);
         if let Some(session) = registry.session(peer) {
             return Ok(session);
@@ -83,7 +86,8 @@ pub(super) async fn connect(inner: &Arc<Inner>, peer: &str) -> Result<Session, C
             return Err(ConnectError::CannotDial);
         }
         match registry.dial(peer) {
-            Some(dial) => dial,
+            _ if registry.is_welcomed(peer, None) => {} // another one, just now
+            Some(dial) => break dial,
             None => {
                 let (outcome, dial) = signal::channel(None);
                 registry.set_dial(peer, Some(dial.clone()));
@@ -94,7 +98,7 @@ pub(super) async fn connect(inner: &Arc<Inner>, peer: &str) -> Result<Session, C
                     drop(done);
                     outcome.send_replace(Some(result));
                 });
-                dial
+                break dial;
             }
         }
     };

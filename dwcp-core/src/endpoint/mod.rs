@@ -14,7 +14,7 @@ mod registry;
 mod strangers;
 mod watch;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,7 +35,6 @@ use crate::machine::ReceiveBudget;
 use crate::mem::{Pool, PoolStats};
 use crate::session::{EventHub, Events, Session, SessionEvent};
 use crate::wire::Compression;
-use crate::wire::SessionId;
 use gate::Gate;
 use registry::Registry;
 use strangers::Strangers;
@@ -83,9 +82,7 @@ struct Inner {
     registry: Mutex<Registry>,
     /// Sessions peers began, not yet accepted by the application.
     accepted: Mutex<VecDeque<Session>>,
-    /// Sessions that a peer has been told of and that are not in the registry yet.
-    welcomed: Mutex<HashSet<SessionId>>,
-    /// Raised whenever the registry, `accepted` or `welcomed` changes.
+    /// Raised whenever the registry or `accepted` changes.
     changed: Notify,
     hub: EventHub,
     pool: Pool,

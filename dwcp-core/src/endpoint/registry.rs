@@ -22,6 +22,8 @@ pub(super) struct Registry {
 struct Entry {
     session: Option<Session>,
     dial: Option<signal::Receiver<Outcome>>,
+    /// Sessions that the peer has been told of and that are not entered yet.
+    welcomed: Vec<SessionId>,
 }
 
 /// What is known when a peer's hello for a new session comes in.
@@ -66,6 +68,26 @@ impl Registry {
 
     pub(super) fn set_dial(&mut self, peer: &str, dial: Option<signal::Receiver<Outcome>>) {
         self.peers.entry(peer.to_owned()).or_default().dial = dial;
+        self.tidy(peer);
+    }
+
+    /// The peer is about to be told of a session, which may come back to us before it is entered.
+    pub(super) fn welcome(&mut self, peer: &str, id: SessionId) {
+        self.peers.entry(peer.to_owned()).or_default().welcomed.push(id);
+    }
+
+    /// That time is over: the session is entered, or will never be.
+    pub(super) fn end_welcome(&mut self, peer: &str, id: SessionId) {
+        if let Some(entry) = self.peers.get_mut(peer) {
+            entry.welcomed.retain(|welcomed| *welcomed != id);
+        }
+        self.tidy(peer);
+    }
+
+    /// Whether the session `id`, or any if it is `None`, is on its way in.
+    pub(super) fn is_welcomed(&self, peer: &str, id: Option<SessionId>) -> bool {
+        let Some(entry) = self.peers.get(peer) else { return false };
+        entry.welcomed.iter().any(|welcomed| id.is_none_or(|id| id == *welcomed))
     }
 
     /// Of two simultaneous dials that of the lower node id stands. A session we dialled stands likewise as
@@ -109,7 +131,14 @@ impl Registry {
         if entry.session.as_ref().is_some_and(|session| session.id() == id) {
             entry.session = None;
         }
-        if entry.session.is_none() && entry.dial.is_none() {
+        self.tidy(peer);
+    }
+
+    fn tidy(&mut self, peer: &str) {
+        let is_empty = |entry: &Entry| {
+            entry.session.is_none() && entry.dial.is_none() && entry.welcomed.is_empty()
+        };
+        if self.peers.get(peer).is_some_and(is_empty) {
             self.peers.remove(peer);
         }
     }
