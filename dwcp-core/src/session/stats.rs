@@ -48,11 +48,11 @@ pub struct SessionStats {
     pub bytes_received_total: u64,
     /// Messages committed and not known to have arrived.
     pub unacked_messages: u64,
-    /// Voluntary moves.
+    /// Voluntary moves, and all that followed one of the peer's, whatever made the peer move.
     pub switches_total: u64,
     /// Voluntary moves that were given up; the session stayed where it was.
     pub switches_failed_total: u64,
-    /// Involuntary moves.
+    /// Moves because a path failed at this end.
     pub failovers_total: u64,
     /// Times the session came back after having no path.
     pub reconnects_total: u64,
