@@ -113,7 +113,9 @@ fn peers(page: &mut Page, status: &Status) {
             peer.bytes_sent_total
         }),
         ("dwcp_received_bytes", "bytes", "Bytes received.", |peer| peer.bytes_received_total),
-        ("dwcp_mode_switches", "", "Moves to another path, voluntary or after the peer.", |peer| peer.switches_total),
+        ("dwcp_mode_switches", "", "Moves to another path, voluntary or after the peer.", |peer| {
+            peer.switches_total
+        }),
         ("dwcp_mode_switches_failed", "", "Voluntary moves given up.", |peer| {
             peer.switches_failed_total
         }),
