@@ -169,12 +169,64 @@ fn broken_files_give_exactly_the_expected_diagnostics() {
         assert!(!found.is_empty(), "{} expects nothing", path.display());
         for diagnostic in &loaded.diagnostics {
             assert!(!diagnostic.render(body).is_empty());
-            assert!(
-                diagnostic.help.is_some() || diagnostic.message.contains(" wants "),
-                "{diagnostic:?}"
-            );
+            assert!(diagnostic.help.is_some(), "{diagnostic:?}");
         }
     }
+}
+
+/// The errors of `text`, each by code and place; `None` where the tree means nothing.
+fn errors(text: &str) -> Option<Vec<String>> {
+    let found = config::load_str("f.yaml", text).diagnostics;
+    let is_fatal = |d: &Diagnostic| {
+        ["DWCP-C001", "DWCP-C004", "DWCP-C005", "DWCP-C010", "DWCP-C011"].contains(&d.code)
+    };
+    if found.iter().any(is_fatal) {
+        return None;
+    }
+    let errors = found.iter().filter(|d| d.severity == Severity::Error);
+    Some(errors.map(key).collect())
+}
+
+/// A value that is required and wrong adds its own error to whatever else a file has, and neither hides nor makes
+/// another.
+#[test]
+fn a_wrong_required_value_hides_no_other_error() {
+    let (mut modes, mut forwards) = (0, 0);
+    for path in yaml_files(&tests_dir().join("broken")) {
+        let text = fs::read_to_string(&path).unwrap();
+        let (body, _) = text.split_once("# expect: ").unwrap_or((&text, ""));
+        let Some(mut before) = errors(body) else { continue };
+        before.sort();
+        let expect = |changed: &str, more: &[String]| {
+            let mut expected = before.clone();
+            expected.extend(more.iter().cloned());
+            expected.sort();
+            let mut found = errors(changed).expect("the tree is what it was");
+            found.sort();
+            assert_eq!(found, expected, "{}\n{changed}", path.display());
+        };
+        if let Some(mode) = ["internet", "hybrid", "datacenter"]
+            .iter()
+            .find(|mode| body.starts_with(&format!("mode: {mode}\n")))
+        {
+            // Letters swapped, so that nothing moves and it is clear what is meant.
+            let slip = format!("{}{}{}", &mode[..2], &mode[3..4], &mode[2..3]) + &mode[4..];
+            expect(&body.replacen(mode, &slip, 1), &["DWCP-C022 1:7 error".into()]);
+            modes += 1;
+        }
+        if !body.contains("forwards:") && !body.contains("targets") && body.ends_with('\n') {
+            let line = body.lines().count() + 1;
+            let item = "forwards: [{name: f, listen: \"127.0.0.1:4\", peer: \"no peer\", target: nowhere}]\n";
+            let places = ["\"no", "nowhere"].map(|word| item.find(word).unwrap() + 1);
+            let more = [
+                format!("DWCP-C028 {line}:{} error", places[0]),
+                format!("DWCP-C027 {line}:{} error", places[1]),
+            ];
+            expect(&format!("{body}{item}"), &more);
+            forwards += 1;
+        }
+    }
+    assert!(modes > 20 && forwards > 20, "{modes} {forwards}");
 }
 
 /// Files that are too awkward to keep, and those about the machine.

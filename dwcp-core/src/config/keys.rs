@@ -107,8 +107,6 @@ impl Peers {
 }
 
 impl Setting for Peers {
-    const IS_LIST: bool = true;
-
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         match (&node.tree, node.scalar()) {
             (_, Some(Scalar::Text("any"))) => Some(Self::Any),

@@ -192,6 +192,9 @@ impl JsonSchema for CriterionText {
 impl Setting for Criterion {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let raw = RawCriterion::read(node, reader)?;
+        if reader.wrong.touches(reader.path()) {
+            return None; // what the value is compared with is not known
+        }
         let text = &raw.value.0;
         let value = match raw.metric {
             Metric::Latency => Time::read(text, reader).map(CriterionValue::Latency),
@@ -210,6 +213,9 @@ impl Setting for Criterion {
             return None;
         }
         Some(Self { operator: raw.operator, value, weight: raw.weight })
+    }
+    fn placeholder(_: &Reader<'_>) -> Option<Self> {
+        Self::datacenter().pop()
     }
     fn kind() -> String {
         RawCriterion::kind()

@@ -140,6 +140,9 @@ impl Setting for AllowedTarget {
         };
         Some(Self(target))
     }
+    fn placeholder(reader: &Reader<'_>) -> Option<Self> {
+        ForwardTarget::placeholder(reader).map(Self)
+    }
     fn kind() -> String {
         "host:port, or a mapping with target, from".into()
     }

@@ -13,6 +13,7 @@ use super::reader::{Places, Reader};
 use super::rules;
 use super::setting::Setting as _;
 use super::spanned::{Node, Place, Scalar, Tree};
+use super::suggest::nearest;
 
 /// What came of a file.
 #[derive(Clone, Debug)]
@@ -144,20 +145,27 @@ fn build(
         }
         return (None, Places::new());
     }
-    let mode = match root.get("mode").and_then(Node::scalar) {
-        Some(Scalar::Text(word)) => Mode::from_name(word).unwrap_or(Mode::Hybrid),
-        _ => Mode::Hybrid,
-    };
-    let mut reader = Reader::new(name, base, mode, diagnostics);
+    let mode = meant_mode(root);
+    let mut reader = Reader::new(name, base, mode.unwrap_or(Mode::Hybrid), diagnostics);
     let config = Config::read(root, &mut reader);
-    let (places, has_whole_lists) = (std::mem::take(&mut reader.places), reader.has_whole_lists);
+    let (places, wrong) = (std::mem::take(&mut reader.places), std::mem::take(&mut reader.wrong));
     // Rules look at what could be read, so that they are reported together with wrong values.
     let config = config.map(|mut config| {
-        rules::check(name, &config, &places, has_whole_lists, diagnostics);
+        let whole = rules::Whole { places: &places, wrong: &wrong, is_mode_known: mode.is_some() };
+        rules::check(name, &config, &whole, diagnostics);
         config.resolve();
         config
     });
     (config, places)
+}
+
+/// The mode that the file gives, or the one that it probably means.
+fn meant_mode(root: &Node) -> Option<Mode> {
+    let Some(Scalar::Text(word)) = root.get("mode").and_then(Node::scalar) else { return None };
+    Mode::from_name(word).or_else(|| {
+        let near = nearest(word, Mode::ALL.iter().map(|mode| mode.name()))?;
+        Mode::from_name(near)
+    })
 }
 
 fn finish(

@@ -133,6 +133,9 @@ impl Setting for Address {
             Err(help) => reader.unexpected_help(node, codes::ADDRESS, ADDRESS_KIND, help),
         }
     }
+    fn placeholder(_: &Reader<'_>) -> Option<Self> {
+        Some(Self { host: String::new(), port: 0 }) // overlaps with nothing
+    }
     fn kind() -> String {
         ADDRESS_KIND.into()
     }
@@ -214,6 +217,9 @@ impl Setting for NodeId {
             }
             _ => reader.unexpected(node, codes::NODE_ID, NODE_ID_KIND),
         }
+    }
+    fn placeholder(_: &Reader<'_>) -> Option<Self> {
+        Some(Self(String::new())) // no node has this name
     }
     fn kind() -> String {
         NODE_ID_KIND.into()

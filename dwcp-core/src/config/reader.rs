@@ -1,6 +1,6 @@
 //! Walks the spanned tree while the typed configuration is built, and keeps what it finds wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::path::Path;
 
@@ -23,6 +23,31 @@ pub(crate) struct Given {
 /// Places of every key that the file gives, by dotted path (`peers[0].nodeId`).
 pub(crate) type Places = BTreeMap<String, Given>;
 
+/// Dotted paths of what is not as the file says, because what the file says was refused.
+#[derive(Debug, Default)]
+pub(crate) struct Wrong(BTreeSet<String>);
+
+impl Wrong {
+    pub(crate) fn insert(&mut self, path: String) {
+        self.0.insert(path);
+    }
+
+    /// Whether the value at `path` is made up: it, or something that it is a part of.
+    pub(crate) fn holds(&self, path: &str) -> bool {
+        let is_part = |end: usize| matches!(path.as_bytes()[end], b'.' | b'[');
+        let ends = (1..path.len()).filter(|end| is_part(*end)).chain([path.len()]);
+        !self.0.is_empty() && ends.into_iter().any(|end| self.0.contains(&path[..end]))
+    }
+
+    /// Whether anything at or below `path` is made up.
+    pub(crate) fn touches(&self, path: &str) -> bool {
+        let is_below = |wrong: &String| {
+            wrong.strip_prefix(path).is_some_and(|rest| rest.starts_with(['.', '[']))
+        };
+        self.holds(path) || self.0.iter().any(is_below)
+    }
+}
+
 pub(crate) struct Reader<'a> {
     file: &'a str,
     /// Relative paths start here.
@@ -33,8 +58,8 @@ pub(crate) struct Reader<'a> {
     /// `auto` is accepted too, for messages.
     pub(crate) or_auto: bool,
     pub(crate) places: Places,
-    /// No list item was left out as wrong, so that rules may look items up by index and name.
-    pub(crate) has_whole_lists: bool,
+    /// Keys and list items that were wrong or missing; a default or a placeholder is in their place.
+    pub(crate) wrong: Wrong,
     diagnostics: &'a mut Vec<Diagnostic>,
 }
 
@@ -52,7 +77,8 @@ impl<'a> Reader<'a> {
     ) -> Self {
         let places = Places::new();
         let path = String::new();
-        Self { file, base, mode, path, or_auto: false, places, has_whole_lists: true, diagnostics }
+        let wrong = Wrong::default();
+        Self { file, base, mode, path, or_auto: false, places, wrong, diagnostics }
     }
 
     /// Reports an error at `at`.
@@ -76,7 +102,7 @@ impl<'a> Reader<'a> {
         self.unexpected_help(node, code, wanted, "")
     }
 
-    /// As [`unexpected`](Self::unexpected) with a help line.
+    /// As [`unexpected`](Self::unexpected) with a help line of its own.
     pub(crate) fn unexpected_help<T>(
         &mut self,
         node: &Node,
@@ -85,6 +111,12 @@ impl<'a> Reader<'a> {
         help: &str,
     ) -> Option<T> {
         if !node.is_refused() {
+            let written = match &node.tree {
+                Tree::List(_) => "write one value, without brackets and dashes".to_owned(),
+                Tree::Map(_) => "write one value, without keys of its own".to_owned(),
+                Tree::Scalar { .. } | Tree::Refused => format!("write {wanted}"),
+            };
+            let help = if help.is_empty() { &written } else { help };
             let auto = if self.or_auto { ", or auto" } else { "" };
             let message = format!("`{}` wants {wanted}{auto}; this is {}", self.path, node.words());
             self.error(node.at, code, message, help);
@@ -151,15 +183,13 @@ impl<'a> Reader<'a> {
         default: impl FnOnce() -> T,
     ) -> Option<T> {
         match self.present(entries, key) {
-            Some(value) => {
-                self.has_whole_lists &= !T::IS_LIST || value.is_some();
-                Some(value.unwrap_or_else(default))
-            }
+            Some(value) => Some(value.unwrap_or_else(default)),
             None => Some(default()),
         }
     }
 
-    /// Reads `key` of a list item, which has no default.
+    /// Reads `key` of a list item, which has no default. One that is wrong or missing is reported, and a
+    /// placeholder stands for it.
     pub(crate) fn required<T: Setting>(
         &mut self,
         owner: &Node,
@@ -167,7 +197,7 @@ impl<'a> Reader<'a> {
         key: &str,
     ) -> Option<T> {
         if let Some(value) = self.present(entries, key) {
-            return value;
+            return value.or_else(|| T::placeholder(self));
         }
         let place =
             if self.path.is_empty() { "the file".into() } else { format!("`{}`", self.path) };
@@ -179,13 +209,14 @@ impl<'a> Reader<'a> {
             format!("{place} has no `{key}`"),
             &T::help_for_missing(key),
         );
-        None
+        self.wrong.insert(join(&self.path, key));
+        T::placeholder(self)
     }
 
     /// `None`: not given. `Some(None)`: given, wrong and reported.
     fn present<T: Setting>(&mut self, entries: &Entries, key: &str) -> Option<Option<T>> {
         let (name, node) = entries.iter().find(|(name, _)| name.text == key)?;
-        Some(self.within(key, |reader| {
+        let value = self.within(key, |reader| {
             let at = if node.is_null() { name.at } else { node.at };
             let given = Given { key: name.at, value: at };
             reader.places.insert(reader.path.clone(), given);
@@ -197,7 +228,11 @@ impl<'a> Reader<'a> {
             }
             reader.or_auto = false;
             T::read(node, reader)
-        }))
+        });
+        if value.is_none() {
+            self.wrong.insert(join(&self.path, key));
+        }
+        Some(value)
     }
 
     /// Reports `value` when it lies outside `low..=high`.
@@ -219,27 +254,30 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads the items of a list; `read` is called with the item's path set.
-    pub(crate) fn items<T>(
-        &mut self,
-        items: &[Node],
-        mut read: impl FnMut(&mut Self, &Node) -> Option<T>,
-    ) -> Vec<T> {
+    /// Reads the items of a list. A placeholder stands for an item that is wrong, so that the others keep their
+    /// numbers; without one, the list as a whole is wrong.
+    pub(crate) fn items<T: Setting>(&mut self, items: &[Node]) -> Vec<T> {
         let mut out = Vec::new();
         if let Some(extra) = items.get(MAX_ITEMS) {
             let message =
                 format!("`{}` has {} items; at most {MAX_ITEMS} are read", self.path, items.len());
             self.error(extra.at, codes::LIST_LENGTH, message, "is this the right file?");
+            self.wrong.insert(self.path.clone());
         }
         for (index, item) in items.iter().take(MAX_ITEMS).enumerate() {
             let length = self.path.len();
             self.path.push_str(&format!("[{index}]"));
             self.places.insert(self.path.clone(), Given { key: item.at, value: item.at });
-            match read(self, item) {
-                Some(value) => out.push(value),
-                None => self.has_whole_lists = false,
+            let value = T::read(item, self);
+            if value.is_none() {
+                self.wrong.insert(self.path.clone());
             }
+            let value = value.or_else(|| T::placeholder(self));
             self.path.truncate(length);
+            match value {
+                Some(value) => out.push(value),
+                None => self.wrong.insert(self.path.clone()),
+            }
         }
         out
     }

@@ -57,6 +57,14 @@ macro_rules! item {
                 Some(Self { $($field: $field?),* })
             }
 
+            fn placeholder(reader: &$crate::config::reader::Reader<'_>) -> Option<Self> {
+                let $mode = reader.mode;
+                let _ = $mode;
+                Some(Self { $(
+                    $field: $crate::config::section::stand_in!(reader, $type, [$($default)?])
+                ),* })
+            }
+
             fn kind() -> String {
                 format!("a mapping with {}", [$($key),*].join(", "))
             }
@@ -106,6 +114,16 @@ macro_rules! read {
     };
 }
 
+/// A field of a placeholder.
+macro_rules! stand_in {
+    ($reader:ident, $type:ty, []) => {
+        <$type as $crate::config::setting::Setting>::placeholder($reader)?
+    };
+    ($reader:ident, $type:ty, [$default:expr]) => {
+        $default
+    };
+}
+
 /// A field's default in each mode as JSON; empty without one.
 macro_rules! defaults {
     ($mode:ident, $type:ty, []) => {
@@ -135,4 +153,4 @@ macro_rules! range {
     };
 }
 
-pub(crate) use {defaults, item, range, read, section};
+pub(crate) use {defaults, item, range, read, section, stand_in};

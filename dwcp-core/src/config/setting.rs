@@ -14,10 +14,14 @@ use super::spanned::{Node, Scalar, Tree, short};
 pub(crate) trait Setting: Sized + Serialize + JsonSchema {
     /// Whether a key without a value is fine.
     const TAKES_NULL: bool = false;
-    /// Whether it is a list that rules look names up in.
-    const IS_LIST: bool = false;
     /// Reads it; `None` when something was wrong, which has been reported.
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self>;
+    /// Stands for a value that is required and was missing or wrong, so that all else is read and checked, too.
+    /// It never gets out of the loader. Types that are never required need none.
+    fn placeholder(reader: &Reader<'_>) -> Option<Self> {
+        let _ = reader;
+        None
+    }
     /// What is accepted, in a few words.
     fn kind() -> String;
     /// Whether it is left out when printed.
@@ -84,6 +88,10 @@ macro_rules! integers {
                 }
             }
 
+            fn placeholder(_: &Reader<'_>) -> Option<Self> {
+                Some(0)
+            }
+
             fn kind() -> String {
                 "a whole number".into()
             }
@@ -141,7 +149,6 @@ impl Setting for String {
 
 impl<T: Setting> Setting for Option<T> {
     const TAKES_NULL: bool = true;
-    const IS_LIST: bool = T::IS_LIST;
 
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         if node.is_null() { Some(None) } else { T::read(node, reader).map(Some) }
@@ -164,11 +171,9 @@ impl<T: Ranged> Ranged for Option<T> {
 }
 
 impl<T: Setting> Setting for Vec<T> {
-    const IS_LIST: bool = true;
-
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         match &node.tree {
-            Tree::List(items) => Some(reader.items(items, |reader, item| T::read(item, reader))),
+            Tree::List(items) => Some(reader.items(items)),
             Tree::Scalar { text, .. } if !node.is_null() => {
                 let help = if T::kind().starts_with("a mapping") {
                     "begin each item with `- ` on a line of its own".to_owned()

@@ -38,6 +38,11 @@ macro_rules! words {
                 Self::from_name(found)
             }
 
+            fn placeholder(reader: &$crate::config::reader::Reader<'_>) -> Option<Self> {
+                // The mode is a word, too, and the one that was probably meant is known.
+                Self::from_name(reader.mode.name()).or(Self::ALL.first().copied())
+            }
+
             fn kind() -> String {
                 $crate::config::words::list(&[$($word),*])
             }

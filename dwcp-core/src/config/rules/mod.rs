@@ -15,45 +15,57 @@ use super::codes::Code;
 use super::diagnostic::{Diagnostic, Severity};
 use super::keys::Config;
 use super::parse::MAX_DIAGNOSTICS;
-use super::reader::Places;
+use super::reader::{Places, Wrong};
 use super::spanned::Place;
 
-/// Adds what the rules find. `config` is as the file gives it, before anything is derived.
+/// What is known of where the configuration's values come from.
+pub(crate) struct Whole<'a> {
+    /// Keys that the file gives.
+    pub(crate) places: &'a Places,
+    /// Keys that the file gives wrong, and that it lacks: their values are made up.
+    pub(crate) wrong: &'a Wrong,
+    /// Whether the mode is the file's, or what it probably means.
+    pub(crate) is_mode_known: bool,
+}
+
+/// Adds what the rules find. `config` is as the file gives it, before anything is derived. Nothing is said that
+/// follows from a made-up value alone.
 pub(crate) fn check(
     file: &str,
     config: &Config,
-    places: &Places,
-    has_whole_lists: bool,
+    whole: &Whole<'_>,
     diagnostics: &mut Vec<Diagnostic>,
 ) {
-    let mut rules = Rules { file, config, places, diagnostics };
+    let mut rules = Rules { file, config, whole, diagnostics };
     twice::check(&mut rules);
     mode::check(&mut rules);
     operation::check(&mut rules);
     gaps::check(&mut rules);
-    // With an item missing, "not among peers" would blame the wrong line.
-    if has_whole_lists {
-        transport::check(&mut rules);
-        nodes::check(&mut rules);
-        ports::check(&mut rules);
-    }
+    transport::check(&mut rules);
+    nodes::check(&mut rules);
+    ports::check(&mut rules);
 }
 
 struct Rules<'a> {
     file: &'a str,
     config: &'a Config,
-    places: &'a Places,
+    whole: &'a Whole<'a>,
     diagnostics: &'a mut Vec<Diagnostic>,
 }
 
 impl Rules<'_> {
     /// Whether the file gives the key.
     fn gives(&self, path: &str) -> bool {
-        self.places.contains_key(path)
+        self.whole.places.contains_key(path)
+    }
+
+    /// Whether all that is at and below `paths` is as the file gives it, or a default.
+    fn is_sound(&self, paths: &[&str]) -> bool {
+        !paths.iter().any(|path| self.whole.wrong.touches(path))
     }
 
     fn place(&self, path: &str) -> Place {
-        place(self.places, path)
+        place(self.whole.places, path)
     }
 
     fn line(&self, path: &str) -> u32 {
@@ -68,7 +80,7 @@ impl Rules<'_> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        if self.diagnostics.len() > MAX_DIAGNOSTICS {
+        if self.diagnostics.len() > MAX_DIAGNOSTICS || self.whole.wrong.holds(path) {
             return;
         }
         let at = self.place(path);

@@ -7,6 +7,22 @@ use crate::config::setting::Auto;
 
 pub(super) fn check(rules: &mut Rules<'_>) {
     let config = rules.config;
+    if rules.whole.is_mode_known {
+        of_mode(rules);
+    }
+    if !config.features.enable_v3 {
+        let message = "with `enableV3: false` this node takes no sessions";
+        rules.hint(
+            "features.enableV3",
+            codes::V3_OFF,
+            message,
+            "write true when its time has come",
+        );
+    }
+}
+
+fn of_mode(rules: &mut Rules<'_>) {
+    let config = rules.config;
     let encryption = &config.protocol.encryption;
     if config.mode == Mode::Internet && !encryption.enabled {
         let message = "internet mode without encryption";
@@ -22,15 +38,6 @@ pub(super) fn check(rules: &mut Rules<'_>) {
     }
     if config.mode != Mode::Hybrid {
         outside_hybrid(rules);
-    }
-    if !config.features.enable_v3 {
-        let message = "with `enableV3: false` this node takes no sessions";
-        rules.hint(
-            "features.enableV3",
-            codes::V3_OFF,
-            message,
-            "write true when its time has come",
-        );
     }
     if config.mode == Mode::Hybrid && !config.features.enable_hybrid_mode {
         let message = "with `enableHybridMode: false` a session stays on its first transport unless that fails";

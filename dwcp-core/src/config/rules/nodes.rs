@@ -39,8 +39,12 @@ fn peers(rules: &mut Rules<'_>) {
     let owned: Vec<_> = owned.collect();
     for (later, earlier) in duplicates(owned.iter().map(|(_, _, address)| *address)) {
         let (index, place, address) = owned[later];
-        let first = &peers[owned[earlier].0].node_id;
-        let message = format!("the address {address} is that of `{first}`, too");
+        let first = owned[earlier].0;
+        let name = match rules.is_sound(&[&format!("peers[{first}].nodeId")]) {
+            true => format!("`{}`", peers[first].node_id),
+            false => "another peer".into(),
+        };
+        let message = format!("the address {address} is that of {name}, too");
         let path = format!("peers[{index}].addresses[{place}]");
         rules.error(&path, codes::SHARED_ADDRESS, message, "one node listens on one address");
     }
@@ -69,7 +73,11 @@ fn forwards(rules: &mut Rules<'_>) {
             rules.known_peer(&path, &forward.peer);
         }
         if !forward.listen.is_loopback() {
-            let message = format!("`{}` listens on {}, off loopback", forward.name, forward.listen);
+            let name = match rules.is_sound(&[&format!("forwards[{index}].name")]) {
+                true => format!("`{}`", forward.name),
+                false => "the forward".into(),
+            };
+            let message = format!("{name} listens on {}, off loopback", forward.listen);
             let help =
                 "whoever reaches it uses this node's identity; listen on 127.0.0.1, or guard it";
             rules.warning(&format!("forwards[{index}].listen"), codes::OPEN_FORWARD, message, help);
@@ -100,7 +108,9 @@ fn permissions(rules: &mut Rules<'_>) {
     ]
     .into_iter()
     .find_map(|(path, is_set)| is_set.then_some(path));
-    if let (None, Some(path)) = (&files.receive_directory, path) {
+    let is_absent =
+        files.receive_directory.is_none() && rules.is_sound(&["files.receiveDirectory"]);
+    if let (true, Some(path)) = (is_absent, path) {
         let message = format!("`{path}` has no effect: no files are received");
         let help = "add files.receiveDirectory";
         rules.warning(path, codes::NO_EFFECT, message, help);
@@ -109,7 +119,8 @@ fn permissions(rules: &mut Rules<'_>) {
 
 impl Rules<'_> {
     fn known_peer(&mut self, path: &str, node: &NodeId) {
-        if self.config.peers.allows(node.as_str()) {
+        // With a name among the peers wrong or missing, that one may be meant.
+        if self.config.peers.allows(node.as_str()) || !self.has_all_names() {
             return;
         }
         let message = format!("`{node}` is not among `peers`");
@@ -119,6 +130,13 @@ impl Rules<'_> {
             |near| format!("did you mean `{near}`?"),
         );
         self.error(path, codes::UNKNOWN_PEER, message, help);
+    }
+
+    /// Whether every peer's name is known.
+    fn has_all_names(&self) -> bool {
+        let peers = 0..self.config.peers.listed().len();
+        let is_named = |index: usize| !self.whole.wrong.holds(&format!("peers[{index}].nodeId"));
+        !self.whole.wrong.holds("peers") && peers.into_iter().all(is_named)
     }
 
     fn known_nodes(&mut self, path: &str, nodes: &NodeSet) {

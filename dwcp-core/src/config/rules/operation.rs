@@ -6,14 +6,14 @@ use crate::config::codes;
 pub(super) fn check(rules: &mut Rules<'_>) {
     let config = rules.config;
     let (window, budget) = (config.session.window, config.memory.budget);
-    if window > budget {
+    if window > budget && rules.is_sound(&["session.window", "memory.budget"]) {
         let path = if rules.gives("memory.budget") { "memory.budget" } else { "session.window" };
         let message =
             format!("a session's window of {window} does not fit in memory.budget, {budget}");
         let help = format!("`memory.budget: {window}` or more, or a smaller session.window");
         rules.error(path, codes::BUDGET, message, help);
     }
-    if budget > config.memory.pool_size {
+    if budget > config.memory.pool_size && rules.is_sound(&["memory.budget", "memory.poolSize"]) {
         let path = if rules.gives("memory.budget") { "memory.budget" } else { "memory.poolSize" };
         let pool = config.memory.pool_size;
         let message = format!("memory.budget {budget} is more than memory.poolSize, {pool}");
@@ -22,7 +22,8 @@ pub(super) fn check(rules: &mut Rules<'_>) {
     }
     let detection = &config.cluster.failure_detection;
     let silence = detection.heartbeat_interval.get().saturating_mul(detection.timeout_multiplier);
-    if silence > config.session.time_to_live.get() {
+    let keys = ["cluster.failureDetection", "session.timeToLive"];
+    if silence > config.session.time_to_live.get() && rules.is_sound(&keys) {
         let path = "cluster.failureDetection.heartbeatInterval";
         let path = if rules.gives(path) { path } else { "session.timeToLive" };
         let message = format!(

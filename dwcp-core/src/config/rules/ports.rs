@@ -10,6 +10,7 @@ pub(super) fn check(rules: &mut Rules<'_>) {
     let config = rules.config;
     let admin = config.admin.listen.as_deref().unwrap_or_default();
     if config.admin.token_file.is_none()
+        && rules.is_sound(&["admin.tokenFile"])
         && let Some(index) = admin.iter().position(|address| !address.is_loopback())
     {
         let message =
@@ -29,7 +30,8 @@ pub(super) fn check(rules: &mut Rules<'_>) {
 fn said_twice(rules: &mut Rules<'_>) {
     let config = rules.config;
     let network = &config.network;
-    if let Some(listen) = config.listen.as_deref().filter(|listen| !listen.is_empty()) {
+    let is_sound = rules.is_sound(&["listen"]);
+    if let Some(listen) = config.listen.as_deref().filter(|listen| is_sound && !listen.is_empty()) {
         let has_port = listen.iter().any(|address| address.port() == network.port);
         if rules.gives("network.port") && !has_port {
             let message = format!("no address of `listen` has the port {}", network.port);
@@ -48,7 +50,10 @@ fn said_twice(rules: &mut Rules<'_>) {
             rules.error(path, codes::LISTEN_TWICE, message, "keep `listen`, delete this line");
         }
     }
-    if let Some(admin) = config.admin.listen.as_deref().filter(|admin| !admin.is_empty()) {
+    let is_sound = rules.is_sound(&["admin.listen"]);
+    if let Some(admin) =
+        config.admin.listen.as_deref().filter(|admin| is_sound && !admin.is_empty())
+    {
         let port = config.monitoring.metrics_port;
         if rules.gives("monitoring.metricsPort")
             && admin.iter().all(|address| address.port() != port)
@@ -70,7 +75,11 @@ fn listeners(rules: &Rules<'_>) -> Vec<(String, Address, &'static str)> {
         if given { format!("{list}[{index}]") } else { port.to_owned() }
     };
     let mut out = Vec::new();
-    for (index, address) in resolved.listen_addresses().iter().enumerate() {
+    // Without the mode nobody knows the usual port.
+    let is_known =
+        config.listen.is_some() || rules.gives("network.port") || rules.whole.is_mode_known;
+    let sessions = resolved.listen_addresses().iter().filter(|_| is_known);
+    for (index, address) in sessions.enumerate() {
         let path = path(config.listen.is_some(), "listen", "network.port", index);
         out.push((path, address.clone(), "sessions"));
     }
@@ -87,6 +96,8 @@ fn listeners(rules: &Rules<'_>) -> Vec<(String, Address, &'static str)> {
 
 fn clashes(rules: &mut Rules<'_>) {
     let listeners = listeners(rules);
+    let listeners: Vec<_> =
+        listeners.into_iter().filter(|(path, ..)| !rules.whole.wrong.holds(path)).collect();
     for (index, (path, address, purpose)) in listeners.iter().enumerate() {
         let clash = listeners[..index].iter().find(|(_, earlier, _)| earlier.overlaps(address));
         if let Some((other, earlier, earlier_purpose)) = clash {

@@ -8,22 +8,22 @@ use crate::config::setting::Auto;
 
 pub(super) fn check(rules: &mut Rules<'_>) {
     listed(rules);
-    agreement(rules);
-    disabled(rules);
+    if rules.is_sound(&["network.transport", "network.transports"]) && rules.whole.is_mode_known {
+        agreement(rules);
+        disabled(rules);
+    }
+    let work_keys = ["network.rdma.cqDepth", "network.rdma.maxSendWr", "network.rdma.maxRecvWr"];
     let rdma = &rules.config.network.rdma;
     let work_requests = rdma.max_send_wr + rdma.max_recv_wr;
-    if work_requests > rdma.cq_depth {
-        let path = ["network.rdma.cqDepth", "network.rdma.maxSendWr", "network.rdma.maxRecvWr"]
-            .into_iter()
-            .find(|path| rules.gives(path))
-            .unwrap_or("network.rdma");
+    if work_requests > rdma.cq_depth && rules.is_sound(&work_keys) {
+        let path = work_keys.into_iter().find(|path| rules.gives(path)).unwrap_or("network.rdma");
         let message = format!("cqDepth {} does not hold maxSendWr + maxRecvWr", rdma.cq_depth);
         rules.error(path, codes::CQ_DEPTH, message, format!("cqDepth: {work_requests} or more"));
     }
     bbr(rules);
     let thresholds = &rules.config.adaptive.thresholds;
     let least = thresholds.datacenter_score.get().min(thresholds.internet_score.get());
-    if thresholds.hysteresis.get() >= least {
+    if thresholds.hysteresis.get() >= least && rules.is_sound(&["adaptive.thresholds"]) {
         let message = format!("hysteresis {} is not below the scores", thresholds.hysteresis);
         let help = format!("choose less than {least}");
         rules.error("adaptive.thresholds.hysteresis", codes::HYSTERESIS, message, help);
@@ -31,6 +31,9 @@ pub(super) fn check(rules: &mut Rules<'_>) {
 }
 
 fn listed(rules: &mut Rules<'_>) {
+    if !rules.is_sound(&["network.transports"]) {
+        return; // which entry repeats which cannot be told
+    }
     let entries = &rules.config.network.transports;
     for (index, earlier) in duplicates(entries.iter().map(|entry| entry.name)) {
         let path = format!("network.transports[{index}].name");
@@ -120,7 +123,12 @@ fn disabled(rules: &mut Rules<'_>) {
             rules.error(&path, codes::TRANSPORT_DISABLED, message, help);
         }
     }
-    if network.fallback.enabled && !network.tcp.enabled && rules.gives("network.fallback.enabled") {
+    let is_sound = rules.is_sound(&["network.tcp.enabled"]);
+    if is_sound
+        && network.fallback.enabled
+        && !network.tcp.enabled
+        && rules.gives("network.fallback.enabled")
+    {
         let message = "fallback goes to TCP, which is disabled";
         let help = "delete network.tcp.enabled, or write `enabled: false` here";
         rules.error("network.fallback.enabled", codes::FALLBACK_WITHOUT_TCP, message, help);

@@ -41,12 +41,18 @@ fn algorithms(rules: &mut Rules<'_>) {
     let protocol = &rules.config.protocol;
     let compresses =
         rules.config.features.enable_compression.unwrap_or(protocol.compression.enabled);
-    if compresses && protocol.compression.algorithm == CompressionAlgorithm::None {
+    let keys = ["features.enableCompression", "protocol.compression.enabled"];
+    if compresses
+        && rules.is_sound(&keys)
+        && protocol.compression.algorithm == CompressionAlgorithm::None
+    {
         let path = "protocol.compression.algorithm";
         let message = "compression is enabled with the algorithm `none`";
         rules.error(path, codes::COMPRESSION_NONE, message, "write zstd, or `enabled: false`");
     }
-    if protocol.encryption.enabled && protocol.encryption.algorithm == EncryptionAlgorithm::None {
+    let is_enabled =
+        protocol.encryption.enabled && rules.is_sound(&["protocol.encryption.enabled"]);
+    if is_enabled && protocol.encryption.algorithm == EncryptionAlgorithm::None {
         let path = "protocol.encryption.algorithm";
         let message = "encryption is enabled with the algorithm `none`";
         rules.error(
@@ -74,6 +80,9 @@ fn targets(rules: &mut Rules<'_>) {
 
 impl Rules<'_> {
     fn differ(&mut self, path: &str, other: &str, code: Code, keep: &str) {
+        if !self.is_sound(&[path, other]) {
+            return;
+        }
         let line = self.line(other);
         let message = format!("`{path}` contradicts `{other}` on line {line}");
         self.error(path, code, message, format!("they decide the same thing; keep `{keep}`"));
