@@ -272,7 +272,10 @@ fn broken_machine() -> Vec<Diagnostic> {
     let loaded = config::load_str("f", &text);
     assert!(loaded.valid(), "{}", loaded.render(config::Colour::Off));
     let environment = Environment { root: directory.path().into(), bind: true };
-    environment.check(&loaded)
+    let mut loaded = loaded;
+    loaded.refuse_file("keys.cert", "it is another node's", "install this node's");
+    let refused = loaded.diagnostics.iter().filter(|d| d.code == "DWCP-C097").cloned();
+    environment.check(&loaded).into_iter().chain(refused).collect()
 }
 
 #[test]
@@ -284,6 +287,7 @@ fn what_the_machine_lacks_is_found_at_its_key() {
         "DWCP-C093 7:24 warning",
         "DWCP-C094 10:14 warning",
         "DWCP-C096 12:21 error",
+        "DWCP-C097 8:14 error",
     ] {
         assert!(found.contains(&expected.to_owned()), "{expected}: {found:#?}");
     }

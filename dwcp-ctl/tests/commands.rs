@@ -181,3 +181,78 @@ fn shells_and_manual_pages_are_served() {
     ctl(&["man", "--dir", room.path().to_str().unwrap()]).ok();
     assert!(room.path().join("dwcp-ctl-bench-latency.1").is_file());
 }
+
+/// Every file behind `keys` and the token, in each state that the daemon does not start with.
+#[test]
+fn the_machine_is_looked_at_with_the_daemons_own_eyes() {
+    use std::os::unix::fs::PermissionsExt;
+    let room = Room::new(&["a", "b"]);
+    let old = room.text("old");
+    ctl(&["keys", "init", "--dir", &old, "--days", "1", "a"]).ok();
+    let write = |name: &str, text: &str, mode: u32| {
+        std::fs::write(room.path(name), text).unwrap();
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(room.path(name), mode).unwrap();
+    };
+    write("text", "no pem\n", 0o600);
+    write("short", "abcd\n", 0o600);
+    write("secret", &"ab".repeat(32), 0o600);
+    write("blank", "\n", 0o600);
+    write("open", "word\n", 0o644);
+    let good = ["keys/a/node.crt", "keys/a/node.key", "keys/a/ca.crt", "secret", "short"];
+    let validate = |files: [&str; 5]| {
+        let [cert, key, ca, cluster, token] = files;
+        let text = format!(
+            "mode: internet\nnodeId: a\nlisten: []\nadmin:\n  listen: []\n  tokenFile: {token}\nkeys:\n  \
+             cert: {cert}\n  key: {key}\n  ca: {ca}\n  clusterKey: {cluster}\n"
+        );
+        let file = room.path("x.yaml");
+        std::fs::write(&file, text).unwrap();
+        let file = file.to_str().unwrap();
+        let ran = ctl(&["config", "validate", "--environment", "-o", "json", file]);
+        let found: Vec<_> = ran.json()["diagnostics"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|found| found["severity"] == "error")
+            .map(|found| {
+                assert!(found["help"].is_string() && found["column"].as_u64() > Some(1), "{found}");
+                let message = found["message"].as_str().unwrap().to_owned();
+                (found["line"].as_u64().unwrap(), message)
+            })
+            .collect();
+        assert_eq!(ran.code, i32::from(!found.is_empty()), "{ran:#?}");
+        found
+    };
+    assert_eq!(validate(good), []);
+    let lines = [8, 9, 10, 11, 6];
+    for (at, file, words) in [
+        (0, "text", "no certificate in it"),
+        (0, "keys/b/node.crt", "names b"),
+        (0, "old/a/node.crt", "peers would refuse this certificate"),
+        (0, "nowhere", "cannot read"),
+        (1, "text", "no private key in it"),
+        (1, "old/a/node.key", "not the private key of the certificate"),
+        (1, "open", "mode 0644"),
+        (2, "text", "no CA certificate in it"),
+        (2, "old/a/ca.crt", "peers would refuse this certificate"),
+        (3, "short", "64 hexadecimal digits"),
+        (3, "open", "mode 0644"),
+        (4, "blank", "is empty"),
+        (4, "open", "mode 0644"),
+    ] {
+        let mut files = good;
+        files[at] = file;
+        let found = validate(files);
+        // That the CA does not fit is said of the certificate; another's certificate fits no key either.
+        let line = if file.ends_with("ca.crt") { 8 } else { lines[at] };
+        let is_told = found.iter().any(|(at, message)| *at == line && message.contains(words));
+        assert!(is_told, "{file} in place of {}: {found:#?}", good[at]);
+        let places: std::collections::BTreeSet<_> = found.iter().map(|(line, _)| line).collect();
+        assert!(found.len() == places.len() || file.starts_with("keys/b"), "twice: {found:#?}");
+    }
+    // All at once.
+    let found = validate(["text", "text", "nowhere", "short", "blank"]);
+    let found: Vec<_> = found.iter().map(|(line, _)| *line).collect();
+    assert_eq!(found, [6, 8, 9, 10, 11]);
+}

@@ -1,20 +1,17 @@
 //! An endpoint from a configuration.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use dwcp_core::config::{self, Config, EncryptionLibrary, Transport};
-use dwcp_core::crypto::{ChecksumSuite, Secret, Suite};
+use dwcp_core::crypto::{ChecksumSuite, Suite};
 use dwcp_core::{Endpoint, PathKind, Peer, Peers};
 use dwcp_rdma::probe::{Finding, probe};
 use dwcp_tcp::suites::Backend;
-use dwcp_tcp::{Identity, IdentityFiles, Level, TcpDialer, TcpListener, Zstd, ZstdOptions, suites};
+use dwcp_tcp::{Identity, Level, TcpDialer, TcpListener, Zstd, ZstdOptions, suites};
 
 use crate::AssemblyError;
+use crate::key_files::{cluster_key, identity};
 use crate::settings::{endpoint_settings, listen_addresses, tcp_options};
-
-/// The bytes of a cluster key.
-const CLUSTER_KEY_BYTES: usize = 32;
 
 /// Whether an endpoint takes sessions of peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,60 +97,6 @@ fn transport(config: &Config) -> Result<Vec<String>, AssemblyError> {
         return Ok(vec![format!("transport {name} cannot be used, running on tcp: {reason}")]);
     }
     Err(AssemblyError::Unavailable { transport: name, reason })
-}
-
-fn identity(config: &Config) -> Result<Identity, AssemblyError> {
-    let keys = &config.keys;
-    let identity = Identity::load(IdentityFiles {
-        cert: keys.cert.as_path().to_owned(),
-        key: keys.key.as_path().to_owned(),
-        ca: keys.ca.as_path().to_owned(),
-    })?;
-    if let Some(configured) = &config.node_id
-        && configured.as_str() != identity.node_id()
-    {
-        return Err(AssemblyError::WrongNode {
-            configured: configured.as_str().to_owned(),
-            found: identity.node_id().to_owned(),
-            path: keys.cert.as_path().display().to_string(),
-        });
-    }
-    Ok(identity)
-}
-
-fn cluster_key(config: &Config) -> Result<Option<Secret>, AssemblyError> {
-    let Some(path) = &config.keys.cluster_key else { return Ok(None) };
-    let path = path.as_path();
-    let failed =
-        |reason: String| AssemblyError::ClusterKey { path: path.display().to_string(), reason };
-    let text =
-        std::fs::read_to_string(path).map_err(|error| failed(format!("cannot read: {error}")))?;
-    check_mode(path).map_err(failed)?;
-    let bytes = unhex(text.trim()).ok_or_else(|| {
-        failed(format!("a cluster key is {} hexadecimal digits", CLUSTER_KEY_BYTES * 2))
-    })?;
-    Ok(Some(Secret::new(bytes)))
-}
-
-fn check_mode(path: &Path) -> Result<(), String> {
-    use std::os::unix::fs::PermissionsExt;
-    let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
-    let mode = metadata.permissions().mode() & 0o777;
-    match mode & 0o077 {
-        0 => Ok(()),
-        _ => Err(format!("mode {mode:04o} lets others read it; run: chmod 600 {}", path.display())),
-    }
-}
-
-fn unhex(text: &str) -> Option<[u8; CLUSTER_KEY_BYTES]> {
-    if text.len() != CLUSTER_KEY_BYTES * 2 || !text.is_ascii() {
-        return None;
-    }
-    let mut bytes = [0; CLUSTER_KEY_BYTES];
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[index * 2..index * 2 + 2], 16).ok()?;
-    }
-    Some(bytes)
 }
 
 fn suite(config: &Config) -> Arc<dyn Suite> {

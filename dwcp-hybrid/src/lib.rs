@@ -6,6 +6,7 @@
 
 mod assembly;
 mod error;
+mod key_files;
 #[cfg(test)]
 mod obeyed;
 mod process;
@@ -13,5 +14,6 @@ mod settings;
 
 pub use assembly::{Assembly, Listen, assemble, endpoint, peers};
 pub use error::AssemblyError;
+pub use key_files::{KeyProblem, check_keys};
 pub use process::prepare_process;
 pub use settings::{endpoint_settings, listen_addresses, tcp_options};

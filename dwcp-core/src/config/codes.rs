@@ -194,6 +194,8 @@ codes! {
         "The address is not one of this machine's, or another process listens there.";
     ENV_DIRECTORY "DWCP-C096" "directory missing"
         "A directory that the daemon writes to is not there.";
+    ENV_UNUSABLE "DWCP-C097" "file not usable"
+        "A certificate, key or token is there, and the daemon would not start with it; the message is the daemon's own.";
 }
 
 #[cfg(test)]

@@ -213,6 +213,13 @@ impl Loaded {
         rules::place(&self.places, path)
     }
 
+    /// Adds an error at the key `path`: a file that it names is of no use on this machine.
+    pub fn refuse_file(&mut self, path: &str, message: impl Into<String>, help: impl Into<String>) {
+        let at = self.place_of(path);
+        let diagnostic = Diagnostic::new(&self.file, at, codes::ENV_UNUSABLE, message).help(help);
+        self.diagnostics.push(diagnostic);
+    }
+
     /// Whether there is no error; warnings and hints do not count.
     pub fn valid(&self) -> bool {
         self.config.is_some()

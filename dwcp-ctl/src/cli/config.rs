@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use dwcp_core::config::{
     Diagnostic, Environment, Loaded, Severity, Source, load_bytes, load_file, schema,
 };
+use dwcp_hybrid::KeyProblem;
 use serde_json::{Value, json};
 
 use super::args::ConfigCommand;
 use super::output::Output;
 use crate::exit::{Exit, Failure};
+use crate::node::token;
 
 pub(super) fn run(command: ConfigCommand, output: &Output) -> Result<Exit, Failure> {
     match command {
@@ -36,8 +38,7 @@ fn validate(
     for path in expand(files)? {
         let mut loaded = read(&path)?;
         if environment {
-            let found = Environment::default().check(&loaded);
-            loaded.diagnostics.extend(found);
+            look_at_machine(&mut loaded);
         }
         let is_wrong = |diagnostic: &Diagnostic| match diagnostic.severity {
             Severity::Error => true,
@@ -59,6 +60,28 @@ fn validate(
     });
     output.result(&value, || text)?;
     Ok(if is_valid { Exit::Ok } else { Exit::Problem })
+}
+
+/// Adds what this machine lacks, and what the daemon's own loaders say of the files behind keys and token.
+fn look_at_machine(loaded: &mut Loaded) {
+    let Some(config) = loaded.config.clone() else { return };
+    let found = Environment::default().check(loaded);
+    let mut problems = dwcp_hybrid::check_keys(&config);
+    if let Err(message) = token::read(&config) {
+        let help = "put a long random word in it; mode 0600".into();
+        problems.push(KeyProblem { key: "admin.tokenFile", message, help });
+    }
+    // A file that is missing, or open to others, has been told of.
+    let is_told = |key: &str| {
+        let name = format!("`{key}`: ");
+        found.iter().any(|diagnostic| diagnostic.message.starts_with(&name))
+    };
+    problems.retain(|problem| !is_told(problem.key));
+    loaded.diagnostics.extend(found);
+    for problem in problems {
+        loaded.refuse_file(problem.key, problem.message, problem.help);
+    }
+    loaded.diagnostics.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
 }
 
 /// Directories stand for the .yaml and .yml files in them.

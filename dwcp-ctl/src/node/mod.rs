@@ -14,7 +14,7 @@ mod reload;
 mod repeats;
 mod routes;
 mod run;
-mod token;
+pub(crate) mod token;
 mod watch;
 
 pub mod commands;

@@ -38,7 +38,7 @@ impl Token {
 ///
 /// # Errors
 /// What is wrong with the file, and what to do.
-pub(super) fn read(config: &Config) -> Result<Arc<str>, String> {
+pub(crate) fn read(config: &Config) -> Result<Arc<str>, String> {
     match &config.admin.token_file {
         Some(path) => read_file(path.as_path()),
         None => Ok("".into()),
@@ -48,17 +48,18 @@ pub(super) fn read(config: &Config) -> Result<Arc<str>, String> {
 fn read_file(path: &std::path::Path) -> Result<Arc<str>, String> {
     let shown = path.display();
     let text = std::fs::read_to_string(path);
-    let text = text.map_err(|error| format!("admin.tokenFile {shown}: {error}"))?;
+    let text = text.map_err(|error| format!("`admin.tokenFile`: {shown}: {error}"))?;
     let metadata = std::fs::metadata(path);
-    let mode = metadata.map_err(|error| format!("admin.tokenFile {shown}: {error}"))?.permissions();
+    let mode =
+        metadata.map_err(|error| format!("`admin.tokenFile`: {shown}: {error}"))?.permissions();
     let mode = mode.mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(format!(
-            "admin.tokenFile {shown}: mode {mode:04o} lets others read it; chmod 600 {shown}"
+            "`admin.tokenFile`: {shown}: mode {mode:04o} lets others read it; chmod 600 {shown}"
         ));
     }
     match text.trim() {
-        "" => Err(format!("admin.tokenFile {shown}: is empty; put a long random word in it")),
+        "" => Err(format!("`admin.tokenFile`: {shown}: is empty; put a long random word in it")),
         token => Ok(token.into()),
     }
 }

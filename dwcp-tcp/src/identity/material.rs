@@ -11,7 +11,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::NoServerSessionStorage;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use zeroize::Zeroizing;
@@ -52,6 +52,36 @@ impl Material {
         })
     }
 
+    /// Everything that keeps [`load`](Self::load) from succeeding, not only what it meets first.
+    pub(super) fn problems(files: &IdentityFiles) -> Vec<IdentityError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let names = [&files.cert, &files.key, &files.ca].map(|path| path.display().to_string());
+        let [cert_name, key_name, ca_name] = names.each_ref().map(String::as_str);
+        let mut problems = Vec::new();
+        let chain = noted(&mut problems, || {
+            let chain = certificates(
+                (cert_name, &read(&files.cert, "certificate", false)?),
+                "certificate",
+            )?;
+            Facts::read(&chain[0])
+                .map_err(|found| IdentityError::NoNodeId { path: cert_name.to_owned(), found })?;
+            Ok(chain)
+        });
+        let key = noted(&mut problems, || {
+            private_key((key_name, &read(&files.key, "private key", true)?), &provider)
+        });
+        let trust = noted(&mut problems, || {
+            trust((ca_name, &read(&files.ca, "CA certificate", false)?), &provider)
+        });
+        if let (Some(chain), Some(trust)) = (&chain, &trust) {
+            noted(&mut problems, || check_own(trust, chain, cert_name));
+        }
+        if let (Some(chain), Some(key)) = (chain, key) {
+            noted(&mut problems, || certified((cert_name, chain), (key_name, key)));
+        }
+        problems
+    }
+
     pub(super) fn from_memory(cert: &[u8], key: &[u8], ca: &[u8]) -> Result<Self, IdentityError> {
         Self::new(&Sources { cert: ("cert", cert), key: ("key", key), ca: ("ca", ca) })
     }
@@ -63,7 +93,8 @@ impl Material {
             .map_err(|found| IdentityError::NoNodeId { path: sources.cert.0.to_owned(), found })?;
         let trust = Arc::new(trust(sources.ca, &provider)?);
         check_own(&trust, &chain, sources.cert.0)?;
-        let certified = Arc::new(certified(sources, chain, &provider)?);
+        let key = private_key(sources.key, &provider)?;
+        let certified = Arc::new(certified((sources.cert.0, chain), (sources.key.0, key))?);
         let (client, server) = configs(&provider, &trust, &certified);
         Ok(Self { facts, server: Arc::new(server), client, trust })
     }
@@ -75,6 +106,14 @@ impl Material {
         config.dangerous().set_certificate_verifier(Arc::new(verifier));
         Arc::new(config)
     }
+}
+
+/// What `step` gives; its error goes to the others.
+fn noted<T>(
+    problems: &mut Vec<IdentityError>,
+    step: impl FnOnce() -> Result<T, IdentityError>,
+) -> Option<T> {
+    step().map_err(|problem| problems.push(problem)).ok()
 }
 
 /// The node id in the first certificate of the PEM file `cert`.
@@ -126,12 +165,11 @@ fn check_own(trust: &Trust, chain: &[CertificateDer<'_>], path: &str) -> Result<
         })
 }
 
-fn certified(
-    sources: &Sources<'_>,
-    chain: Vec<CertificateDer<'static>>,
-    provider: &CryptoProvider,
-) -> Result<CertifiedKey, IdentityError> {
-    let (path, pem) = sources.key;
+/// The private key, whichever certificate it belongs to.
+fn private_key(
+    (path, pem): (&str, &[u8]),
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn SigningKey>, IdentityError> {
     let parse = |reason: String| IdentityError::Parse {
         path: path.to_owned(),
         what: "private key",
@@ -145,11 +183,18 @@ fn certified(
         },
         error => parse(error.to_string()),
     })?;
-    let key = provider.key_provider.load_private_key(key).map_err(|e| parse(e.to_string()))?;
+    provider.key_provider.load_private_key(key).map_err(|error| parse(error.to_string()))
+}
+
+/// The pair of `chain` and `key`, which the errors call `cert_name` and `key_name`.
+fn certified(
+    (cert_name, chain): (&str, Vec<CertificateDer<'static>>),
+    (key_name, key): (&str, Arc<dyn SigningKey>),
+) -> Result<CertifiedKey, IdentityError> {
     let certified = CertifiedKey::new(chain, key);
     certified.keys_match().map_err(|_| IdentityError::KeyMismatch {
-        key: path.to_owned(),
-        cert: sources.cert.0.to_owned(),
+        key: key_name.to_owned(),
+        cert: cert_name.to_owned(),
     })?;
     Ok(certified)
 }

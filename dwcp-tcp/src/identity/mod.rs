@@ -58,13 +58,18 @@ impl Identity {
         Ok(Self::new(material, Some(files)))
     }
 
-    /// The same from memory. Such an identity has nothing to [`reload`](Self::reload) from; see
+    /// As [`load`](Self::load) from memory. Such an identity has nothing to [`reload`](Self::reload) from; see
     /// [`replace`](Self::replace).
     ///
     /// # Errors
     /// As [`load`](Self::load), with `cert`, `key` and `ca` for the files' names.
     pub fn from_pem(cert: &[u8], key: &[u8], ca: &[u8]) -> Result<Self, IdentityError> {
         Ok(Self::new(Material::from_memory(cert, key, ca)?, None))
+    }
+
+    /// Everything that keeps [`load`](Self::load) from succeeding with `files`, not only what it meets first.
+    pub fn problems(files: &IdentityFiles) -> Vec<IdentityError> {
+        Material::problems(files)
     }
 
     fn new(material: Material, files: Option<IdentityFiles>) -> Self {
