@@ -59,6 +59,11 @@ pub fn long_time(duration: Duration) -> String {
     text
 }
 
+/// How many there are of something: `1 file`, `2 files`.
+pub fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// A whole number with thousands apart: `1 234 567`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -117,6 +122,12 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_not_many() {
+        let words = [0, 1, 2].map(|number| counted(number, "copy", "copies"));
+        assert_eq!(words, ["0 copies", "1 copy", "2 copies"]);
+    }
 
     #[test]
     fn figures_keep_three_digits() {

@@ -95,6 +95,10 @@ fn wrong_command_lines_exit_2_and_help_lists_the_codes() {
         &["bench", "latency"],
         &["bench", "latency", "b", "--rate", "-1"],
         &["bench", "throughput", "--self", "--size", "1"],
+        &["bench", "throughput", "--self", "--size", "17MiB"],
+        &["bench", "latency", "--self", "--duration", "0s"],
+        &["bench", "throughput", "--self", "--duration", "0s"],
+        &["bench", "throughput", "--self", "--duration", "601s", "--direction", "receive"],
         &["copy", "a", "b"],
         &["status", "--timeout", "soon"],
     ] {
@@ -168,6 +172,26 @@ fn keys_are_made_once_and_the_ca_stays() {
         let ran = ctl(&["keys", "init", "--dir", &keys, "c", node]);
         assert!(ran.code == 1 && ran.stderr.contains("1 to 64"), "{ran:#?}");
         assert!(!room.path("keys/c").exists(), "all or nothing");
+    }
+}
+
+#[test]
+fn directories_around_keys_are_closed_to_others_whatever_the_umask_is() {
+    use std::os::unix::fs::PermissionsExt;
+    let room = tempfile::tempdir().unwrap();
+    let made = room.path().join("new/keys");
+    let status = std::process::Command::new("sh")
+        .args(["-c", "umask 000; exec \"$0\" keys init --dir \"$1\" a"])
+        .arg(env!("CARGO_BIN_EXE_dwcp-ctl"))
+        .arg(&made)
+        .output()
+        .unwrap();
+    assert!(status.status.success(), "{status:?}");
+    for (name, mode) in
+        [("..", 0o755), (".", 0o755), ("a", 0o755), ("ca.key", 0o600), ("a/node.key", 0o600)]
+    {
+        let found = std::fs::metadata(made.join(name)).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(found, mode, "{name}: {found:o}");
     }
 }
 

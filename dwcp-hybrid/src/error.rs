@@ -27,12 +27,6 @@ pub enum AssemblyError {
         /// What is wrong, and what to do.
         reason: String,
     },
-    /// No node id is configured and the host has no name that could be one.
-    #[error("no nodeId is configured and the hostname `{hostname}` is not one: add `nodeId:`")]
-    NoNodeId {
-        /// The host's name.
-        hostname: String,
-    },
     /// The transport that the configuration requires is not there.
     #[error(
         "network.transport: {transport} cannot be used: {reason}. \

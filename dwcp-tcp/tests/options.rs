@@ -7,7 +7,7 @@ use std::net::{TcpListener as StdListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
-use common::{Ca, links, options};
+use common::{Ca, links, options, skip};
 use dwcp_core::link::{DialError, Dialer, Link, LinkFeatures, Listener, PathKind};
 use dwcp_tcp::socket::FastOpen;
 use dwcp_tcp::{Congestion, Keepalive, TcpDialer, TcpLink, TcpListener, TcpOptions};
@@ -163,9 +163,7 @@ fn the_client_hello_rides_in_the_syn_once_a_cookie_is_known() {
     match possible.output() {
         Ok(output) if output.status.success() => {}
         other => {
-            println!("skipped: no network namespace can be made here ({other:?})");
-            assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "CI skips nothing");
-            return;
+            return skip(name, &format!("no network namespace can be made here ({other:?})"));
         }
     }
     let program = std::env::current_exe().unwrap();

@@ -8,16 +8,15 @@ use super::peers::understood;
 use super::route::{Route, run_own};
 use super::self_pair::SelfPair;
 use crate::bench::{
-    Cuts, Environment, LatencyPlan, LatencyReport, ThroughputPlan, ThroughputReport,
+    Cuts, Direction, Environment, LatencyPlan, LatencyReport, ThroughputPlan, ThroughputReport,
 };
 use crate::exit::{Exit, Failure};
 use crate::node::commands::Operation;
+use crate::service::bench::{DURATION_MAX, SIZE_MAX};
 use crate::units;
 
 /// A message carries its number.
 const SIZE_MIN: u64 = 8;
-/// The largest message of a bench: what peers take by default is more.
-const SIZE_MAX: u64 = 16 << 20;
 
 pub(super) fn run(
     command: BenchCommand,
@@ -38,7 +37,7 @@ fn latency(arguments: &BenchLatency, global: &Global, output: &Output) -> Result
     }
     let plan = LatencyPlan {
         size: size(arguments.size)?,
-        duration_ms: millis(arguments.common.duration),
+        duration_ms: duration_ms(&arguments.common)?,
         warm_up_ms: millis(arguments.warm_up),
         rate: arguments.rate,
         cuts: arguments.common.cut,
@@ -55,10 +54,17 @@ fn throughput(
     global: &Global,
     output: &Output,
 ) -> Result<Exit, Failure> {
+    let duration = arguments.common.duration;
+    if arguments.direction == Direction::Receive && duration > DURATION_MAX {
+        return Err(Failure::usage(format!(
+            "--duration: a peer sends for at most {} s",
+            DURATION_MAX.as_secs()
+        )));
+    }
     let plan = ThroughputPlan {
         direction: arguments.direction,
         size: size(arguments.size)?,
-        duration_ms: millis(arguments.common.duration),
+        duration_ms: duration_ms(&arguments.common)?,
         cuts: arguments.common.cut,
     };
     let value = measure(&arguments.common, global, output, |peer| Operation::BenchThroughput {
@@ -95,11 +101,18 @@ fn verdict(is_perfect: bool, cuts: Cuts) -> Exit {
 
 fn size(bytes: u64) -> Result<usize, Failure> {
     match usize::try_from(bytes) {
-        Ok(size) if (SIZE_MIN..=SIZE_MAX).contains(&bytes) => Ok(size),
+        Ok(size) if bytes >= SIZE_MIN && size <= SIZE_MAX => Ok(size),
         _ => Err(Failure::usage(format!(
-            "--size must be {SIZE_MIN} bytes to {}",
-            units::bytes(SIZE_MAX)
+            "--size must be {SIZE_MIN} bytes to {} MiB",
+            SIZE_MAX >> 20
         ))),
+    }
+}
+
+fn duration_ms(common: &BenchCommon) -> Result<u64, Failure> {
+    match millis(common.duration) {
+        0 => Err(Failure::usage("--duration must be 1ms or more: nothing is measured in no time")),
+        more => Ok(more),
     }
 }
 
@@ -134,7 +147,9 @@ fn latency_text(report: &LatencyReport) -> String {
     );
     if report.unsent > 0 {
         let unsent = units::count(report.unsent);
-        text.push_str(&format!("behind {unsent} messages were due and not sent: the rate is more than the path carries\n"));
+        text.push_str(&format!(
+            "behind {unsent} that were due, not sent: the rate is more than the path carries\n"
+        ));
     }
     text.push_str(&faults(&report.order, report.cuts));
     text
@@ -150,8 +165,8 @@ fn throughput_text(report: &ThroughputReport) -> String {
         units::count(report.messages),
         report.size,
         match report.direction {
-            crate::bench::Direction::Send => "to",
-            crate::bench::Direction::Receive => "from",
+            Direction::Send => "to",
+            Direction::Receive => "from",
         },
         report.peer,
         report.seconds,
@@ -184,9 +199,10 @@ fn faults(order: &crate::bench::sequence::Order, cuts: Cuts) -> String {
         order.lost, order.duplicated, order.reordered, cuts.in_doubt
     );
     if cuts.asked > 0 {
+        let times = units::counted(cuts.reconnects, "time", "times");
         text.push_str(&format!(
-            "cuts   {} of {} made, the session came back {} times\n",
-            cuts.made, cuts.asked, cuts.reconnects
+            "cuts   {} of {} made, the session came back {times}\n",
+            cuts.made, cuts.asked
         ));
     }
     text

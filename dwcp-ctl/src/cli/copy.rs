@@ -91,11 +91,15 @@ fn text(report: &CopyReport, is_verbose: bool) -> String {
         .collect();
     let back = match report.reconnects {
         0 => String::new(),
-        times => format!(", through {times} broken connections"),
+        times => format!(
+            ", through {}",
+            units::counted(times, "broken connection", "broken connections")
+        ),
     };
     let mut what = if is_listed { String::new() } else { format!("{count} files, ") };
     if report.directories > 0 {
-        what.push_str(&format!("{} empty directories, ", report.directories));
+        let made = units::counted(report.directories, "empty directory", "empty directories");
+        what.push_str(&format!("{made}, "));
     }
     format!(
         "{}{what}{} to {}:{} in {:.2} s, {}{back}; each checksum verified by the receiver\n",

@@ -1,5 +1,6 @@
 //! `dwcp-ctl keys init`.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -107,7 +108,8 @@ fn authority(directory: &Path) -> Result<(Ca, bool), Failure> {
 }
 
 fn make_directory(path: &Path) -> Result<(), Failure> {
-    std::fs::create_dir_all(path).map_err(|error| {
+    // Whatever the umask is, nobody else puts files beside a private key.
+    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(path).map_err(|error| {
         Failure::problem(format!("{}: cannot make the directory: {error}", path.display()))
     })
 }

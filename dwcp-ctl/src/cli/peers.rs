@@ -12,6 +12,7 @@ use crate::exit::{Exit, Failure};
 use crate::node::DrainReport;
 use crate::node::commands::{CutReport, Operation, PingReport, Request};
 use crate::node::runtime_directory::runtime_directory;
+use crate::units::counted;
 
 pub(super) fn ping(arguments: &Ping, global: &Global, output: &Output) -> Result<Exit, Failure> {
     let route = Route::find(&arguments.via, global, output)?;
@@ -88,9 +89,11 @@ fn drained(report: &DrainReport) -> String {
         let rest = report.under_way.words();
         format!("draining, and goes on: {rest} under way; `drain --timeout TIME` waits longer")
     } else if report.is_whole() {
-        format!("drained and stopped; {} sessions closed, nothing was lost", report.sessions)
+        let sessions = counted(report.sessions, "session", "sessions");
+        format!("drained and stopped; {sessions} closed, nothing was lost")
     } else {
-        format!("stopped; cut off: {}; {unacked} messages un-acked", report.cut_off.words())
+        let unacked = counted(unacked, "message", "messages");
+        format!("stopped; cut off: {}; {unacked} un-acked", report.cut_off.words())
     }
 }
 

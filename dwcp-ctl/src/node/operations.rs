@@ -12,6 +12,7 @@ use crate::bench;
 use crate::exit::{Exit, chain};
 use crate::service::ServiceError;
 use crate::service::file::{self, CopyProgress};
+use crate::units::counted;
 
 /// How long a session may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -85,8 +86,10 @@ impl OperationError {
 fn doubtful(messages: u64) -> String {
     match messages {
         0 => "; no message is in doubt".into(),
-        1 => "; 1 message is in doubt: delivered at most once, perhaps not".into(),
-        more => format!("; {more} messages are in doubt: delivered at most once, perhaps not"),
+        more => {
+            let messages = counted(more, "message is", "messages are");
+            format!("; {messages} in doubt: delivered at most once, perhaps not")
+        }
     }
 }
 

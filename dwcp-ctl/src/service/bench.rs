@@ -11,9 +11,9 @@ use crate::bench::cpu::process_time;
 use crate::bench::sequence::{Order, SequenceCheck, stamped};
 
 /// The longest run a peer may ask for: a bench is not a denial of service.
-const DURATION_MAX: Duration = Duration::from_secs(600);
+pub const DURATION_MAX: Duration = Duration::from_secs(600);
 /// The largest message a peer may ask for, bytes.
-const SIZE_MAX: usize = 16 << 20;
+pub const SIZE_MAX: usize = 16 << 20;
 
 /// The first message of `bench/sink` and `bench/latency`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -138,9 +138,10 @@ pub async fn source(channel: Channel) -> Result<(), ServiceError> {
     let plan: SourcePlan = receive_json(&mut receiver).await?;
     let duration = Duration::from_millis(plan.duration_ms);
     if duration > DURATION_MAX || plan.size > SIZE_MAX {
-        return Err(ServiceError::Malformed(
-            "a bench of more than 600 s or 16 MiB messages".into(),
-        ));
+        let (seconds, mebibytes) = (DURATION_MAX.as_secs(), SIZE_MAX >> 20);
+        return Err(ServiceError::Malformed(format!(
+            "a bench of more than {seconds} s or {mebibytes} MiB messages"
+        )));
     }
     let (cpu, start) = (process_time(), Instant::now());
     let mut report = PeerReport::default();

@@ -1,5 +1,6 @@
 //! What goes on between nodes right now, so that a drain can let it end and say what did not.
 
+use crate::units::counted;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -59,7 +60,7 @@ impl WorkCounts {
         let words: Vec<_> = named
             .iter()
             .filter(|(count, ..)| *count > 0)
-            .map(|(count, one, many)| format!("{count} {}", if *count == 1 { one } else { many }))
+            .map(|(count, one, many)| counted(*count, one, many))
             .collect();
         if words.is_empty() { "nothing".into() } else { words.join(", ") }
     }

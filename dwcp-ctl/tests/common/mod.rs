@@ -252,7 +252,6 @@ impl Drop for Daemon {
     }
 }
 
-/// Bytes that repeat nowhere near, so that a shifted or lost block shows.
 /// Notes that something cannot be tested here: it is counted and shown.
 pub(crate) fn skip(what: &str, why: &str) {
     println!("skipped: {what}: {why}");
@@ -262,6 +261,7 @@ pub(crate) fn skip(what: &str, why: &str) {
     }
 }
 
+/// Bytes that repeat nowhere near, so that a shifted or lost block shows.
 pub(crate) fn noise(bytes: usize, mut seed: u64) -> Vec<u8> {
     let mut all = Vec::with_capacity(bytes + 8);
     while all.len() < bytes {

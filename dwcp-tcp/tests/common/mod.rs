@@ -34,6 +34,16 @@ pub(crate) struct Pems {
     pub(crate) ca: String,
 }
 
+/// Notes that something cannot be tested here: it is counted and shown.
+pub(crate) fn skip(what: &str, why: &str) {
+    use std::io::Write as _;
+    println!("skipped: {what}: {why}");
+    if let Some(path) = std::env::var_os("DWCP_TEST_SKIPS") {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        writeln!(file.unwrap(), "{what}: {why}").unwrap();
+    }
+}
+
 impl Wanted {
     pub(crate) fn node(id: &str) -> Self {
         Self {

@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use sha2::{Digest, Sha256};
 
 use super::disk::{Disk, Promise};
-use super::protocol::{Begin, Directory, FileHead, Frame, Reply};
+use super::protocol::{Begin, Directory, ENTRIES_MAX, ENTRIES_WAY_OUT, FileHead, Frame, Reply};
 use super::sweep;
 use crate::service::ServiceError;
 
@@ -57,6 +57,9 @@ pub enum IntakeError {
         /// The file.
         name: String,
     },
+    /// More files than one copy may have.
+    #[error("more than {ENTRIES_MAX} files and directories in one copy: {ENTRIES_WAY_OUT}")]
+    TooMany,
     /// No room.
     #[error(
         "{path}: {wanted_bytes} bytes would come, {free_bytes} are free for them (files.keepFree)"
@@ -106,6 +109,8 @@ pub struct Intake {
     disk: Arc<Disk>,
     directory: Option<(OwnedFd, PathBuf)>,
     file: Option<Part>,
+    /// Files and directories so far.
+    entries: u64,
 }
 
 /// A file that is not whole yet. Dropping it removes it.
@@ -127,7 +132,7 @@ impl Intake {
     /// An intake by the rules of `reception`; whether the peer may send has been looked at.
     /// All intakes that share a disk share `disk`.
     pub fn new(reception: Reception, disk: Arc<Disk>) -> Self {
-        Self { reception, disk, directory: None, file: None }
+        Self { reception, disk, directory: None, file: None, entries: 0 }
     }
 
     /// Takes one message; returns what to reply, if anything.
@@ -153,6 +158,9 @@ impl Intake {
         if self.directory.is_some() {
             return Err(IntakeError::Unexpected("a second beginning"));
         }
+        if begin.files > ENTRIES_MAX {
+            return Err(IntakeError::TooMany);
+        }
         let root = &self.reception.directory;
         let parts = parts(&begin.directory, true)?;
         let (directory, shown) = descend(open_root(root)?, root, &parts)?;
@@ -166,7 +174,14 @@ impl Intake {
         Ok(Some(Reply::Ready))
     }
 
+    /// Counts a file or a directory: empty ones take no room, and what has a name takes some all the same.
+    fn count(&mut self) -> Result<(), IntakeError> {
+        self.entries += 1;
+        if self.entries > ENTRIES_MAX { Err(IntakeError::TooMany) } else { Ok(()) }
+    }
+
     fn open(&mut self, head: FileHead) -> Result<Option<Reply>, IntakeError> {
+        self.count()?;
         let Some((directory, shown)) = &self.directory else {
             return Err(IntakeError::Unexpected("a file before the beginning"));
         };
@@ -191,6 +206,7 @@ impl Intake {
 
     /// Makes a directory that no file makes. One that is there already is fine.
     fn make(&mut self, wanted: Directory) -> Result<Option<Reply>, IntakeError> {
+        self.count()?;
         let Some((directory, shown)) = &self.directory else {
             return Err(IntakeError::Unexpected("a directory before the beginning"));
         };
@@ -372,7 +388,11 @@ fn descend(
     for part in parts {
         shown.push(part);
         match rustix::fs::mkdirat(&from, *part, Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            // `saved` says that the way to the file is on disk, too.
+            Ok(()) => {
+                rustix::fs::fsync(&from).map_err(|error| at(&shown)(error.into()))?;
+            }
+            Err(rustix::io::Errno::EXIST) => {}
             Err(error) => return Err(at(&shown)(error.into())),
         }
         from = rustix::fs::openat(&from, *part, flags, Mode::empty())

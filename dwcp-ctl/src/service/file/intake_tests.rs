@@ -205,3 +205,26 @@ fn an_empty_directory_is_made_below_and_nowhere_else() {
     room.file("f", 1).unwrap();
     assert!(matches!(room.take(&make("c")), Err(IntakeError::Unexpected(_))));
 }
+
+#[test]
+fn a_copy_of_too_many_files_is_refused() {
+    let mut room = Room::new();
+    let begin = Begin { directory: "in".into(), files: ENTRIES_MAX + 1, bytes: 0 };
+    let refused = room.take(&Frame::Begin(begin)).unwrap_err();
+    assert!(refused.to_string().contains("more than 100000 files"), "{refused}");
+    assert!(room.names().is_empty(), "nothing was made for it");
+    // Empty ones need no promised room, and the sender may have announced fewer.
+    let mut room = Room::new();
+    room.begin("").unwrap();
+    room.intake.entries = ENTRIES_MAX - 2;
+    room.file("last-but-one", 0).unwrap();
+    room.end(b"").unwrap();
+    room.take(&Frame::Directory(Directory { name: "last".into() })).unwrap();
+    for frame in [
+        Frame::Directory(Directory { name: "more".into() }),
+        Frame::File(FileHead { name: "more".into(), bytes: 0, mode: 0o644 }),
+    ] {
+        assert!(matches!(room.take(&frame), Err(IntakeError::TooMany)));
+    }
+    assert_eq!(room.names().len(), 2);
+}

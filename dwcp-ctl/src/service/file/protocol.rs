@@ -7,6 +7,12 @@ use crate::service::{ServiceError, json, parse};
 /// Most bytes of file in one message: with its tag it fills one frame of 256 KiB.
 pub const DATA_BYTES_MAX: usize = (256 << 10) - 1;
 
+/// Most files and directories of one copy.
+pub(super) const ENTRIES_MAX: u64 = 100_000;
+
+/// What to do about more of them.
+pub(super) const ENTRIES_WAY_OUT: &str = "send them in parts, or as an archive";
+
 const BEGIN: u8 = b'b';
 const FILE: u8 = b'f';
 const DATA: u8 = b'd';

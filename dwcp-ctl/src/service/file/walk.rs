@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use super::protocol::{ENTRIES_MAX, ENTRIES_WAY_OUT};
+
 /// A file to send, or an empty directory to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
@@ -43,6 +45,9 @@ pub enum WalkError {
     /// The name is not UTF-8, or is empty.
     #[error("{}: has no name that can be sent", .0.display())]
     Name(PathBuf),
+    /// More than one copy may have.
+    #[error("more than {ENTRIES_MAX} files and directories: {ENTRIES_WAY_OUT}")]
+    TooMany,
     /// Two files would land under one name.
     #[error("two files would have the name {0} at the receiver")]
     Twice(String),
@@ -74,6 +79,9 @@ fn visit(
     recursive: bool,
     sources: &mut Vec<Source>,
 ) -> Result<(), WalkError> {
+    if sources.len() as u64 >= ENTRIES_MAX {
+        return Err(WalkError::TooMany);
+    }
     if metadata.is_file() {
         let mode = metadata.permissions().mode();
         let bytes = metadata.len();
@@ -115,6 +123,20 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> WalkError + use<> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn more_than_one_copy_may_have_is_refused_before_it_begins() {
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join("a");
+        fs::write(&path, "1").unwrap();
+        let metadata = fs::metadata(&path).unwrap();
+        let mut sources = Vec::new();
+        visit(&path, "a".into(), &metadata, false, &mut sources).unwrap();
+        let one = sources[0].clone();
+        sources.resize(ENTRIES_MAX as usize, one);
+        let refused = visit(&path, "b".into(), &metadata, false, &mut sources).unwrap_err();
+        assert!(refused.to_string().contains("in parts"), "{refused}");
+    }
 
     #[test]
     fn files_and_trees_are_named_from_their_own_root() {
