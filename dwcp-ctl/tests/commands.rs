@@ -206,23 +206,29 @@ fn shells_and_manual_pages_are_served() {
     assert!(room.path().join("dwcp-ctl-bench-latency.1").is_file());
 }
 
-/// Every file behind `keys` and the token, in each state that the daemon does not start with.
-#[test]
-fn the_machine_is_looked_at_with_the_daemons_own_eyes() {
+/// Files that no key or token may be, and one that a cluster key may be.
+fn odd_files(room: &Room) {
     use std::os::unix::fs::PermissionsExt;
-    let room = Room::new(&["a", "b"]);
-    let old = room.text("old");
-    ctl(&["keys", "init", "--dir", &old, "--days", "1", "a"]).ok();
-    let write = |name: &str, text: &str, mode: u32| {
+    for (name, text, mode) in [
+        ("text", "no pem\n", 0o600),
+        ("short", "abcd\n", 0o600),
+        ("secret", &*"ab".repeat(32), 0o600),
+        ("blank", "\n", 0o600),
+        ("open", "word\n", 0o644),
+    ] {
         std::fs::write(room.path(name), text).unwrap();
         let mode = std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(room.path(name), mode).unwrap();
-    };
-    write("text", "no pem\n", 0o600);
-    write("short", "abcd\n", 0o600);
-    write("secret", &"ab".repeat(32), 0o600);
-    write("blank", "\n", 0o600);
-    write("open", "word\n", 0o644);
+    }
+}
+
+/// Every file behind `keys` and the token, in each state that the daemon does not start with.
+#[test]
+fn the_machine_is_looked_at_with_the_daemons_own_eyes() {
+    let room = Room::new(&["a", "b"]);
+    let old = room.text("old");
+    ctl(&["keys", "init", "--dir", &old, "--days", "1", "a"]).ok();
+    odd_files(&room);
     let good = ["keys/a/node.crt", "keys/a/node.key", "keys/a/ca.crt", "secret", "short"];
     let validate = |files: [&str; 5]| {
         let [cert, key, ca, cluster, token] = files;

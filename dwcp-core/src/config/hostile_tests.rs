@@ -247,6 +247,36 @@ fn documents_of_a_mebibyte_are_read_or_refused() {
     }
 }
 
+/// Long lists that refer to each other: whoever compares each with each is not done in an hour.
+#[test]
+fn long_lists_are_checked_against_each_other() {
+    let list = |count: usize, item: &dyn Fn(usize) -> String| -> String {
+        (0..count).map(|number| format!("  - {}\n", item(number))).collect()
+    };
+    let peers = |name: &str| {
+        list(12_000, &|number| format!("{{nodeId: {name}{number}, addresses: [\"h:1\"]}}"))
+    };
+    let forwards = |name: &str, target: &str| {
+        let item =
+            |_| format!("{{name: {name}, listen: \"1.1.1.1:5\", peer: b, target: {target}}}");
+        list(9_000, &item)
+    };
+    let head = "mode: internet\npeers:\n";
+    for shape in [
+        format!("{head}{}forwards:\n{}", peers("-"), forwards("-", "no")),
+        format!("{head}{}forwards:\n{}", peers("x"), forwards("n", "\"a:1\"")),
+        format!("{head}{}files:\n  from: [{}]\n", peers("x"), "b, ".repeat(16_000)),
+        format!(
+            "mode: internet\nlisten:\n{}",
+            list(16_000, &|n| format!("\"1.2.{}.{}:5\"", n / 250, n % 250))
+        ),
+        format!("mode: internet\nlisten:\n{}", list(16_000, &|_| "\"1.1.1.1:5\"".into())),
+    ] {
+        assert!(shape.len() <= MAX_BYTES);
+        check(shape.as_bytes());
+    }
+}
+
 #[test]
 fn nesting_is_read_up_to_the_limit_and_refused_beyond() {
     for (open, close) in [("[", "]"), ("{a: ", "}")] {

@@ -58,17 +58,6 @@ impl Address {
     pub fn is_loopback(&self) -> bool {
         self.host == "localhost" || self.ip().is_some_and(|ip| ip.is_loopback())
     }
-    /// Whether two listeners on these addresses would get in each other's way.
-    pub(crate) fn overlaps(&self, other: &Self) -> bool {
-        let is_wide = |address: &Self| address.ip().is_some_and(|ip| ip.is_unspecified());
-        let same_family = match (self.ip(), other.ip()) {
-            (Some(a), Some(b)) => a.is_ipv4() == b.is_ipv4(),
-            _ => true,
-        };
-        self.port == other.port
-            && self.port != 0
-            && (self.host == other.host || (same_family && (is_wide(self) || is_wide(other))))
-    }
 
     fn parse(text: &str) -> Result<Self, &'static str> {
         let (host, port) = text.rsplit_once(':').ok_or("add the port, such as :8080")?;
@@ -353,15 +342,6 @@ mod tests {
         ] {
             assert!(Address::parse(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn listeners_overlap_within_a_family() {
-        let address = |text: &str| Address::parse(text).unwrap();
-        assert!(address("0.0.0.0:80").overlaps(&address("127.0.0.1:80")));
-        assert!(!address("0.0.0.0:80").overlaps(&address("[::1]:80")));
-        assert!(!address("0.0.0.0:80").overlaps(&address("127.0.0.1:81")));
-        assert!(!address("127.0.0.1:0").overlaps(&address("127.0.0.1:0")));
     }
 
     #[test]

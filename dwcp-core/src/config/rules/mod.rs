@@ -8,7 +8,7 @@ mod ports;
 mod transport;
 mod twice;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 use super::codes::Code;
@@ -36,7 +36,12 @@ pub(crate) fn check(
     whole: &Whole<'_>,
     diagnostics: &mut Vec<Diagnostic>,
 ) {
-    let mut rules = Rules { file, config, whole, diagnostics };
+    let is_named = |index: usize| !whole.wrong.holds(&format!("peers[{index}].nodeId"));
+    let listed = config.peers.listed();
+    let knows_all = !whole.wrong.holds("peers") && (0..listed.len()).all(is_named);
+    let names = || listed.iter().map(|peer| peer.node_id.as_str()).collect();
+    let peers = knows_all.then(names);
+    let mut rules = Rules { file, config, whole, peers, diagnostics };
     twice::check(&mut rules);
     mode::check(&mut rules);
     operation::check(&mut rules);
@@ -50,6 +55,8 @@ struct Rules<'a> {
     file: &'a str,
     config: &'a Config,
     whole: &'a Whole<'a>,
+    /// The names of the listed peers; `None` while one of them is not known.
+    peers: Option<HashSet<&'a str>>,
     diagnostics: &'a mut Vec<Diagnostic>,
 }
 
@@ -57,6 +64,16 @@ impl Rules<'_> {
     /// Whether the file gives the key.
     fn gives(&self, path: &str) -> bool {
         self.whole.places.contains_key(path)
+    }
+
+    /// Whether more would not be shown.
+    fn is_full(&self) -> bool {
+        self.diagnostics.len() > MAX_DIAGNOSTICS
+    }
+
+    /// Whether a default or a placeholder stands for the value at `path`.
+    fn is_made_up(&self, path: &str) -> bool {
+        self.whole.wrong.holds(path)
     }
 
     /// Whether all that is at and below `paths` is as the file gives it, or a default.
@@ -80,7 +97,7 @@ impl Rules<'_> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        if self.diagnostics.len() > MAX_DIAGNOSTICS || self.whole.wrong.holds(path) {
+        if self.is_full() || self.is_made_up(path) {
             return;
         }
         let at = self.place(path);

@@ -40,9 +40,9 @@ fn peers(rules: &mut Rules<'_>) {
     for (later, earlier) in duplicates(owned.iter().map(|(_, _, address)| *address)) {
         let (index, place, address) = owned[later];
         let first = owned[earlier].0;
-        let name = match rules.is_sound(&[&format!("peers[{first}].nodeId")]) {
-            true => format!("`{}`", peers[first].node_id),
-            false => "another peer".into(),
+        let name = match rules.is_made_up(&format!("peers[{first}].nodeId")) {
+            true => "another peer".into(),
+            false => format!("`{}`", peers[first].node_id),
         };
         let message = format!("the address {address} is that of {name}, too");
         let path = format!("peers[{index}].addresses[{place}]");
@@ -73,9 +73,9 @@ fn forwards(rules: &mut Rules<'_>) {
             rules.known_peer(&path, &forward.peer);
         }
         if !forward.listen.is_loopback() {
-            let name = match rules.is_sound(&[&format!("forwards[{index}].name")]) {
-                true => format!("`{}`", forward.name),
-                false => "the forward".into(),
+            let name = match rules.is_made_up(&format!("forwards[{index}].name")) {
+                true => "the forward".into(),
+                false => format!("`{}`", forward.name),
             };
             let message = format!("{name} listens on {}, off loopback", forward.listen);
             let help =
@@ -120,7 +120,11 @@ fn permissions(rules: &mut Rules<'_>) {
 impl Rules<'_> {
     fn known_peer(&mut self, path: &str, node: &NodeId) {
         // With a name among the peers wrong or missing, that one may be meant.
-        if self.config.peers.allows(node.as_str()) || !self.has_all_names() {
+        let is_fine = match &self.peers {
+            Some(names) => self.config.peers == Peers::Any || names.contains(node.as_str()),
+            None => true,
+        };
+        if is_fine || self.is_full() {
             return;
         }
         let message = format!("`{node}` is not among `peers`");
@@ -130,13 +134,6 @@ impl Rules<'_> {
             |near| format!("did you mean `{near}`?"),
         );
         self.error(path, codes::UNKNOWN_PEER, message, help);
-    }
-
-    /// Whether every peer's name is known.
-    fn has_all_names(&self) -> bool {
-        let peers = 0..self.config.peers.listed().len();
-        let is_named = |index: usize| !self.whole.wrong.holds(&format!("peers[{index}].nodeId"));
-        !self.whole.wrong.holds("peers") && peers.into_iter().all(is_named)
     }
 
     fn known_nodes(&mut self, path: &str, nodes: &NodeSet) {

@@ -1,5 +1,7 @@
 //! Listening addresses.
 
+use std::collections::HashMap;
+
 use super::{Rules, duplicates};
 use crate::config::codes;
 use crate::config::names::Address;
@@ -94,13 +96,49 @@ fn listeners(rules: &Rules<'_>) -> Vec<(String, Address, &'static str)> {
     out
 }
 
+/// Who listens on one port so far, by the first of each kind: long lists must not be compared each with each.
+#[derive(Default)]
+struct Taken<'a> {
+    hosts: HashMap<&'a str, usize>,
+    /// The first of each family: IPv4, IPv6, and names, which may be either.
+    any: [Option<usize>; 3],
+    /// The same of those that listen on all addresses.
+    wide: [Option<usize>; 3],
+}
+
+impl<'a> Taken<'a> {
+    /// Adds the listener `index` on `address`; returns the first that it gets in the way of.
+    fn take(&mut self, address: &'a Address, index: usize) -> Option<usize> {
+        const NAME: usize = 2;
+        if address.port() == 0 {
+            return None; // the system chooses one that is free
+        }
+        let ip = address.ip();
+        let family = ip.map_or(NAME, |ip| usize::from(ip.is_ipv6()));
+        let is_wide = ip.is_some_and(|ip| ip.is_unspecified());
+        let is_met = |other: usize| family == NAME || other == NAME || other == family;
+        let met = (0..3).filter(|other| is_met(*other));
+        let wide = met.clone().filter_map(|other| self.wide[other]);
+        let any = met.filter(|_| is_wide).filter_map(|other| self.any[other]);
+        let same = self.hosts.get(address.host()).copied();
+        let first = wide.chain(any).chain(same).min();
+        self.hosts.entry(address.host()).or_insert(index);
+        self.any[family].get_or_insert(index);
+        if is_wide {
+            self.wide[family].get_or_insert(index);
+        }
+        first
+    }
+}
+
 fn clashes(rules: &mut Rules<'_>) {
     let listeners = listeners(rules);
     let listeners: Vec<_> =
-        listeners.into_iter().filter(|(path, ..)| !rules.whole.wrong.holds(path)).collect();
+        listeners.into_iter().filter(|(path, ..)| !rules.is_made_up(path)).collect();
+    let mut by_port = HashMap::<u16, Taken<'_>>::new();
     for (index, (path, address, purpose)) in listeners.iter().enumerate() {
-        let clash = listeners[..index].iter().find(|(_, earlier, _)| earlier.overlaps(address));
-        if let Some((other, earlier, earlier_purpose)) = clash {
+        let clash = by_port.entry(address.port()).or_default().take(address, index);
+        if let Some((other, earlier, earlier_purpose)) = clash.map(|at| &listeners[at]) {
             // The later key of the two that the file gives is the one to change.
             let path = if rules.gives(path) { path } else { other };
             let message = format!(
@@ -120,5 +158,37 @@ fn clashes(rules: &mut Rules<'_>) {
             let message = format!("{address} for {purpose}: others expect {owner} there");
             rules.warning(path, codes::PORT_HABIT, message, "choose another port");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a listener on the last address gets in the way of one on an earlier one, and of which.
+    fn clash(addresses: &[(&str, u16)]) -> Option<usize> {
+        let addresses: Vec<_> =
+            addresses.iter().map(|(host, port)| Address::new(*host, *port)).collect();
+        let mut by_port = HashMap::<u16, Taken<'_>>::new();
+        let mut last = None;
+        for (index, address) in addresses.iter().enumerate() {
+            last = by_port.entry(address.port()).or_default().take(address, index);
+        }
+        last
+    }
+
+    #[test]
+    fn listeners_overlap_within_a_family() {
+        assert_eq!(clash(&[("0.0.0.0", 80), ("127.0.0.1", 80)]), Some(0));
+        assert_eq!(clash(&[("127.0.0.1", 80), ("0.0.0.0", 80)]), Some(0));
+        assert_eq!(clash(&[("0.0.0.0", 80), ("::1", 80)]), None);
+        assert_eq!(clash(&[("::", 80), ("::1", 80)]), Some(0));
+        assert_eq!(clash(&[("0.0.0.0", 80), ("127.0.0.1", 81)]), None);
+        assert_eq!(clash(&[("127.0.0.1", 0), ("127.0.0.1", 0)]), None);
+        assert_eq!(clash(&[("127.0.0.1", 80), ("127.0.0.2", 80)]), None);
+        assert_eq!(clash(&[("127.0.0.1", 80), ("x", 80), ("x", 80)]), Some(1));
+        assert_eq!(clash(&[("127.0.0.1", 80), ("x", 80), ("0.0.0.0", 80)]), Some(0));
+        assert_eq!(clash(&[("::1", 80), ("x", 80), ("0.0.0.0", 80)]), Some(1));
+        assert_eq!(clash(&[("::", 80), ("0.0.0.0", 80), ("x", 80)]), Some(0));
     }
 }
