@@ -75,9 +75,11 @@ pub enum ConnectError {
 const RENEWAL_MIN: Duration = Duration::from_secs(1);
 
 pub(super) async fn connect(inner: &Arc<Inner>, peer: &str) -> Result<Session, ConnectError> {
+    // A peer that never takes its welcome in must not keep us from dialling.
+    let patience = Instant::now() + inner.settings.handshake_timeout;
     let mut dial = loop {
         // The peer's own dial, if it has been welcomed, brings the session.
-        entered(inner, peer, None).await;
+        let _ = tokio::time::timeout_at(patience, entered(inner, peer, None)).await;
         let mut registry = lock(&inner.registry);
         if let Some(session) = registry.session(peer) {
             return Ok(session);
@@ -86,7 +88,8 @@ pub(super) async fn connect(inner: &Arc<Inner>, peer: &str) -> Result<Session, C
             return Err(ConnectError::CannotDial);
         }
         match registry.dial(peer) {
-            _ if registry.is_welcomed(peer, None) => {} // another one, just now
+            // Another one, just now.
+            _ if registry.is_welcomed(peer, None) && Instant::now() < patience => {}
             Some(dial) => break dial,
             None => {
                 let (outcome, dial) = signal::channel(None);
