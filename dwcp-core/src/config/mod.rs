@@ -5,7 +5,7 @@
 //! [`Diagnostic`] has a stable code ([`codes()`]), a place and a fix.
 //!
 //! ```
-//! let loaded = dwcp_core::config::load_str("node.yaml", "mode: hybird\n");
+//! let loaded = dwcp_core::config::load_str("node.yaml", "mode: hybird\npeers: any\n");
 //! assert!(!loaded.valid());
 //! assert_eq!(loaded.diagnostics[0].help.as_deref(), Some("did you mean `hybrid`?"));
 //! ```
