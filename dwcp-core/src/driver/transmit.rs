@@ -16,8 +16,8 @@ use crate::wire::{Compress, RecordEncoder};
 /// worth: what is gathered meanwhile costs less together than apart.
 pub(crate) const CORK: Duration = Duration::from_micros(20);
 
-/// Bytes a sender gathers before it flushes by itself.
-pub(crate) const CORK_BYTES: usize = 64 << 10;
+/// Bytes a sender gathers before it flushes by itself: one full write.
+pub(crate) const CORK_BYTES: usize = 256 << 10;
 
 /// Bodies from this size on are sent from where they lie, if the link can: less is copied sooner than looked up.
 const ZERO_COPY_BYTES_MIN: usize = 4 << 10;
