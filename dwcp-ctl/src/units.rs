@@ -59,11 +59,6 @@ pub fn long_time(duration: Duration) -> String {
     text
 }
 
-/// How many there are of something: `1 file`, `2 files`.
-pub fn counted(number: u64, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
-}
-
 /// A whole number with thousands apart: `1 234 567`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -75,6 +70,11 @@ pub fn count(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// So many of something, in the right one of its two forms: `1 message`, `1 234 messages`.
+pub fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
 /// Reads a time as config files write it: `500us`, `3s`, `1.5m`.
@@ -124,12 +124,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_is_not_many() {
-        let words = [0, 1, 2].map(|number| counted(number, "copy", "copies"));
-        assert_eq!(words, ["0 copies", "1 copy", "2 copies"]);
-    }
-
-    #[test]
     fn figures_keep_three_digits() {
         assert_eq!(bytes(0), "0 B");
         assert_eq!(bytes(999), "999 B");
@@ -142,6 +136,9 @@ mod tests {
         assert_eq!(short_time(Duration::from_nanos(12)), "12 ns");
         assert_eq!(count(1_234_567), "1 234 567");
         assert_eq!(count(12), "12");
+        let messages = |number| counted(number, "message", "messages");
+        assert_eq!([0, 1, 2].map(messages), ["0 messages", "1 message", "2 messages"]);
+        assert_eq!(messages(1_234), "1 234 messages");
     }
 
     #[test]

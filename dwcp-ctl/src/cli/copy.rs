@@ -29,7 +29,8 @@ pub(super) fn run(arguments: &Copy, global: &Global, output: &Output) -> Result<
     let value = route.run(operation, None, &mut |state: CopyProgress| {
         bar.set_length(state.bytes_total);
         bar.set_position(state.bytes);
-        bar.set_message(format!("{}/{} files", state.files, state.files_total));
+        let files = units::counted(state.files_total, "file", "files");
+        bar.set_message(format!("{} of {files}", state.files));
     });
     bar.finish_and_clear();
     let value = value?;
@@ -91,15 +92,16 @@ fn text(report: &CopyReport, is_verbose: bool) -> String {
         .collect();
     let back = match report.reconnects {
         0 => String::new(),
-        times => format!(
-            ", through {}",
-            units::counted(times, "broken connection", "broken connections")
-        ),
+        times => {
+            let times = units::counted(times, "broken connection", "broken connections");
+            format!(", through {times}")
+        }
     };
-    let mut what = if is_listed { String::new() } else { format!("{count} files, ") };
+    let files = units::counted(count as u64, "file", "files");
+    let mut what = if is_listed { String::new() } else { format!("{files}, ") };
     if report.directories > 0 {
-        let made = units::counted(report.directories, "empty directory", "empty directories");
-        what.push_str(&format!("{made}, "));
+        let (one, many) = ("empty directory", "empty directories");
+        what.push_str(&format!("{}, ", units::counted(report.directories, one, many)));
     }
     format!(
         "{}{what}{} to {}:{} in {:.2} s, {}{back}; each checksum verified by the receiver\n",
@@ -140,6 +142,10 @@ mod tests {
         let many = text(&report(11), false);
         assert!(many.lines().count() == 1 && many.starts_with("11 files, 11 B to b:in"), "{many}");
         assert_eq!(text(&report(11), true).lines().count(), 12);
+        let once = CopyReport { directories: 1, reconnects: 1, ..report(0) };
+        let once = text(&once, false);
+        assert!(once.starts_with("1 empty directory, 0 B to b:in"), "{once}");
+        assert!(once.contains(", through 1 broken connection;"), "{once}");
     }
 
     #[test]

@@ -84,7 +84,7 @@ pub(super) fn drain(global: &Global, output: &Output) -> Result<Exit, Failure> {
 }
 
 fn drained(report: &DrainReport) -> String {
-    let unacked = report.unacked_messages;
+    let unacked = counted(report.unacked_messages, "message", "messages");
     if !report.is_over {
         let rest = report.under_way.words();
         format!("draining, and goes on: {rest} under way; `drain --timeout TIME` waits longer")
@@ -92,7 +92,6 @@ fn drained(report: &DrainReport) -> String {
         let sessions = counted(report.sessions, "session", "sessions");
         format!("drained and stopped; {sessions} closed, nothing was lost")
     } else {
-        let unacked = counted(unacked, "message", "messages");
         format!("stopped; cut off: {}; {unacked} un-acked", report.cut_off.words())
     }
 }

@@ -19,10 +19,10 @@ pub(super) fn render(status: &Status) -> String {
         reloads(status.config.reloads_total),
     );
     let grade = status.health.status;
-    let count = status.health.checks.len();
+    let findings = units::counted(status.health.checks.len() as u64, "finding", "findings");
     text.push_str(&match grade {
         Grade::Ok => "health  ok\n".to_owned(),
-        _ => format!("health  {}  {}\n", grade.name().to_uppercase(), plural(count, "finding")),
+        _ => format!("health  {}  {findings}\n", grade.name().to_uppercase()),
     });
     for check in &status.health.checks {
         text.push_str(&format!("  {}  {}\n    {}\n", check.code, check.message, check.remedy));
@@ -80,7 +80,10 @@ fn peer(peer: &PeerStatus) -> Vec<String> {
     let moves = peer.switches_total + peer.failovers_total;
     let mut state = peer.state.clone();
     if peer.reconnects_total > 0 {
-        state.push_str(&format!(", {}", plural(peer.reconnects_total as usize, "reconnect")));
+        state.push_str(&format!(
+            ", {}",
+            units::counted(peer.reconnects_total, "reconnect", "reconnects")
+        ));
     }
     if peer.in_doubt_total > 0 {
         state.push_str(&format!(", {} in doubt", peer.in_doubt_total));
@@ -122,11 +125,7 @@ fn forwards(status: &Status) -> String {
 }
 
 fn reloads(count: u64) -> String {
-    if count == 0 { "never reloaded".into() } else { plural(count as usize, "reload") }
-}
-
-fn plural(count: usize, word: &str) -> String {
-    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+    if count == 0 { "never reloaded".into() } else { units::counted(count, "reload", "reloads") }
 }
 
 #[cfg(test)]

@@ -128,8 +128,9 @@ impl Health {
         for doubt in facts.in_doubt.iter().filter(|doubt| doubt.ago < DOUBT_MEMORY) {
             let Doubt { peer, messages, ago } = doubt;
             let ago = crate::units::long_time(*ago);
+            let messages = crate::units::counted(*messages, "message", "messages");
             let message = format!(
-                "peer {peer}: {messages} messages in doubt since the start, the last {ago} ago: \
+                "peer {peer}: {messages} in doubt since the start, the last {ago} ago: \
                  delivered at most once, perhaps not"
             );
             add(

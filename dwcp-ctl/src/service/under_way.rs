@@ -1,12 +1,12 @@
 //! What goes on between nodes right now, so that a drain can let it end and say what did not.
 
-use crate::units::counted;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::labels;
+use crate::units::counted;
 
 /// A kind of work that a drain waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
