@@ -44,11 +44,12 @@ struct Gathered {
 /// Measures round trips over `session`.
 ///
 /// # Errors
-/// [`ServiceError`].
+/// [`ServiceError`]; a plan beyond the limits before anything is sent.
 ///
 /// # Cancel safety
 /// Dropping it ends the bench.
 pub async fn latency(session: &Session, plan: &LatencyPlan) -> Result<LatencyReport, ServiceError> {
+    plan.check()?;
     let options = ChannelOptions::default().uncompressed();
     let channel = session.open(labels::BENCH_LATENCY, options);
     let channel = channel.map_err(|error| ServiceError::Channel(crate::exit::chain(&error)))?;

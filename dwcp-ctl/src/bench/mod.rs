@@ -4,6 +4,7 @@ pub mod cpu;
 mod cuts;
 mod latency;
 pub mod latency_record;
+pub mod limits;
 mod report;
 pub mod schedule;
 pub mod sequence;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use dwcp_core::{Endpoint, Session};
 
+use super::limits::PlanError;
 use super::*;
-use crate::service::{Offer, Services};
+use crate::service::{Offer, ServiceError, Services};
 
 async fn served_pair() -> (Session, Endpoint, Endpoint) {
     let (a, b) = Endpoint::pair();
@@ -50,4 +51,17 @@ async fn a_rate_beyond_what_the_path_carries_ends_and_says_so() {
     let report = report.expect("it ends").unwrap();
     assert!(report.order.is_perfect(), "{:?}", report.order);
     assert!(report.messages > 0 && report.unsent > 0, "{report:?}");
+}
+
+#[tokio::test]
+async fn a_plan_beyond_the_limits_is_refused_whoever_asks() {
+    let (session, _a, _b) = served_pair().await;
+    let plan = LatencyPlan { size: 64, duration_ms: 0, warm_up_ms: 0, rate: None, cuts: 0 };
+    let refused = latency(&session, &plan).await.unwrap_err();
+    assert!(matches!(refused, ServiceError::Plan(PlanError::Short)), "{refused}");
+    // Memory for such a message is not even asked for.
+    let (direction, size) = (Direction::Send, usize::MAX);
+    let plan = ThroughputPlan { direction, size, duration_ms: 1, cuts: 0 };
+    let refused = throughput(&session, &plan).await.unwrap_err();
+    assert!(matches!(refused, ServiceError::Plan(PlanError::Size)), "{refused}");
 }

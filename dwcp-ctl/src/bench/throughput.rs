@@ -40,7 +40,7 @@ pub struct ThroughputPlan {
 /// Measures throughput over `session`.
 ///
 /// # Errors
-/// [`ServiceError`].
+/// [`ServiceError`]; a plan beyond the limits before anything is sent.
 ///
 /// # Cancel safety
 /// Dropping it ends the bench.
@@ -48,6 +48,7 @@ pub async fn throughput(
     session: &Session,
     plan: &ThroughputPlan,
 ) -> Result<ThroughputReport, ServiceError> {
+    plan.check()?;
     let label = match plan.direction {
         Direction::Send => labels::BENCH_SINK,
         Direction::Receive => labels::BENCH_SOURCE,

@@ -8,15 +8,11 @@ use super::peers::understood;
 use super::route::{Route, run_own};
 use super::self_pair::SelfPair;
 use crate::bench::{
-    Cuts, Direction, Environment, LatencyPlan, LatencyReport, ThroughputPlan, ThroughputReport,
+    Cuts, Environment, LatencyPlan, LatencyReport, ThroughputPlan, ThroughputReport,
 };
 use crate::exit::{Exit, Failure};
 use crate::node::commands::Operation;
-use crate::service::bench::{DURATION_MAX, SIZE_MAX};
-use crate::units;
-
-/// A message carries its number.
-const SIZE_MIN: u64 = 8;
+use crate::units::{self, counted};
 
 pub(super) fn run(
     command: BenchCommand,
@@ -30,23 +26,19 @@ pub(super) fn run(
 }
 
 fn latency(arguments: &BenchLatency, global: &Global, output: &Output) -> Result<Exit, Failure> {
-    if arguments.rate.is_some_and(|rate| !(rate > 0.0 && rate <= 1e7)) {
-        return Err(Failure::usage(
-            "--rate is messages a second, more than 0 and at most 10000000",
-        ));
-    }
     let plan = LatencyPlan {
-        size: size(arguments.size)?,
-        duration_ms: duration_ms(&arguments.common)?,
+        size: size(arguments.size),
+        duration_ms: millis(arguments.common.duration),
         warm_up_ms: millis(arguments.warm_up),
         rate: arguments.rate,
         cuts: arguments.common.cut,
     };
+    plan.check().map_err(|error| Failure::usage(error.to_string()))?;
     let value =
         measure(&arguments.common, global, output, |peer| Operation::BenchLatency { peer, plan })?;
     let report: LatencyReport = understood(&value)?;
     output.result(&value, || latency_text(&report))?;
-    Ok(verdict(report.order.is_perfect(), report.cuts))
+    Ok(verdict(report.messages, report.order.is_perfect(), report.cuts))
 }
 
 fn throughput(
@@ -54,26 +46,20 @@ fn throughput(
     global: &Global,
     output: &Output,
 ) -> Result<Exit, Failure> {
-    let duration = arguments.common.duration;
-    if arguments.direction == Direction::Receive && duration > DURATION_MAX {
-        return Err(Failure::usage(format!(
-            "--duration: a peer sends for at most {} s",
-            DURATION_MAX.as_secs()
-        )));
-    }
     let plan = ThroughputPlan {
         direction: arguments.direction,
-        size: size(arguments.size)?,
-        duration_ms: duration_ms(&arguments.common)?,
+        size: size(arguments.size),
+        duration_ms: millis(arguments.common.duration),
         cuts: arguments.common.cut,
     };
+    plan.check().map_err(|error| Failure::usage(error.to_string()))?;
     let value = measure(&arguments.common, global, output, |peer| Operation::BenchThroughput {
         peer,
         plan,
     })?;
     let report: ThroughputReport = understood(&value)?;
     output.result(&value, || throughput_text(&report))?;
-    Ok(verdict(report.order.is_perfect(), report.cuts))
+    Ok(verdict(report.messages, report.order.is_perfect(), report.cuts))
 }
 
 fn measure(
@@ -94,26 +80,21 @@ fn measure(
     }
 }
 
-/// A bench that lost, doubled or reordered a message has found a problem, whatever its figures.
-fn verdict(is_perfect: bool, cuts: Cuts) -> Exit {
-    if is_perfect && cuts.in_doubt == 0 { Exit::Ok } else { Exit::Problem }
+/// A bench that lost, doubled or reordered a message has found a problem, whatever its figures; so has one
+/// without a figure.
+fn verdict(messages: u64, is_perfect: bool, cuts: Cuts) -> Exit {
+    if messages > 0 && is_perfect && cuts.in_doubt == 0 { Exit::Ok } else { Exit::Problem }
 }
 
-fn size(bytes: u64) -> Result<usize, Failure> {
-    match usize::try_from(bytes) {
-        Ok(size) if bytes >= SIZE_MIN && size <= SIZE_MAX => Ok(size),
-        _ => Err(Failure::usage(format!(
-            "--size must be {SIZE_MIN} bytes to {} MiB",
-            SIZE_MAX >> 20
-        ))),
+fn nothing(messages: u64) -> &'static str {
+    match messages {
+        0 => "nothing was measured: give it a longer --duration\n",
+        _ => "",
     }
 }
 
-fn duration_ms(common: &BenchCommon) -> Result<u64, Failure> {
-    match millis(common.duration) {
-        0 => Err(Failure::usage("--duration must be 1ms or more: nothing is measured in no time")),
-        more => Ok(more),
-    }
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 fn millis(duration: std::time::Duration) -> u64 {
@@ -127,11 +108,11 @@ fn latency_text(report: &LatencyReport) -> String {
         None => "each after the answer to the one before".into(),
     };
     let mut text = format!(
-        "{}{} round trips of {} bytes to {} in {:.1} s, {pace}\n\
+        "{}{} of {} bytes to {} in {:.1} s, {pace}\n\
          us     min {}  p50 {}  p90 {}  p99 {}  p99.9 {}  p99.99 {}  max {}\n\
          cpu    {} % here, {} % there\n",
         environment(&report.environment),
-        units::count(report.messages),
+        counted(report.messages, "round trip", "round trips"),
         report.size,
         report.peer,
         report.seconds,
@@ -146,27 +127,28 @@ fn latency_text(report: &LatencyReport) -> String {
         report.cpu.peer_percent,
     );
     if report.unsent > 0 {
-        let unsent = units::count(report.unsent);
+        let unsent = counted(report.unsent, "message was", "messages were");
         text.push_str(&format!(
-            "behind {unsent} that were due, not sent: the rate is more than the path carries\n"
+            "behind {unsent} due and not sent: the rate is more than the path carries\n"
         ));
     }
     text.push_str(&faults(&report.order, report.cuts));
+    text.push_str(nothing(report.messages));
     text
 }
 
 fn throughput_text(report: &ThroughputReport) -> String {
     let per_byte = report.cpu.nanoseconds_per_byte.unwrap_or_default();
     let mut text = format!(
-        "{}{} messages of {} bytes {} {} in {:.2} s\n\
+        "{}{} of {} bytes {} {} in {:.2} s\n\
          rate   {}  {}  {} messages/s\n\
          cpu    {} % here, {} % there, {per_byte} ns a byte together\n",
         environment(&report.environment),
-        units::count(report.messages),
+        counted(report.messages, "message", "messages"),
         report.size,
         match report.direction {
-            Direction::Send => "to",
-            Direction::Receive => "from",
+            crate::bench::Direction::Send => "to",
+            crate::bench::Direction::Receive => "from",
         },
         report.peer,
         report.seconds,
@@ -177,15 +159,16 @@ fn throughput_text(report: &ThroughputReport) -> String {
         report.cpu.peer_percent,
     );
     text.push_str(&faults(&report.order, report.cuts));
+    text.push_str(nothing(report.messages));
     text
 }
 
 fn environment(environment: &Environment) -> String {
     let build = if environment.debug_build { ", DEBUG BUILD: figures say nothing" } else { "" };
     format!(
-        "dwcp {}, {} processors, Linux {}, {} ({}), {}{build}\n",
+        "dwcp {}, {}, Linux {}, {} ({}), {}{build}\n",
         environment.version,
-        environment.cpus,
+        counted(environment.cpus as u64, "processor", "processors"),
         environment.kernel,
         environment.path,
         environment.provider,
@@ -199,10 +182,11 @@ fn faults(order: &crate::bench::sequence::Order, cuts: Cuts) -> String {
         order.lost, order.duplicated, order.reordered, cuts.in_doubt
     );
     if cuts.asked > 0 {
-        let times = units::counted(cuts.reconnects, "time", "times");
         text.push_str(&format!(
-            "cuts   {} of {} made, the session came back {times}\n",
-            cuts.made, cuts.asked
+            "cuts   {} of {} made, the session came back {}\n",
+            cuts.made,
+            cuts.asked,
+            counted(cuts.reconnects, "time", "times")
         ));
     }
     text

@@ -8,12 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{ServiceError, json, receive_json};
 use crate::bench::Numbered;
 use crate::bench::cpu::process_time;
+use crate::bench::limits::check_source;
 use crate::bench::sequence::{Order, SequenceCheck, stamped};
-
-/// The longest run a peer may ask for: a bench is not a denial of service.
-pub const DURATION_MAX: Duration = Duration::from_secs(600);
-/// The largest message a peer may ask for, bytes.
-pub const SIZE_MAX: usize = 16 << 20;
 
 /// The first message of `bench/sink` and `bench/latency`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -130,19 +126,14 @@ pub async fn sink(channel: Channel) -> Result<(), ServiceError> {
 /// Sends numbered messages for as long as the peer asked.
 ///
 /// # Errors
-/// [`ServiceError`]; a plan beyond the limits is malformed.
+/// [`ServiceError`]; [`ServiceError::Plan`] for a plan beyond the limits.
 pub async fn source(channel: Channel) -> Result<(), ServiceError> {
     // What is measured is the path: the other end has compression off, too.
     channel.set_compression(false);
     let (mut sender, mut receiver) = channel.split();
     let plan: SourcePlan = receive_json(&mut receiver).await?;
+    check_source(plan.size, plan.duration_ms)?;
     let duration = Duration::from_millis(plan.duration_ms);
-    if duration > DURATION_MAX || plan.size > SIZE_MAX {
-        let (seconds, mebibytes) = (DURATION_MAX.as_secs(), SIZE_MAX >> 20);
-        return Err(ServiceError::Malformed(format!(
-            "a bench of more than {seconds} s or {mebibytes} MiB messages"
-        )));
-    }
     let (cpu, start) = (process_time(), Instant::now());
     let mut report = PeerReport::default();
     let mut numbered = Numbered::new(plan.size);

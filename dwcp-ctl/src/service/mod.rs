@@ -153,6 +153,9 @@ pub enum ServiceError {
     /// The peer said something else than the protocol has.
     #[error("the peer sent a message that the service does not know: {0}")]
     Malformed(String),
+    /// A bench is asked for what no bench does.
+    #[error(transparent)]
+    Plan(#[from] crate::bench::limits::PlanError),
     /// The other end reports a failure.
     #[error("{0}")]
     Refused(String),
