@@ -7,9 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Tells how many bytes are free on the file system of a directory.
 type Free = Box<dyn Fn(&OwnedFd) -> io::Result<u64> + Send + Sync>;
 
+/// Puts on disk what a directory has.
+type Settle = Box<dyn Fn(&OwnedFd) -> io::Result<()> + Send + Sync>;
+
 /// Looks at the disk, and remembers what files under way have been promised of it.
 pub struct Disk {
     free: Free,
+    sync: Settle,
     promised_bytes: Mutex<u64>,
 }
 
@@ -30,7 +34,22 @@ pub(super) struct Promise {
 
 impl Disk {
     pub(super) fn new(free: impl Fn(&OwnedFd) -> io::Result<u64> + Send + Sync + 'static) -> Self {
-        Self { free: Box::new(free), promised_bytes: Mutex::new(0) }
+        let sync = |directory: &OwnedFd| Ok(rustix::fs::fsync(directory)?);
+        Self { free: Box::new(free), sync: Box::new(sync), promised_bytes: Mutex::new(0) }
+    }
+
+    /// A disk that has `sync` in place of the system's.
+    #[cfg(test)]
+    pub(super) fn with_sync(
+        self,
+        sync: impl Fn(&OwnedFd) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        Self { sync: Box::new(sync), ..self }
+    }
+
+    /// The names in `directory` are on disk when it returns.
+    pub(super) fn sync(&self, directory: &OwnedFd) -> io::Result<()> {
+        (self.sync)(directory)
     }
 
     /// Bytes that are free above `keep_free_bytes`, whoever they are promised to.

@@ -17,6 +17,7 @@ use super::disk::{Disk, Promise};
 use super::protocol::{Begin, Directory, ENTRIES_MAX, ENTRIES_WAY_OUT, FileHead, Frame, Reply};
 use super::sweep;
 use crate::service::ServiceError;
+use crate::units::counted;
 
 /// How the name of an unfinished file begins; 16 hexadecimal digits follow.
 pub(super) const PART_PREFIX: &str = ".dwcp-part-";
@@ -57,12 +58,10 @@ pub enum IntakeError {
         /// The file.
         name: String,
     },
-    /// More files than one copy may have.
-    #[error("more than {ENTRIES_MAX} files and directories in one copy: {ENTRIES_WAY_OUT}")]
-    TooMany,
     /// No room.
     #[error(
-        "{path}: {wanted_bytes} bytes would come, {free_bytes} are free for them (files.keepFree)"
+        "{path}: {} would come, {} are free for that (files.keepFree)",
+        counted(*wanted_bytes, "byte", "bytes"), counted(*free_bytes, "byte", "bytes")
     )]
     Full {
         /// The directory.
@@ -81,7 +80,10 @@ pub enum IntakeError {
         path: String,
     },
     /// Larger than this node takes.
-    #[error("{name}: {bytes} bytes, this node takes files up to {limit_bytes} (files.maxFileSize)")]
+    #[error(
+        "{name}: {}, this node takes files up to {} (files.maxFileSize)",
+        counted(*bytes, "byte", "bytes"), counted(*limit_bytes, "byte", "bytes")
+    )]
     TooLarge {
         /// The file.
         name: String,
@@ -89,6 +91,12 @@ pub enum IntakeError {
         bytes: u64,
         /// The limit.
         limit_bytes: u64,
+    },
+    /// More files than one copy has.
+    #[error("{name}: a copy has {ENTRIES_MAX} files and directories at most: {ENTRIES_WAY_OUT}")]
+    TooMany {
+        /// The first that is too many.
+        name: String,
     },
     /// The file system refused.
     #[error("{path}: {source}")]
@@ -108,9 +116,11 @@ pub struct Intake {
     reception: Reception,
     disk: Arc<Disk>,
     directory: Option<(OwnedFd, PathBuf)>,
+    /// Files and directories that may still come.
+    entries_left: u64,
+    /// The parts of the directory that was last opened below `directory`: each is on disk.
+    last: Vec<String>,
     file: Option<Part>,
-    /// Files and directories so far.
-    entries: u64,
 }
 
 /// A file that is not whole yet. Dropping it removes it.
@@ -132,7 +142,8 @@ impl Intake {
     /// An intake by the rules of `reception`; whether the peer may send has been looked at.
     /// All intakes that share a disk share `disk`.
     pub fn new(reception: Reception, disk: Arc<Disk>) -> Self {
-        Self { reception, disk, directory: None, file: None, entries: 0 }
+        let (directory, file, last) = (None, None, Vec::new());
+        Self { reception, disk, directory, entries_left: ENTRIES_MAX, last, file }
     }
 
     /// Takes one message; returns what to reply, if anything.
@@ -158,12 +169,14 @@ impl Intake {
         if self.directory.is_some() {
             return Err(IntakeError::Unexpected("a second beginning"));
         }
-        if begin.files > ENTRIES_MAX {
-            return Err(IntakeError::TooMany);
+        if begin.files > self.entries_left {
+            return Err(IntakeError::TooMany { name: format!("{} files", begin.files) });
         }
         let root = &self.reception.directory;
         let parts = parts(&begin.directory, true)?;
-        let (directory, shown) = descend(open_root(root)?, root, &parts)?;
+        // The sender did not count the way to its directory; it is short.
+        let way = &mut (PARTS_MAX as u64);
+        let (directory, shown) = descend(&self.disk, open_root(root)?, root, &parts, 0, way)?;
         // What the sender says is only worth an early refusal: each file is looked at again.
         let room = self.disk.room(&directory, self.reception.keep_free_bytes);
         let room = room.map_err(at(&shown))?;
@@ -174,17 +187,10 @@ impl Intake {
         Ok(Some(Reply::Ready))
     }
 
-    /// Counts a file or a directory: empty ones take no room, and what has a name takes some all the same.
-    fn count(&mut self) -> Result<(), IntakeError> {
-        self.entries += 1;
-        if self.entries > ENTRIES_MAX { Err(IntakeError::TooMany) } else { Ok(()) }
-    }
-
     fn open(&mut self, head: FileHead) -> Result<Option<Reply>, IntakeError> {
-        self.count()?;
-        let Some((directory, shown)) = &self.directory else {
+        if self.directory.is_none() {
             return Err(IntakeError::Unexpected("a file before the beginning"));
-        };
+        }
         if self.file.is_some() {
             return Err(IntakeError::Unexpected("a file within a file"));
         }
@@ -193,9 +199,9 @@ impl Intake {
             return Err(IntakeError::TooLarge { name: head.name, bytes: head.bytes, limit_bytes });
         }
         let parts = parts(&head.name, false)?;
+        count(&mut self.entries_left, &head.name)?;
         let (last, above) = parts.split_last().expect("a file's name has a part");
-        let copy = directory.try_clone().map_err(at(shown))?;
-        let (directory, shown) = descend(copy, shown, above)?;
+        let (directory, shown) = self.below(above)?;
         let keep_free = self.reception.keep_free_bytes;
         let promise = self.disk.promise(&directory, head.bytes, keep_free).map_err(at(&shown))?;
         let promise =
@@ -206,23 +212,30 @@ impl Intake {
 
     /// Makes a directory that no file makes. One that is there already is fine.
     fn make(&mut self, wanted: Directory) -> Result<Option<Reply>, IntakeError> {
-        self.count()?;
-        let Some((directory, shown)) = &self.directory else {
+        if self.directory.is_none() {
             return Err(IntakeError::Unexpected("a directory before the beginning"));
-        };
+        }
         if self.file.is_some() {
             return Err(IntakeError::Unexpected("a directory within a file"));
         }
         let parts = parts(&wanted.name, false)?;
+        count(&mut self.entries_left, &wanted.name)?;
         let (last, above) = parts.split_last().expect("a directory's name has a part");
-        let copy = directory.try_clone().map_err(at(shown))?;
-        let (above, shown) = descend(copy, shown, above)?;
-        let copy = above.try_clone().map_err(at(&shown))?;
-        let (made, shown) = descend(copy, &shown, &[last])?;
-        for directory in [&made, &above] {
-            rustix::fs::fsync(directory).map_err(|error| at(&shown)(error.into()))?;
-        }
+        let (above, shown) = self.below(above)?;
+        // The message has counted for what it makes.
+        let (made, shown) = descend(&self.disk, above, &shown, &[last], 0, &mut 1)?;
+        self.disk.sync(&made).map_err(at(&shown))?;
         Ok(Some(Reply::Made { name: wanted.name }))
+    }
+
+    /// The directory `parts` below that of the copy, which has begun.
+    fn below(&mut self, parts: &[&str]) -> Result<(OwnedFd, PathBuf), IntakeError> {
+        let (directory, shown) = self.directory.as_ref().expect("the copy has begun");
+        let copy = directory.try_clone().map_err(at(shown))?;
+        let known = self.last.iter().zip(parts).take_while(|(last, part)| last == *part).count();
+        let place = descend(&self.disk, copy, shown, parts, known, &mut self.entries_left)?;
+        self.last = parts.iter().map(|part| (*part).to_owned()).collect();
+        Ok(place)
     }
 
     fn write(&mut self, data: &[u8]) -> Result<Option<Reply>, IntakeError> {
@@ -258,7 +271,7 @@ impl Intake {
         if !found.eq_ignore_ascii_case(sha256) {
             return Err(IntakeError::Checksum { name: part.head.name.clone() });
         }
-        part.keep()?;
+        part.keep(&self.disk)?;
         let FileHead { name, bytes, .. } = part.head.clone();
         Ok(Some(Reply::Saved { name, bytes, sha256: found }))
     }
@@ -320,7 +333,7 @@ impl Part {
     }
 
     /// Gives the file its name, once it is on disk.
-    fn keep(&mut self) -> Result<(), IntakeError> {
+    fn keep(&mut self, disk: &Disk) -> Result<(), IntakeError> {
         let failed = at(&self.shown);
         // Nobody else may write, nothing may be set-uid: the mode comes from another machine.
         let mode = Mode::from_raw_mode(self.head.mode & 0o755 | 0o600);
@@ -329,7 +342,7 @@ impl Part {
         rustix::fs::renameat(&self.directory, &self.temporary, &self.directory, &self.last)
             .map_err(|error| failed(error.into()))?;
         self.is_kept = true;
-        rustix::fs::fsync(&self.directory).map_err(|error| failed(error.into()))
+        disk.sync(&self.directory).map_err(failed)
     }
 }
 
@@ -377,26 +390,44 @@ fn open_root(root: &Path) -> Result<OwnedFd, IntakeError> {
     rustix::fs::open(root, flags, Mode::empty()).map_err(|error| at(root)(error.into()))
 }
 
-/// Opens, and makes where missing, the directory `parts` below `from`. Follows no link.
+/// One file or directory more, of which `left` may come.
+fn count(left: &mut u64, name: &str) -> Result<(), IntakeError> {
+    *left = left.checked_sub(1).ok_or_else(|| IntakeError::TooMany { name: name.to_owned() })?;
+    Ok(())
+}
+
+/// Opens, and makes where missing, the directory `parts` below `from`; what it makes counts against `left`.
+/// Follows no link. Each part's name is on disk in the directory above when it returns; of the first `known`
+/// parts that is known already.
 fn descend(
+    disk: &Disk,
     mut from: OwnedFd,
     shown: &Path,
     parts: &[&str],
+    known: usize,
+    left: &mut u64,
 ) -> Result<(OwnedFd, PathBuf), IntakeError> {
     let mut shown = shown.to_owned();
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
-    for part in parts {
+    for (index, part) in parts.iter().enumerate() {
         shown.push(part);
-        match rustix::fs::mkdirat(&from, *part, Mode::from_raw_mode(0o755)) {
-            // `saved` says that the way to the file is on disk, too.
-            Ok(()) => {
-                rustix::fs::fsync(&from).map_err(|error| at(&shown)(error.into()))?;
+        let failed = at(&shown);
+        let mut opened = rustix::fs::openat(&from, *part, flags, Mode::empty());
+        let is_missing = matches!(opened, Err(rustix::io::Errno::NOENT));
+        if is_missing {
+            count(left, &shown.display().to_string())?;
+            match rustix::fs::mkdirat(&from, *part, Mode::from_raw_mode(0o755)) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Err(error) => return Err(failed(error.into())),
             }
-            Err(rustix::io::Errno::EXIST) => {}
-            Err(error) => return Err(at(&shown)(error.into())),
+            opened = rustix::fs::openat(&from, *part, flags, Mode::empty());
         }
-        from = rustix::fs::openat(&from, *part, flags, Mode::empty())
-            .map_err(|error| at(&shown)(error.into()))?;
+        let opened = opened.map_err(|error| failed(error.into()))?;
+        // One that is there may have been made a moment ago, by another copy or before the power failed.
+        if is_missing || index >= known {
+            disk.sync(&from).map_err(&failed)?;
+        }
+        from = opened;
     }
     Ok((from, shown))
 }

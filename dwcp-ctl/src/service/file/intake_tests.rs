@@ -166,7 +166,8 @@ fn what_is_kept_free_stays_free_whatever_was_announced() {
     // Two at once share the room.
     let (mut first, mut second) = (copy_on(&room, &disk, 100), copy_on(&room, &disk, 100));
     first.take(&head("a", 150)).unwrap();
-    assert!(matches!(second.take(&head("b", 51)), Err(IntakeError::Full { free_bytes: 50, .. })));
+    let refused = second.take(&head("b", 51)).unwrap_err();
+    assert!(refused.to_string().contains(": 51 bytes would come, 50 bytes are free"), "{refused}");
     first.take(&Frame::Data(&[7; 150]).encode()).unwrap();
     assert!(matches!(second.take(&head("b", 51)), Err(IntakeError::Full { free_bytes: 50, .. })));
     second.take(&head("b", 50)).unwrap();
@@ -207,24 +208,95 @@ fn an_empty_directory_is_made_below_and_nowhere_else() {
 }
 
 #[test]
-fn a_copy_of_too_many_files_is_refused() {
-    let mut room = Room::new();
-    let begin = Begin { directory: "in".into(), files: ENTRIES_MAX + 1, bytes: 0 };
-    let refused = room.take(&Frame::Begin(begin)).unwrap_err();
-    assert!(refused.to_string().contains("more than 100000 files"), "{refused}");
-    assert!(room.names().is_empty(), "nothing was made for it");
-    // Empty ones need no promised room, and the sender may have announced fewer.
-    let mut room = Room::new();
-    room.begin("").unwrap();
-    room.intake.entries = ENTRIES_MAX - 2;
-    room.file("last-but-one", 0).unwrap();
-    room.end(b"").unwrap();
-    room.take(&Frame::Directory(Directory { name: "last".into() })).unwrap();
-    for frame in [
-        Frame::Directory(Directory { name: "more".into() }),
-        Frame::File(FileHead { name: "more".into(), bytes: 0, mode: 0o644 }),
-    ] {
-        assert!(matches!(room.take(&frame), Err(IntakeError::TooMany)));
+fn a_copy_has_only_so_many_files_and_directories() {
+    let begun = |entries: u64| {
+        let mut room = Room::new();
+        room.intake.entries_left = entries;
+        // The way to the copy's directory does not count.
+        room.begin("in/box").unwrap();
+        room
+    };
+    let whole = |room: &mut Room, name: &str| {
+        room.file(name, 0)?;
+        room.end(b"")
+    };
+    let make = |name: &str| Frame::Directory(Directory { name: name.into() });
+    // Files, and directories made for them.
+    let mut room = begun(4);
+    whole(&mut room, "a/b/c").unwrap();
+    whole(&mut room, "a/b/d").unwrap();
+    let refused = whole(&mut room, "a/b/e").unwrap_err();
+    assert!(matches!(&refused, IntakeError::TooMany { name } if name == "a/b/e"), "{refused}");
+    assert!(refused.to_string().contains("100000 files and directories"), "{refused}");
+    let mut room = begun(2);
+    let refused = whole(&mut room, "a/b/c").unwrap_err();
+    assert!(matches!(&refused, IntakeError::TooMany { name } if name.ends_with("in/box/a/b")));
+    assert!(!room.directory.path().join("in/box/a/b").exists());
+    // Directories by name, each once, and those that are there as well.
+    let mut room = begun(2);
+    room.take(&make("a")).unwrap();
+    room.take(&make("a")).unwrap();
+    assert!(matches!(room.take(&make("a")), Err(IntakeError::TooMany { .. })));
+    // What is announced is looked at first.
+    let begin = |files| Frame::Begin(Begin { directory: String::new(), files, bytes: 0 });
+    let refused = Room::new().take(&begin(ENTRIES_MAX + 1)).unwrap_err();
+    assert!(matches!(refused, IntakeError::TooMany { .. }), "{refused}");
+    Room::new().take(&begin(ENTRIES_MAX)).unwrap();
+}
+
+/// What would still be there if the power failed: the names that a directory had when it was last put on disk.
+#[derive(Default)]
+struct Durable(std::sync::Mutex<std::collections::HashMap<u64, Vec<String>>>);
+
+impl Durable {
+    fn note(&self, directory: &OwnedFd) -> io::Result<()> {
+        let names = rustix::fs::Dir::read_from(directory)?.map(|entry| {
+            let entry = entry.unwrap();
+            entry.file_name().to_str().unwrap().to_owned()
+        });
+        let inode = rustix::fs::fstat(directory)?.st_ino;
+        self.0.lock().unwrap().insert(inode, names.collect());
+        Ok(())
     }
-    assert_eq!(room.names().len(), 2);
+
+    /// Whether each part of `name`, from `root` on, is named by a directory on disk.
+    fn has(&self, root: &Path, name: &str) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let noted = self.0.lock().unwrap();
+        let mut above = root.to_owned();
+        name.split('/').all(|part| {
+            let names = noted.get(&above.metadata().unwrap().ino());
+            above.push(part);
+            names.is_some_and(|names| names.iter().any(|name| name == part))
+        })
+    }
+}
+
+#[test]
+fn what_is_confirmed_survives_a_power_failure_directories_and_all() {
+    let room = tempfile::tempdir().unwrap();
+    let root = room.path();
+    let durable = Arc::new(Durable::default());
+    let disk = || {
+        let durable = Arc::clone(&durable);
+        Arc::new(Disk::default().with_sync(move |directory| durable.note(directory)))
+    };
+    let begin = Frame::Begin(Begin { directory: "in/box".into(), files: 1, bytes: 0 }).encode();
+    let end = Frame::End(End { sha256: hex(&Sha256::digest(b"")) }).encode();
+    let mut intake = Intake::new(reception(root), disk());
+    intake.take(&begin).unwrap();
+    for name in ["a/b/c", "a/b/d", "a/e/f", "g", "a/e/h"] {
+        intake.take(&head(name, 0)).unwrap();
+        assert!(matches!(intake.take(&end), Ok(Some(Reply::Saved { .. }))), "{name}");
+        assert!(durable.has(root, &format!("in/box/{name}")), "{name}");
+    }
+    intake.take(&Frame::Directory(Directory { name: "a/m/n".into() }).encode()).unwrap();
+    assert!(durable.has(root, "in/box/a/m/n"));
+    // Directories that are there, but perhaps only in memory: another copy made them.
+    durable.0.lock().unwrap().clear();
+    let mut second = Intake::new(reception(root), disk());
+    second.take(&begin).unwrap();
+    second.take(&head("a/b/again", 0)).unwrap();
+    second.take(&end).unwrap();
+    assert!(durable.has(root, "in/box/a/b/again"));
 }

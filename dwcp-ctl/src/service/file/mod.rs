@@ -10,7 +10,7 @@ mod walk;
 
 pub use disk::Disk;
 pub use intake::{Intake, IntakeError, Reception};
-pub use protocol::{Begin, DATA_BYTES_MAX, Directory, End, FileHead, Frame, Reply};
+pub use protocol::{Begin, DATA_BYTES_MAX, Directory, ENTRIES_MAX, End, FileHead, Frame, Reply};
 pub use receive::receive;
 pub use send::{CopyProgress, CopyReport, CopyResult, send};
 pub use sweep::sweep;

@@ -7,8 +7,9 @@ use crate::service::{ServiceError, json, parse};
 /// Most bytes of file in one message: with its tag it fills one frame of 256 KiB.
 pub const DATA_BYTES_MAX: usize = (256 << 10) - 1;
 
-/// Most files and directories of one copy.
-pub(super) const ENTRIES_MAX: u64 = 100_000;
+/// Most files and directories of one copy, those above its files included: each takes room on the receiver's
+/// disk that no byte of a file tells of.
+pub const ENTRIES_MAX: u64 = 100_000;
 
 /// What to do about more of them.
 pub(super) const ENTRIES_WAY_OUT: &str = "send them in parts, or as an archive";

@@ -45,9 +45,11 @@ pub enum WalkError {
     /// The name is not UTF-8, or is empty.
     #[error("{}: has no name that can be sent", .0.display())]
     Name(PathBuf),
-    /// More than one copy may have.
-    #[error("more than {ENTRIES_MAX} files and directories: {ENTRIES_WAY_OUT}")]
-    TooMany,
+    /// More than one copy has.
+    #[error(
+        "{}: a copy has {ENTRIES_MAX} files and directories at most, this is one more: {ENTRIES_WAY_OUT}", .0.display()
+    )]
+    TooMany(PathBuf),
     /// Two files would land under one name.
     #[error("two files would have the name {0} at the receiver")]
     Twice(String),
@@ -58,56 +60,72 @@ pub enum WalkError {
 /// # Errors
 /// [`WalkError`] about the first path that cannot be sent: nothing is sent then.
 pub fn walk(paths: &[PathBuf], recursive: bool) -> Result<Vec<Source>, WalkError> {
-    let mut sources = Vec::new();
+    walk_within(paths, recursive, ENTRIES_MAX)
+}
+
+fn walk_within(
+    paths: &[PathBuf],
+    is_recursive: bool,
+    entries_max: u64,
+) -> Result<Vec<Source>, WalkError> {
+    let mut walk = Walk { is_recursive, entries_left: entries_max, sources: Vec::new() };
     for path in paths {
         let name = name_of(path)?;
         // A link on the command line is followed, as cp does; links in trees are refused.
         let metadata = fs::metadata(path).map_err(io_error(path))?;
-        visit(path, name, &metadata, recursive, &mut sources)?;
+        walk.visit(path, name, &metadata)?;
     }
     let mut names = HashSet::new();
-    match sources.iter().find(|source| !names.insert(source.name.as_str())) {
+    match walk.sources.iter().find(|source| !names.insert(source.name.as_str())) {
         Some(twice) => Err(WalkError::Twice(twice.name.clone())),
-        None => Ok(sources),
+        None => Ok(walk.sources),
     }
 }
 
-fn visit(
-    path: &Path,
-    name: String,
-    metadata: &fs::Metadata,
-    recursive: bool,
-    sources: &mut Vec<Source>,
-) -> Result<(), WalkError> {
-    if sources.len() as u64 >= ENTRIES_MAX {
-        return Err(WalkError::TooMany);
-    }
-    if metadata.is_file() {
+/// A walk under way.
+struct Walk {
+    is_recursive: bool,
+    /// Files and directories that may still be come by, counted as the receiver does.
+    entries_left: u64,
+    sources: Vec<Source>,
+}
+
+impl Walk {
+    fn visit(
+        &mut self,
+        path: &Path,
+        name: String,
+        metadata: &fs::Metadata,
+    ) -> Result<(), WalkError> {
+        let too_many = || WalkError::TooMany(path.to_owned());
+        self.entries_left = self.entries_left.checked_sub(1).ok_or_else(too_many)?;
         let mode = metadata.permissions().mode();
-        let bytes = metadata.len();
-        sources.push(Source { path: path.to_owned(), name, bytes, mode, is_directory: false });
-        return Ok(());
+        if metadata.is_file() {
+            let (path, bytes) = (path.to_owned(), metadata.len());
+            self.sources.push(Source { path, name, bytes, mode, is_directory: false });
+            return Ok(());
+        }
+        if !metadata.is_dir() {
+            return Err(WalkError::Special(path.to_owned()));
+        }
+        if !self.is_recursive {
+            return Err(WalkError::Directory(path.to_owned()));
+        }
+        let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+        let mut entries = entries.map_err(io_error(path))?;
+        entries.sort_by_key(fs::DirEntry::file_name);
+        if entries.is_empty() {
+            let path = path.to_owned();
+            self.sources.push(Source { path, name, bytes: 0, mode, is_directory: true });
+            return Ok(());
+        }
+        for entry in entries {
+            let path = entry.path();
+            let metadata = entry.metadata().map_err(io_error(&path))?;
+            self.visit(&path, format!("{name}/{}", name_of(&path)?), &metadata)?;
+        }
+        Ok(())
     }
-    if !metadata.is_dir() {
-        return Err(WalkError::Special(path.to_owned()));
-    }
-    if !recursive {
-        return Err(WalkError::Directory(path.to_owned()));
-    }
-    let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-    let mut entries = entries.map_err(io_error(path))?;
-    entries.sort_by_key(fs::DirEntry::file_name);
-    if entries.is_empty() {
-        let mode = metadata.permissions().mode();
-        sources.push(Source { path: path.to_owned(), name, bytes: 0, mode, is_directory: true });
-        return Ok(());
-    }
-    for entry in entries {
-        let path = entry.path();
-        let metadata = entry.metadata().map_err(io_error(&path))?;
-        visit(&path, format!("{name}/{}", name_of(&path)?), &metadata, recursive, sources)?;
-    }
-    Ok(())
 }
 
 fn name_of(path: &Path) -> Result<String, WalkError> {
@@ -123,20 +141,6 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> WalkError + use<> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn more_than_one_copy_may_have_is_refused_before_it_begins() {
-        let room = tempfile::tempdir().unwrap();
-        let path = room.path().join("a");
-        fs::write(&path, "1").unwrap();
-        let metadata = fs::metadata(&path).unwrap();
-        let mut sources = Vec::new();
-        visit(&path, "a".into(), &metadata, false, &mut sources).unwrap();
-        let one = sources[0].clone();
-        sources.resize(ENTRIES_MAX as usize, one);
-        let refused = visit(&path, "b".into(), &metadata, false, &mut sources).unwrap_err();
-        assert!(refused.to_string().contains("in parts"), "{refused}");
-    }
 
     #[test]
     fn files_and_trees_are_named_from_their_own_root() {
@@ -163,5 +167,19 @@ mod tests {
         assert!(matches!(walk(&[tree.join("a"), tree.join("a")], true), Err(WalkError::Twice(_))));
         std::os::unix::fs::symlink("a", tree.join("link")).unwrap();
         assert!(matches!(walk(&[tree], true), Err(WalkError::Special(_))));
+    }
+    #[test]
+    fn more_than_a_copy_has_is_refused_by_name() {
+        let room = tempfile::tempdir().unwrap();
+        let tree = room.path().join("tree");
+        fs::create_dir_all(tree.join("deep")).unwrap();
+        fs::create_dir(tree.join("hollow")).unwrap();
+        fs::write(tree.join("deep/a"), "").unwrap();
+        // The tree, `deep`, `deep/a` and `hollow`.
+        let paths = [tree.clone()];
+        assert_eq!(walk_within(&paths, true, 4).unwrap().len(), 2);
+        let refused = walk_within(&paths, true, 3).unwrap_err();
+        assert!(matches!(&refused, WalkError::TooMany(path) if *path == tree.join("hollow")));
+        assert!(refused.to_string().contains("100000 files and directories"), "{refused}");
     }
 }
