@@ -96,9 +96,14 @@ fn wrong_command_lines_exit_2_and_help_lists_the_codes() {
         &["bench", "latency", "b", "--rate", "-1"],
         &["bench", "throughput", "--self", "--size", "1"],
         &["bench", "throughput", "--self", "--size", "17MiB"],
-        &["bench", "latency", "--self", "--duration", "0s"],
         &["bench", "throughput", "--self", "--duration", "0s"],
-        &["bench", "throughput", "--self", "--duration", "601s", "--direction", "receive"],
+        &["bench", "throughput", "b", "--direction", "receive", "--duration", "700s"],
+        &["bench", "latency", "--self", "--duration", "0s"],
+        &["bench", "latency", "--self", "--duration", "500us"],
+        &["bench", "latency", "--self", "--size", "0"],
+        &["bench", "latency", "--self", "--rate", "0.1", "--duration", "1s"],
+        &["ping", "b", "--count", "0"],
+        &["keys", "init", "--days", "0"],
         &["copy", "a", "b"],
         &["status", "--timeout", "soon"],
     ] {
@@ -106,6 +111,8 @@ fn wrong_command_lines_exit_2_and_help_lists_the_codes() {
         assert_eq!(ran.code, 2, "{line:?} {ran:#?}");
         assert!(ran.stdout.is_empty() && !ran.stderr.is_empty(), "{line:?}");
     }
+    let far = ["bench", "throughput", "b", "--direction", "receive", "--duration", "601s"];
+    assert!(ctl(&far).stderr.contains("--duration must be 600s at most"), "the limit is named");
     let help = ctl(&["--help"]).ok().stdout;
     for code in
         ["0  all is well", "1  a problem", "2  the command line", "3  it works", "4  the daemon"]
@@ -176,23 +183,35 @@ fn keys_are_made_once_and_the_ca_stays() {
 }
 
 #[test]
-fn directories_around_keys_are_closed_to_others_whatever_the_umask_is() {
+fn directories_around_keys_are_their_owners_whatever_the_umask() {
     use std::os::unix::fs::PermissionsExt;
     let room = tempfile::tempdir().unwrap();
-    let made = room.path().join("new/keys");
-    let status = std::process::Command::new("sh")
-        .args(["-c", "umask 000; exec \"$0\" keys init --dir \"$1\" a"])
-        .arg(env!("CARGO_BIN_EXE_dwcp-ctl"))
-        .arg(&made)
-        .output()
-        .unwrap();
-    assert!(status.status.success(), "{status:?}");
-    for (name, mode) in
-        [("..", 0o755), (".", 0o755), ("a", 0o755), ("ca.key", 0o600), ("a/node.key", 0o600)]
-    {
-        let found = std::fs::metadata(made.join(name)).unwrap().permissions().mode() & 0o7777;
-        assert_eq!(found, mode, "{name}: {found:o}");
+    let path = |name: &str| room.path().join(name);
+    let init = |umask: &str, nodes: &[&str]| {
+        let script = format!("umask {umask} && exec \"$0\" \"$@\"");
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_dwcp-ctl"), "keys", "init", "--dir"]);
+        let output = command.arg(path("etc/dwcp/keys")).args(nodes).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    let mode = |name: &str| path(name).metadata().unwrap().permissions().mode() & 0o7777;
+    init("000", &["a", "b"]);
+    for (name, wanted) in [
+        ("etc", 0o755),
+        ("etc/dwcp", 0o755),
+        ("etc/dwcp/keys", 0o700),
+        ("etc/dwcp/keys/a", 0o700),
+        ("etc/dwcp/keys/b", 0o700),
+        ("etc/dwcp/keys/ca.key", 0o600),
+        ("etc/dwcp/keys/ca.crt", 0o644),
+        ("etc/dwcp/keys/b/node.key", 0o600),
+    ] {
+        assert_eq!(mode(name), wanted, "{name}: {:o}", mode(name));
     }
+    // What an operator chose for a directory that is there, stays.
+    std::fs::set_permissions(path("etc/dwcp/keys"), PermissionsExt::from_mode(0o750)).unwrap();
+    init("022", &["c"]);
+    assert_eq!((mode("etc/dwcp/keys"), mode("etc/dwcp/keys/c")), (0o750, 0o700));
 }
 
 #[test]

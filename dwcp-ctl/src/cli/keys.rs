@@ -1,5 +1,6 @@
 //! `dwcp-ctl keys init`.
 
+use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -107,9 +108,15 @@ fn authority(directory: &Path) -> Result<(Ca, bool), Failure> {
     Ok((ca, false))
 }
 
+/// Makes a directory for private keys: its owner's alone, what is missing above it for all to read, whatever the
+/// umask allows. One that is there stays as it is.
 fn make_directory(path: &Path) -> Result<(), Failure> {
-    // Whatever the umask is, nobody else puts files beside a private key.
-    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(path).map_err(|error| {
-        Failure::problem(format!("{}: cannot make the directory: {error}", path.display()))
-    })
+    let above = path.parent().unwrap_or_else(|| Path::new(""));
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(above);
+    match made.and_then(|()| DirBuilder::new().mode(0o700).create(path)) {
+        Err(_) if path.is_dir() => Ok(()),
+        result => result.map_err(|error| {
+            Failure::problem(format!("{}: cannot make the directory: {error}", path.display()))
+        }),
+    }
 }
