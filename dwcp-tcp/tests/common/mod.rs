@@ -3,6 +3,7 @@
 
 pub(crate) mod rogue;
 
+use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 use dwcp_core::crypto::SessionSecret;
@@ -19,6 +20,15 @@ pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 
 pub(crate) struct Ca(CertifiedIssuer<'static, KeyPair>);
 
+/// Notes that something cannot be tested here: it is counted and shown.
+pub(crate) fn skip(what: &str, why: &str) {
+    println!("skipped: {what}: {why}");
+    if let Some(path) = std::env::var_os("DWCP_TEST_SKIPS") {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        writeln!(file.unwrap(), "{what}: {}", why.replace('\n', "; ")).unwrap();
+    }
+}
+
 /// What a test asks of a certificate; `node` is a good one.
 pub(crate) struct Wanted {
     pub(crate) uris: Vec<String>,
@@ -32,16 +42,6 @@ pub(crate) struct Pems {
     pub(crate) cert: String,
     pub(crate) key: String,
     pub(crate) ca: String,
-}
-
-/// Notes that something cannot be tested here: it is counted and shown.
-pub(crate) fn skip(what: &str, why: &str) {
-    use std::io::Write as _;
-    println!("skipped: {what}: {why}");
-    if let Some(path) = std::env::var_os("DWCP_TEST_SKIPS") {
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-        writeln!(file.unwrap(), "{what}: {why}").unwrap();
-    }
 }
 
 impl Wanted {
