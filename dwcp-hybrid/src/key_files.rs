@@ -123,7 +123,7 @@ fn check_mode(path: &Path) -> Result<(), String> {
 }
 
 fn unhex(text: &str) -> Option<[u8; CLUSTER_KEY_BYTES]> {
-    if text.len() != CLUSTER_KEY_BYTES * 2 || !text.is_ascii() {
+    if text.len() != CLUSTER_KEY_BYTES * 2 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
     let mut bytes = [0; CLUSTER_KEY_BYTES];
@@ -131,4 +131,17 @@ fn unhex(text: &str) -> Option<[u8; CLUSTER_KEY_BYTES]> {
         *byte = u8::from_str_radix(&text[index * 2..index * 2 + 2], 16).ok()?;
     }
     Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_key_is_hexadecimal_digits_and_nothing_else() {
+        assert_eq!(unhex(&"aF".repeat(32)), Some([0xaf; 32]));
+        for bad in ["a".repeat(63), "+f".repeat(32), "é".repeat(32), "0x".repeat(32)] {
+            assert_eq!(unhex(&bad), None, "{bad}");
+        }
+    }
 }

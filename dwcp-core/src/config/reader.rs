@@ -113,6 +113,9 @@ impl<'a> Reader<'a> {
         if !node.is_refused() {
             let written = match &node.tree {
                 Tree::List(_) => "write one value, without brackets and dashes".to_owned(),
+                Tree::Map(_) if wanted.starts_with("a list") => {
+                    "begin each item with `- ` on a line of its own".to_owned()
+                }
                 Tree::Map(_) => "write one value, without keys of its own".to_owned(),
                 Tree::Scalar { .. } | Tree::Refused => format!("write {wanted}"),
             };
@@ -158,14 +161,18 @@ impl<'a> Reader<'a> {
             let place =
                 if self.path.is_empty() { String::new() } else { format!(" in `{}`", self.path) };
             let message = format!("unknown key `{}`{place}", short(&key.text));
-            let help = self.suggestion(&key.text, known);
+            let help = self.suggestion(&key.text, known, entries);
             self.error(key.at, codes::UNKNOWN_KEY, message, &help);
         }
     }
 
-    fn suggestion(&self, key: &str, known: &[&str]) -> String {
+    fn suggestion(&mut self, key: &str, known: &[&str], entries: &Entries) -> String {
         let here = if self.path.is_empty() { "at the top" } else { "here" };
         if let Some(near) = nearest(key, known.iter().copied()) {
+            if !entries.iter().any(|(key, _)| key.text == near) {
+                // It is not absent, and what it says is not known.
+                self.wrong.insert(join(&self.path, near));
+            }
             return format!("did you mean `{near}`?");
         }
         if let Some(path) = super::reference::path_of_key(key) {
