@@ -4,6 +4,7 @@
 mod driver;
 #[cfg(feature = "tokio")]
 mod endpoint;
+mod rate;
 mod session;
 mod sync;
 
@@ -18,16 +19,17 @@ pub mod config;
 #[cfg(feature = "sim")]
 pub mod sim;
 
-pub use driver::{PollDriver, PollMode, PollSettings, PollStats, TooWeak};
+pub use driver::{OffendingRecord, PollDriver, PollMode, PollSettings, PollStats, TooWeak};
 #[cfg(feature = "tokio")]
 pub use endpoint::{
     BuildError, ConnectError, Drained, DriverKind, Endpoint, EndpointBuilder, EndpointSettings,
-    EndpointStats, HandshakeRate, Peer, Peers,
+    EndpointStats, Offence, Peer, PeerConduct, Peers, ReputationRules,
 };
 pub use machine::{
     Closed, InDoubt, PathCause, PathState, Priority, Role, Switch, SwitchError, SwitchFailure,
 };
 pub use mem::Message;
+pub use rate::Rate;
 pub use session::{
     Channel, ChannelOptions, Chunk, Claim, DirectSetup, MessageCounts, PathStats, Receiver,
     RecvError, Retry, Scope, SendError, Sender, Session, SessionError, SessionStats, SwitchRecord,

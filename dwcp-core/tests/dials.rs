@@ -153,7 +153,7 @@ async fn a_session_that_comes_about_during_a_shutdown_ends() {
     while ended.is_none() {
         let event = tokio::time::timeout(Duration::from_secs(60), events.recv()).await;
         let event = event.expect("it is told in time").expect("the session ends before they do");
-        assert_eq!(event.session, session.id());
+        assert_eq!(event.session, Some(session.id()));
         if let SessionEvent::Closed(closed) = event.event {
             ended = Some(closed);
         }

@@ -1,7 +1,7 @@
 //! From the configuration's words to the settings of endpoints and sockets.
 
 use dwcp_core::config::{Config, Performance, RateLimit};
-use dwcp_core::{DriverKind, EndpointSettings, HandshakeRate, PollMode, PollSettings};
+use dwcp_core::{DriverKind, EndpointSettings, Rate, PollMode, PollSettings};
 use dwcp_tcp::{Congestion, Keepalive, TcpOptions};
 
 /// The endpoint's settings, without the cluster key.
@@ -47,10 +47,10 @@ fn polls(performance: &Performance) -> PollSettings {
 const HANDSHAKES_PER_PROCESSOR: usize = 100;
 
 /// Handshakes that one address may begin.
-fn handshake_rate(limit: &RateLimit) -> Option<HandshakeRate> {
+fn handshake_rate(limit: &RateLimit) -> Option<Rate> {
     let processors = || std::thread::available_parallelism().map_or(1, usize::from);
     let auto = || u32::try_from(HANDSHAKES_PER_PROCESSOR * processors()).unwrap_or(u32::MAX);
-    limit.enabled.then(|| HandshakeRate {
+    limit.enabled.then(|| Rate {
         per_second: limit.requests_per_second.get().unwrap_or_else(auto),
         burst: limit.burst_size,
     })

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dwcp_core::config::{Config, load_str};
-use dwcp_core::{DriverKind, HandshakeRate, PollMode};
+use dwcp_core::{DriverKind, Rate, PollMode};
 use dwcp_hybrid::endpoint_settings;
 
 fn config(text: &str) -> Config {
@@ -22,10 +22,10 @@ fn memory_has_a_pool_and_a_budget() {
 #[test]
 fn the_rate_of_handshakes_is_that_of_the_file() {
     let rate = |text: &str| endpoint_settings(&config(text)).handshake_rate;
-    assert_eq!(rate(""), Some(HandshakeRate { per_second: 100, burst: 1_000 }));
+    assert_eq!(rate(""), Some(Rate { per_second: 100, burst: 1_000 }));
     assert_eq!(rate("security: {rateLimit: {enabled: false}}\n"), None);
     let given = rate("security: {rateLimit: {requestsPerSecond: 7, burstSize: 9}}\n");
-    assert_eq!(given, Some(HandshakeRate { per_second: 7, burst: 9 }));
+    assert_eq!(given, Some(Rate { per_second: 7, burst: 9 }));
     let auto = rate("security: {rateLimit: {requestsPerSecond: auto}}\n").expect("limited");
     assert!(auto.per_second >= 100);
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::Ca;
-use dwcp_core::{ChannelOptions, Endpoint, EndpointSettings, HandshakeRate, Peer, Peers, Session};
+use dwcp_core::{ChannelOptions, Endpoint, EndpointSettings, Rate, Peer, Peers, Session};
 use dwcp_tcp::{Identity, TcpDialer, TcpListener, TcpOptions, suites};
 use socket2::{Domain, Socket, Type};
 
@@ -16,7 +16,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(600);
 /// Far longer than a reconnect takes, far shorter than [`HANDSHAKE_TIMEOUT`].
 const PATIENCE: Duration = Duration::from_secs(50);
 
-fn end(identity: &Identity, peer: Peer, rate: Option<HandshakeRate>) -> Endpoint {
+fn end(identity: &Identity, peer: Peer, rate: Option<Rate>) -> Endpoint {
     let options = TcpOptions { handshake_timeout: HANDSHAKE_TIMEOUT, ..TcpOptions::default() };
     let mut settings = EndpointSettings::default();
     settings.handshake_timeout = HANDSHAKE_TIMEOUT;
@@ -33,7 +33,7 @@ fn end(identity: &Identity, peer: Peer, rate: Option<HandshakeRate>) -> Endpoint
         .expect("complete")
 }
 
-fn ends(rate: Option<HandshakeRate>) -> (Endpoint, Endpoint) {
+fn ends(rate: Option<Rate>) -> (Endpoint, Endpoint) {
     let ca = Ca::new("test");
     let b = end(&ca.identity("b"), Peer::new("a", [""; 0]), rate);
     let a = end(&ca.identity("a"), Peer::new("b", b.local_addresses().to_vec()), None);
@@ -90,7 +90,7 @@ async fn a_session_comes_back_through_a_flood_of_silent_strangers() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_that_begins_handshakes_too_fast_is_turned_away_and_others_are_not() {
-    let (a, b) = ends(Some(HandshakeRate { per_second: 1, burst: 8 }));
+    let (a, b) = ends(Some(Rate { per_second: 1, burst: 8 }));
     let flood = silent(&b, 100);
     until("most are closed", || b.stats().handshakes_too_fast_total >= 30).await;
     let (session, peer) = tokio::join!(a.connect("b"), b.accept());

@@ -14,6 +14,7 @@ use super::waiting::Waiters;
 use crate::link::Signal;
 use crate::machine::{ChannelKey, Closed, Event, InDoubt, Machine, Priority, Time};
 use crate::mem::Pool;
+use crate::rate::{Asked, SharedRate};
 use crate::wire::PathId;
 
 /// A session: the machine and its links, and who waits for what.
@@ -31,6 +32,8 @@ pub(crate) struct SessionCore {
     /// Bytes of memory that received frames keep.
     pub(super) held_bytes: Arc<AtomicU64>,
     pub(crate) counters: SessionCounters,
+    /// What the peer may ask for that costs it no credit.
+    pub(super) request_rate: Arc<SharedRate>,
 }
 
 /// Totals of one session.
@@ -39,6 +42,8 @@ pub(crate) struct SessionCounters {
     pub(crate) messages_received: AtomicU64,
     pub(crate) bytes_sent: AtomicU64,
     pub(crate) bytes_received: AtomicU64,
+    /// Times the peer was not listened to for a while, because it asked too much.
+    pub(crate) slowed: AtomicU64,
 }
 
 /// What `state` guards.
@@ -69,6 +74,23 @@ pub(crate) struct State {
     pub(crate) flushed_at: Time,
     /// When the driver will look at the machine's timers next.
     pub(crate) armed: Time,
+    /// What the peer has asked for lately.
+    pub(super) asked: Asked,
+    /// The record in which the peer broke the protocol.
+    pub(crate) offending: Option<OffendingRecord>,
+}
+
+/// Where the peer broke the protocol: for the evidence log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffendingRecord {
+    /// The path it came on.
+    pub path: PathId,
+    /// The other end of that path's link.
+    pub remote: String,
+    /// Its number in its path, direction, lane and key phase.
+    pub number: u64,
+    /// The epoch in its header.
+    pub epoch: u32,
 }
 
 /// Who waits for one channel.
@@ -100,13 +122,23 @@ impl SessionCore {
                 waits_for_memory: None,
                 flushed_at: Time(0),
                 armed: Time(u64::MAX),
+                asked: Asked::default(),
+                offending: None,
             }),
             wake: Arc::default(),
             clock,
             pool,
             spin,
             counters: SessionCounters::default(),
+            request_rate: Arc::default(),
         }
+    }
+
+    /// The peer may ask no more than `rate`.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn with_request_rate(mut self, rate: Arc<SharedRate>) -> Self {
+        self.request_rate = rate;
+        self
     }
 
     pub(crate) fn lock(&self) -> Locked<'_> {

@@ -23,6 +23,7 @@ mod turn;
 mod waiting;
 
 pub(crate) use self::clock::Clock;
+pub use self::core::OffendingRecord;
 pub(crate) use self::core::{Locked, SessionCore};
 pub(crate) use self::grave::hold;
 pub use self::path_io::TooWeak;

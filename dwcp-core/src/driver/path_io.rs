@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::outbox::Outbox;
 use crate::crypto::{Direction, PathOpener, PathSealer, PathSecret, Protection, Suite};
 use crate::link::{Link, LinkAttributes, LinkFeatures, LinkReceiver, LinkSender, Readiness};
-use crate::machine::{PathAttributes, PullRequest, Role};
+use crate::machine::{PathAttributes, PullRequest, Role, Time};
 use crate::mem::Slot;
 use crate::wire::{Compress, Compression, Decompress, PathId};
 
@@ -74,6 +74,8 @@ pub(super) struct PathRx {
     pub(super) pulls: Vec<(u64, PullRequest)>,
     pub(super) next_token: u64,
     pub(super) is_ended: bool,
+    /// The peer asked too much: it is not listened to until then.
+    pub(super) rests_until: Time,
     /// What was read makes something to send on this path.
     pub(super) is_flush_wanted: bool,
 }
@@ -82,6 +84,7 @@ pub(super) struct PathRx {
 pub(super) struct Opened {
     pub(super) plain: Slot,
     pub(super) epoch: u32,
+    pub(super) number: u64,
     /// It lies in the [last memory](crate::mem::Pool::last).
     pub(super) is_last: bool,
 }
@@ -166,6 +169,7 @@ impl PathIo {
                 pulls: Vec::new(),
                 next_token: 1,
                 is_ended: false,
+                rests_until: Time(0),
                 is_flush_wanted: false,
             }),
         })

@@ -3,12 +3,12 @@
 use std::io;
 use std::sync::atomic::Ordering;
 
-use super::core::SessionCore;
+use super::core::{OffendingRecord, SessionCore};
 use super::path_io::{Opened, PathCounters, PathIo, PathRx};
 use super::scratch::{Scratch, put_buffer, take_buffer, with_scratch};
-use crate::machine::PathCause;
+use crate::machine::{PathCause, Time};
 use crate::mem::SlotMut;
-use crate::wire::{DecodeError, HEADER_BYTES, RecordHeader, decode_record};
+use crate::wire::{DecodeError, Frame, HEADER_BYTES, RecordHeader, decode_record};
 
 /// What one read of a link came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(crate) enum Received {
     Drained,
     /// There may be more.
     More,
-    /// There is no memory for it now: it stays where it is.
+    /// There is no memory for it now, or the peer has asked too much: it stays where it is.
     Starved,
     /// The link is over, or the half is somebody else's now.
     Nothing,
@@ -74,6 +74,12 @@ impl SessionCore {
     fn read(&self, path: &PathIo, rx: &mut PathRx) -> Received {
         if rx.is_ended {
             return Received::Nothing;
+        }
+        if rx.rests_until > Time(0) {
+            if self.clock.now() < rx.rests_until {
+                return Received::Starved;
+            }
+            rx.rests_until = Time(0);
         }
         let received = with_scratch(|scratch| {
             let mut input = scratch.take_input();
@@ -165,7 +171,7 @@ impl SessionCore {
     }
 
     /// Opens the whole records at the start of `bytes`. Returns how many bytes they take, and whether some are
-    /// left for want of memory.
+    /// left for want of memory, or because the peer has asked too much.
     fn take_records(
         &self,
         path: &PathIo,
@@ -189,8 +195,9 @@ impl SessionCore {
             slot.set_len(plain);
             rx.opener.open(&header, record, &mut slot).map_err(|error| bad(path, &error))?;
             at = end;
-            let opened = Opened { plain: slot.freeze(), epoch: header.epoch, is_last };
-            if !self.take_opened(path, rx, opened, scratch)? {
+            let RecordHeader { epoch, number, .. } = header;
+            let opened = Opened { plain: slot.freeze(), epoch, number, is_last };
+            if !self.take_opened(path, rx, opened, scratch)? || rx.rests_until > Time(0) {
                 return Ok((at, true));
             }
         }
@@ -234,7 +241,7 @@ impl SessionCore {
         match decoded {
             Ok(()) => {
                 PathCounters::add(&path.counters.records_received, 1);
-                match self.take_frames(path, &opened, scratch) {
+                match self.take_frames(path, rx, &opened, scratch) {
                     true => Ok(true),
                     false => Err(PathCause::MemoryShort),
                 }
@@ -251,16 +258,31 @@ impl SessionCore {
             }
             Err(error) => {
                 scratch.frames.clear();
-                Err(bad(path, &error))
+                self.lock().offending = Some(opened.whereabouts(path));
+                tracing::warn!(path = path.id.0, remote = path.attributes.remote, %error, "malformed record");
+                Err(PathCause::Malformed { what: error.what })
             }
         }
     }
 
     /// Returns whether there was room for all.
-    fn take_frames(&self, path: &PathIo, opened: &Opened, scratch: &mut Scratch) -> bool {
+    fn take_frames(
+        &self,
+        path: &PathIo,
+        rx: &mut PathRx,
+        opened: &Opened,
+        scratch: &mut Scratch,
+    ) -> bool {
         let now = self.clock.now();
-        let mut state = self.lock();
         let Scratch { frames, wakers, .. } = scratch;
+        let rate = self.request_rate.get().map(|rate| (rate, requests(frames)));
+        let mut state = self.lock();
+        if let Some((rate, count)) = rate.filter(|(_, count)| *count > 0)
+            && let Some(until) = state.asked.note(now, rate, count)
+        {
+            rx.rests_until = until;
+            self.counters.slowed.fetch_add(1, Ordering::Relaxed);
+        }
         let taken = match opened.is_last {
             true => state.machine.handle_record_in_need(now, path.id, opened.epoch, frames),
             false => state.machine.handle_record(now, path.id, opened.epoch, frames).map(|()| true),
@@ -268,6 +290,7 @@ impl SessionCore {
         let all_kept = taken.unwrap_or_else(|violation| {
             frames.clear();
             tracing::warn!(path = path.id.0, %violation, "the peer broke the protocol");
+            state.offending = Some(opened.whereabouts(path));
             state.machine.handle_violation(violation);
             true
         });
@@ -299,6 +322,18 @@ impl SessionCore {
         drop(state);
         self.wake.raise();
         Received::Nothing
+    }
+}
+
+/// What is asked for in `frames` that costs no credit.
+fn requests(frames: &[Frame]) -> u32 {
+    frames.iter().filter(|frame| frame.is_request()).count() as u32
+}
+
+impl Opened {
+    fn whereabouts(&self, path: &PathIo) -> OffendingRecord {
+        let remote = path.attributes.remote.clone();
+        OffendingRecord { path: path.id, remote, number: self.number, epoch: self.epoch }
     }
 }
 

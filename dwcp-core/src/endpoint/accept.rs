@@ -173,7 +173,8 @@ async fn greet<'a>(
     connection: &mut Box<dyn SecuredConnection>,
 ) -> Result<(Greeting, Joins<'a>), GreetingError> {
     let bytes = connection.receive().await?;
-    let hello = Hello::decode(&bytes)?;
+    let hello = Hello::decode(&bytes)
+        .inspect_err(|error| inner.note_false_hello(connection.peer_id(), error.what))?;
     let connection = &mut **connection;
     if let Some(resume) = &hello.resume {
         // A peer whose first path broke at once may be back before its session is entered.

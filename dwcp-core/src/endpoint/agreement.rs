@@ -1,6 +1,7 @@
 //! What two ends agree on in their hellos: how records are protected, and what else both can do.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::Inner;
 use crate::crypto::{Protection, Suite};
@@ -39,13 +40,14 @@ impl Terms {
         if inner.offers_compression() {
             features = features.with(Features::ZSTD);
         }
-        if inner.settings.hmac || inner.suites.iter().any(|suite| suite.has_hmac()) {
+        if inner.wants_hmac.load(Ordering::Relaxed) || inner.suites.iter().any(|suite| suite.has_hmac()) {
             features = features.with(Features::HMAC);
         }
         if !inner.providers.is_empty() {
             features = features.with(Features::HYBRID);
         }
-        let (suites, trusted_suites) = (inner.suites.clone(), inner.trusted_suites.clone());
+        let (suites, trusted_suites) =
+            (inner.suites.clone(), super::lock(&inner.trusted_suites).clone());
         Self { features, suites, trusted_suites }
     }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch as signal};
 
-use super::gate::{Gate, HandshakeRate};
+use super::conduct::{Conduct, ReputationRules};
+use super::gate::Gate;
 use super::strangers::Strangers;
 use super::{Counters, Endpoint, Handle, Inner, Peers, listen, random, rotate_keys};
 use crate::crypto::{Secret, Suite};
@@ -14,6 +15,7 @@ use crate::driver::{Clock, PollDriver, PollSettings};
 use crate::link::{Dialer, Listener, PathProvider};
 use crate::machine::ReceiveBudget;
 use crate::mem::Pool;
+use crate::rate::{Rate, SharedRate};
 use crate::session::EventHub;
 use crate::wire::{Compression, MAX_SUITES, valid_node_id};
 
@@ -41,7 +43,7 @@ pub struct EndpointSettings {
     /// How long a handshake may take.
     pub handshake_timeout: Duration,
     /// How many handshakes one address (IPv4, or the /64 of IPv6) may begin; `None`: any number.
-    pub handshake_rate: Option<HandshakeRate>,
+    pub handshake_rate: Option<Rate>,
     /// The longest pause between attempts to reconnect.
     pub reconnect_delay_max: Duration,
     /// Mixed into every session secret if the nodes share one.
@@ -52,6 +54,11 @@ pub struct EndpointSettings {
     pub sessions_max: usize,
     /// Records of `Aead` paths carry an HMAC beside the tag. One end that wants it is enough.
     pub hmac: bool,
+    /// What the peer of a session may ask for that costs it no credit: channels, control messages, probes. Beyond it
+    /// the session's paths are read more slowly; nothing is lost. `None`: any number.
+    pub request_rate: Option<Rate>,
+    /// How peers are judged that break the protocol; `None`: their sessions end, and nothing else follows.
+    pub reputation: Option<ReputationRules>,
     /// Every session gets new keys after so long, besides what their use demands; `None`: only that.
     pub key_rotation_interval: Option<Duration>,
     /// What moves the records of sessions.
@@ -89,6 +96,8 @@ impl Default for EndpointSettings {
             spin: Duration::from_micros(60),
             sessions_max: 20_000,
             hmac: false,
+            request_rate: None,
+            reputation: None,
             key_rotation_interval: Some(Duration::from_secs(86_400)),
             driver: DriverKind::Tokio,
         }
@@ -245,9 +254,12 @@ impl EndpointBuilder {
             receive_budget: ReceiveBudget::new(self.settings.receive_budget_bytes),
             gate: Mutex::new(Gate::new(self.settings.handshake_rate)),
             strangers: Mutex::new(Strangers::default()),
+            conduct: Mutex::new(Conduct::new(self.settings.reputation)),
+            request_rate: Arc::new(SharedRate::new(self.settings.request_rate)),
+            wants_hmac: AtomicBool::new(self.settings.hmac),
             settings: self.settings,
             suites,
-            trusted_suites,
+            trusted_suites: Mutex::new(trusted_suites),
             compression: self.compression,
             is_compressing: AtomicBool::new(true),
             dialer: self.dialer,

@@ -26,6 +26,18 @@ pub enum ConnectError {
         /// The node.
         peer: String,
     },
+    /// The peer broke the protocol so often that it is refused for a while.
+    #[error(
+        "{peer} broke the protocol and is in quarantine for {} s more: see what it did in the evidence log, and lift \
+         the quarantine once it is mended",
+        left.as_secs() + 1
+    )]
+    Quarantined {
+        /// The node.
+        peer: String,
+        /// For how much longer.
+        left: Duration,
+    },
     /// The peer has no address, and has not dialled us.
     #[error("peer {peer} has no address: add one to `peers`, or wait until it dials this node")]
     NoAddress {
@@ -133,19 +145,20 @@ async fn first_dial(inner: &Arc<Inner>, peer: &str) -> Result<Session, ConnectEr
             .map_err(|_| ConnectError::Closing { peer: peer.to_owned() })?;
     }
     let mut connection = open(inner, peer).await?;
-    let limit = inner.settings.handshake_timeout;
-    let greeting = tokio::time::timeout(limit, greeting::dialer(inner, &mut *connection, None));
     let handshake = |reason: String| ConnectError::Handshake { peer: peer.to_owned(), reason };
-    let greeting = match greeting.await {
-        Err(_) => return Err(handshake(format!("no reply within {} s", limit.as_secs()))),
-        Ok(Err(GreetingError::Refused { refusal: Refusal::OtherDialStands, reason })) => {
+    let greeting = match greeting::dialer(inner, &mut *connection, None).await {
+        None => {
+            let seconds = inner.settings.handshake_timeout.as_secs();
+            return Err(handshake(format!("no reply within {seconds} s")));
+        }
+        Some(Err(GreetingError::Refused { refusal: Refusal::OtherDialStands, reason })) => {
             return other_dial(inner, peer, reason).await;
         }
-        Ok(Err(GreetingError::Refused { refusal, reason })) => {
+        Some(Err(GreetingError::Refused { refusal, reason })) => {
             return Err(ConnectError::Refused { peer: peer.to_owned(), refusal, reason });
         }
-        Ok(Err(error)) => return Err(handshake(error.to_string())),
-        Ok(Ok(greeting)) => greeting,
+        Some(Err(error)) => return Err(handshake(error.to_string())),
+        Some(Ok(greeting)) => greeting,
     };
     let link = connection.into_link().map_err(|error| handshake(error.to_string()))?;
     let session = paths::begin(inner, peer, Role::Dialer, link, &greeting)
@@ -185,6 +198,9 @@ async fn open(inner: &Inner, peer: &str) -> Result<Box<dyn SecuredConnection>, C
         let peers = lock(&inner.peers);
         if !peers.allows(peer) {
             return Err(ConnectError::NotAPeer { peer: peer.to_owned() });
+        }
+        if let Some(left) = inner.quarantined_for(peer) {
+            return Err(ConnectError::Quarantined { peer: peer.to_owned(), left });
         }
         let addresses = peers.addresses(peer).filter(|addresses| !addresses.is_empty());
         addresses.ok_or_else(|| ConnectError::NoAddress { peer: peer.to_owned() })?.to_vec()
@@ -290,10 +306,9 @@ async fn resume(
     let passing = |reason: &dyn std::fmt::Display| Failure::Passing(reason.to_string());
     let mut connection = open(inner, session.peer_id()).await.map_err(|error| passing(&error))?;
     let path = session.core().lock().machine.allocate_path();
-    let greeting = greeting::dialer(inner, &mut *connection, Some((session, path)));
-    let greeting = tokio::time::timeout(inner.settings.handshake_timeout, greeting)
-        .await
-        .map_err(|error| passing(&error))?
+    let greeting = greeting::dialer(inner, &mut *connection, Some((session, path))).await;
+    let greeting = greeting
+        .ok_or_else(|| passing(&"no reply in time"))?
         .map_err(|error| match error {
             GreetingError::OtherIncarnation
             | GreetingError::Refused {

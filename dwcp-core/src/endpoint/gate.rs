@@ -8,7 +8,9 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use crate::rate::Rate;
 
 /// Handshakes under way at most, by all addresses together.
 const PLACES: usize = 256;
@@ -16,22 +18,6 @@ const PLACES: usize = 256;
 const SHARE: usize = PLACES / 4;
 /// Addresses whose rate is remembered.
 const RATES_MAX: usize = 4_096;
-
-/// How many handshakes one address may begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HandshakeRate {
-    /// In the long run; at least 1.
-    pub per_second: u32,
-    /// At once; at least 1.
-    pub burst: u32,
-}
-
-impl HandshakeRate {
-    /// Time after which one more may begin.
-    fn interval(self) -> Duration {
-        Duration::from_secs(1) / self.per_second.max(1)
-    }
-}
 
 /// Whom handshakes are counted for: an IPv4 address, the /64 of an IPv6 one, or all that are neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,7 +65,7 @@ struct Place<T> {
 
 /// The handshakes under way of one endpoint.
 pub(super) struct Gate<T> {
-    rate: Option<HandshakeRate>,
+    rate: Option<Rate>,
     /// The oldest first.
     places: VecDeque<Place<T>>,
     /// For each address, the time at which its burst is whole again (the generic cell rate algorithm).
@@ -88,7 +74,7 @@ pub(super) struct Gate<T> {
 }
 
 impl<T> Gate<T> {
-    pub(super) fn new(rate: Option<HandshakeRate>) -> Self {
+    pub(super) fn new(rate: Option<Rate>) -> Self {
         Self { rate, places: VecDeque::new(), rates: HashMap::new(), next: 0 }
     }
 
@@ -169,6 +155,8 @@ impl<T> Gate<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn source(number: u32) -> Source {
@@ -247,7 +235,7 @@ mod tests {
 
     #[test]
     fn an_address_may_begin_its_burst_and_then_its_rate() {
-        let rate = HandshakeRate { per_second: 10, burst: 5 };
+        let rate = Rate { per_second: 10, burst: 5 };
         let (mut gate, start) = (Gate::new(Some(rate)), Instant::now());
         let mut may = |millis, source| {
             let now = start + Duration::from_millis(millis);
@@ -264,7 +252,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_a_busy_address_is_not_forgotten_for_it() {
-        let rate = HandshakeRate { per_second: 1, burst: 100 };
+        let rate = Rate { per_second: 1, burst: 100 };
         let (mut gate, now) = (Gate::new(Some(rate)), Instant::now());
         for _ in 0..100 {
             assert!(matches!(gate.enter(now, source(0), ()), Admission::Enter { .. }));

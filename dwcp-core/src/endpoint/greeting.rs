@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest, Sha256};
 
 use super::agreement::{Agreement, Terms};
+use super::conduct::Offence;
 use super::{Inner, random};
 use crate::crypto::{PathSecret, Secret, SessionSecret};
 use crate::link::SecuredConnection;
@@ -61,6 +62,27 @@ pub(super) enum GreetingError {
     },
 }
 
+impl GreetingError {
+    /// What is wrong with a hello or a reply that no honest peer says.
+    pub(super) fn offence(&self) -> Option<&'static str> {
+        match self {
+            Self::Malformed(error) => Some(error.what),
+            Self::Mismatch { what } => Some(what),
+            Self::Io(_) | Self::Refused { .. } | Self::OtherIncarnation => None,
+        }
+    }
+}
+
+impl Inner {
+    /// A node said what no honest peer says, behind its own certificate. Of those that are no peers nothing is kept:
+    /// they are refused in any case.
+    pub(super) fn note_false_hello(&self, peer: &str, what: &'static str) {
+        if super::lock(&self.peers).allows(peer) {
+            self.note_offence(peer, None, Offence::Hello { what }, None);
+        }
+    }
+}
+
 fn transcript(hello: &[u8], reply: &[u8]) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in [hello, reply] {
@@ -79,8 +101,23 @@ fn resumption(session: &Session, exporter: &Secret) -> Resumption {
     }
 }
 
-/// The dialer's side. `resume` is the session to go on with and the new path's id.
+/// The dialer's side, within the time that a handshake may take; `None`: it took longer. `resume` is the session to go on
+/// with and the new path's id.
 pub(super) async fn dialer(
+    inner: &Inner,
+    connection: &mut dyn SecuredConnection,
+    resume: Option<(&Session, PathId)>,
+) -> Option<Result<Greeting, GreetingError>> {
+    let peer = connection.peer_id().to_owned();
+    let limit = inner.settings.handshake_timeout;
+    let greeted = tokio::time::timeout(limit, greet(inner, connection, resume)).await.ok()?;
+    if let Some(what) = greeted.as_ref().err().and_then(GreetingError::offence) {
+        inner.note_false_hello(&peer, what);
+    }
+    Some(greeted)
+}
+
+async fn greet(
     inner: &Inner,
     connection: &mut dyn SecuredConnection,
     resume: Option<(&Session, PathId)>,
@@ -221,6 +258,7 @@ pub(super) fn objection(inner: &Inner, hello: &Hello, peer: &str) -> Option<(Ref
         return Some((Refusal::Version, words));
     }
     if hello.node_id != peer {
+        inner.note_false_hello(peer, "it names another node than the certificate");
         return refuse(Refusal::NotAPeer, "the hello names another node than the certificate");
     }
     if hello.peer_id != inner.node_id {
@@ -229,5 +267,7 @@ pub(super) fn objection(inner: &Inner, hello: &Hello, peer: &str) -> Option<(Ref
     if !super::lock(&inner.peers).allows(peer) {
         return refuse(Refusal::NotAPeer, "you are not among this node's peers");
     }
-    None
+    let left = inner.quarantined_for(peer)?;
+    let words = format!("you broke the protocol and are in quarantine for {} s", left.as_secs() + 1);
+    Some((Refusal::Busy, words))
 }

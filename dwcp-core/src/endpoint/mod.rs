@@ -3,6 +3,9 @@
 mod accept;
 mod agreement;
 mod builder;
+mod conduct;
+#[cfg(test)]
+mod conduct_tests;
 mod dial;
 mod gate;
 mod greeting;
@@ -25,16 +28,20 @@ use tokio::sync::{Notify, oneshot, watch as signal};
 pub(crate) use agreement::Agreement;
 pub use builder::{BuildError, DriverKind, EndpointBuilder, EndpointSettings};
 pub use dial::ConnectError;
-pub use gate::HandshakeRate;
+pub use conduct::{Offence, PeerConduct, ReputationRules};
 pub use peers::{Peer, Peers};
 
 use crate::crypto::{ChecksumSuite, Suite};
-use crate::driver::{Clock, PollDriver, PollStats, SessionCore, SessionObserver, drive};
+use crate::driver::{
+    Clock, OffendingRecord, PollDriver, PollStats, SessionCore, SessionObserver, drive,
+};
 use crate::link::{Dialer, Listener, MemoryNetwork, PathProvider};
 use crate::machine::ReceiveBudget;
 use crate::mem::{Pool, PoolStats};
+use crate::rate::{Rate, SharedRate};
 use crate::session::{EventHub, Events, Session, SessionEvent};
-use crate::wire::Compression;
+use crate::wire::{Compression, SessionId};
+use conduct::{Conduct, Verdict};
 use gate::Gate;
 use registry::Registry;
 use strangers::Strangers;
@@ -72,7 +79,9 @@ struct Inner {
     incarnation: u64,
     settings: EndpointSettings,
     suites: Vec<Arc<dyn Suite>>,
-    trusted_suites: Vec<Arc<dyn Suite>>,
+    trusted_suites: Mutex<Vec<Arc<dyn Suite>>>,
+    /// Whether records of new sessions are to carry an HMAC.
+    wants_hmac: AtomicBool,
     compression: Option<Arc<dyn Compression>>,
     is_compressing: AtomicBool,
     dialer: Option<Arc<dyn Dialer>>,
@@ -93,6 +102,9 @@ struct Inner {
     /// Handshakes of peers that come in; dropping a handle ends one.
     gate: Mutex<Gate<oneshot::Sender<()>>>,
     strangers: Mutex<Strangers>,
+    conduct: Mutex<Conduct>,
+    /// What the peer of each session may ask.
+    request_rate: Arc<SharedRate>,
     counters: Counters,
 }
 
@@ -145,6 +157,11 @@ impl Inner {
     fn offers_compression(&self) -> bool {
         self.compression.is_some() && self.is_compressing.load(Ordering::Relaxed)
     }
+}
+
+/// The runtime's time, which tests may pause.
+fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -263,6 +280,45 @@ impl Endpoint {
         self.inner().is_compressing.store(is_offered, Ordering::Relaxed);
     }
 
+    /// Whether records of sessions that begin from now on are to carry an HMAC beside the tag. Sessions that are there
+    /// keep what they agreed on.
+    pub fn set_hmac(&self, is_wanted: bool) {
+        self.inner().wants_hmac.store(is_wanted, Ordering::Relaxed);
+    }
+
+    /// How records may be protected on trusted media in sessions that begin from now on; `suites` is in order of
+    /// preference, at most four, and without any the present ones stay.
+    pub fn set_trusted_suites(&self, mut suites: Vec<Arc<dyn Suite>>) {
+        suites.truncate(crate::wire::MAX_SUITES);
+        if !suites.is_empty() {
+            *lock(&self.inner().trusted_suites) = suites;
+        }
+    }
+
+    /// What the peer of each session may ask for that costs it no credit, from now on.
+    pub fn set_request_rate(&self, rate: Option<Rate>) {
+        self.inner().request_rate.set(rate);
+    }
+
+    /// How peers that break the protocol are judged from now on. Scores stay; without rules nobody is refused.
+    pub fn set_reputation(&self, rules: Option<ReputationRules>) {
+        lock(&self.inner().conduct).set_rules(rules);
+    }
+
+    /// The peers that have broken the protocol, in the order of their names.
+    pub fn conduct(&self) -> Vec<PeerConduct> {
+        lock(&self.inner().conduct).all(now())
+    }
+
+    /// Lets `peer` out of quarantine, on probation: one more offence may bring it back. False if it is in none.
+    pub fn lift_quarantine(&self, peer: &str) -> bool {
+        let is_lifted = lock(&self.inner().conduct).lift(now(), peer);
+        if is_lifted {
+            self.inner().hub.publish(peer, None, SessionEvent::QuarantineLifted);
+        }
+        is_lifted
+    }
+
     /// Figures of this moment.
     pub fn stats(&self) -> EndpointStats {
         let inner = self.inner();
@@ -346,12 +402,16 @@ impl Inner {
             session.abort();
         })?;
         let role = session.role();
-        self.hub.publish(session.peer_id(), session.id(), SessionEvent::Up { role });
+        let (peer, id) = (session.peer_id(), Some(session.id()));
+        self.hub.publish(peer, id, SessionEvent::Up { role });
         // What went over the sessions while the handshake was on its way did not see this one.
         if *self.is_over.borrow() {
             session.abort();
         } else if self.is_draining.load(Ordering::SeqCst) {
             session.close(0, GOING_DOWN);
+        }
+        if self.quarantined_for(peer).is_some() {
+            session.abort();
         }
         self.expel_stranger(session);
         Ok(old)
@@ -369,6 +429,28 @@ impl Inner {
                 session.abort();
             }
         });
+    }
+
+    /// How much longer `peer` is refused; `None`: it is not.
+    fn quarantined_for(&self, peer: &str) -> Option<Duration> {
+        lock(&self.conduct).quarantined_for(now(), peer)
+    }
+
+    /// `peer` broke the protocol: tells of it, and ends what there is with it if that is one time too many.
+    fn note_offence(
+        &self,
+        peer: &str,
+        session: Option<SessionId>,
+        offence: Offence,
+        record: Option<OffendingRecord>,
+    ) {
+        let Verdict { reputation, quarantine } = lock(&self.conduct).note(now(), peer, offence);
+        let event = SessionEvent::Offended { offence, record, reputation, quarantine };
+        self.hub.publish(peer, session, event);
+        if quarantine.is_some() {
+            let sessions = lock(&self.registry).sessions();
+            sessions.iter().filter(|one| one.peer_id() == peer).for_each(Session::abort);
+        }
     }
 
     fn count(counter: &AtomicU64) {

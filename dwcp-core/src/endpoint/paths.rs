@@ -46,7 +46,8 @@ pub(super) fn begin(
     settings.switch_timeout = given.switch_timeout;
     settings.may_offer_paths = greeting.agreement.features.has(Features::HYBRID);
     let machine = Machine::new(settings);
-    let core = Arc::new(SessionCore::new(machine, inner.pool.clone(), inner.clock, given.spin));
+    let core = SessionCore::new(machine, inner.pool.clone(), inner.clock, given.spin);
+    let core = Arc::new(core.with_request_rate(inner.request_rate.clone()));
     let session = Session {
         shared: Arc::new(SessionShared {
             id: greeting.session,

@@ -7,12 +7,13 @@ use std::time::SystemTime;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::conduct::Offence;
 use super::dial::Mending;
 use super::offering::Offering;
 use super::pace::Pace;
 use super::{Inner, dial, lock, paths, spawn};
 use crate::driver::SessionObserver;
-use crate::machine::{Event, Role, Switch};
+use crate::machine::{Closed, Event, Role, Switch};
 use crate::session::{Session, SessionEvent, SwitchRecord};
 use crate::wire::{PathKind, SwitchReason};
 
@@ -39,7 +40,12 @@ impl Watch {
 
     fn publish(&self, event: SessionEvent) {
         let session = &self.session;
-        self.inner.hub.publish(session.peer_id(), session.id(), event);
+        self.inner.hub.publish(session.peer_id(), Some(session.id()), event);
+    }
+
+    fn note_offence(&self, offence: Offence) {
+        let record = self.session.core().lock().offending.take();
+        self.inner.note_offence(self.session.peer_id(), Some(self.session.id()), offence, record);
     }
 
     /// Sees to it that the session gets the path it lacks. The dialer's part.
@@ -105,6 +111,9 @@ impl SessionObserver for Watch {
             }
             Event::PathDown { path, cause } => {
                 self.publish(SessionEvent::PathDown { path: *path, cause: *cause });
+                if let Some(offence) = Offence::of_cause(*cause) {
+                    self.note_offence(offence);
+                }
                 let path = self.session.core().path(*path);
                 if path.is_some_and(|path| path.attributes.kind != PathKind::Tcp) {
                     // TCP may be under repair without haste, because it only stood by.
@@ -135,6 +144,9 @@ impl SessionObserver for Watch {
                 lock(&self.inner.registry).remove(self.session.peer_id(), self.session.id());
                 lock(&self.session.shared.offers).clear();
                 self.inner.changed.notify_waiters();
+                if let Closed::PeerViolated(violation) = why {
+                    self.note_offence(Offence::Violation(*violation));
+                }
                 self.publish(SessionEvent::Closed(why.clone()));
             }
             _ => {}

@@ -131,6 +131,11 @@ pub enum PathCause {
     LinkFailed,
     /// Records were not authentic or out of order.
     BadRecord,
+    /// Authentic records did not decode: the peer broke the protocol.
+    Malformed {
+        /// What is wrong with the record.
+        what: &'static str,
+    },
     /// What came on it had no room, and what waits for memory was not among it: the next path begins with that.
     MemoryShort,
     /// Nothing came back while another path answered.
@@ -151,6 +156,7 @@ impl PathCause {
         match self {
             Self::LinkFailed => "link-failed",
             Self::BadRecord => "bad-record",
+            Self::Malformed { .. } => "malformed-record",
             Self::MemoryShort => "memory-short",
             Self::Silent => "silent",
             Self::HeartbeatLost => "heartbeat-lost",
@@ -278,4 +284,24 @@ pub enum Violation {
     /// What it is told on channel 0 it never acks.
     #[error("it acks none of what it is told on channel 0")]
     ControlUnacked,
+}
+
+impl Violation {
+    /// The name used in events, metrics and the evidence log.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ForeignChannel { .. } => "foreign-channel",
+            Self::TooManyChannels => "too-many-channels",
+            Self::CreditExceeded { .. } => "credit-exceeded",
+            Self::TooFarAhead { .. } => "too-far-ahead",
+            Self::AckOfUnsent { .. } => "ack-of-unsent",
+            Self::FrameOutOfPlace { .. } => "frame-out-of-place",
+            Self::MessageTooLong { .. } => "message-too-long",
+            Self::ForeignPath { .. } => "foreign-path",
+            Self::EpochTooHigh { .. } => "epoch-too-high",
+            Self::OfferUnasked { .. } => "offer-unasked",
+            Self::BadControl => "bad-control",
+            Self::ControlUnacked => "control-unacked",
+        }
+    }
 }

@@ -4,6 +4,8 @@ use std::time::SystemTime;
 
 use tokio::sync::broadcast;
 
+use crate::driver::OffendingRecord;
+use crate::endpoint::Offence;
 use crate::machine::{Closed, PathCause, Role, Switch, SwitchFailure};
 use crate::wire::{PathId, PathKind, SessionId};
 
@@ -11,7 +13,7 @@ use crate::wire::{PathId, PathKind, SessionId};
 const BACKLOG: usize = 1_024;
 
 /// Something that happened to a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum SessionEvent {
     /// The session stands.
@@ -61,20 +63,33 @@ pub enum SessionEvent {
         /// Time left.
         within: std::time::Duration,
     },
+    /// The peer did what no honest peer does, proven by its keys or its certificate.
+    Offended {
+        /// What.
+        offence: Offence,
+        /// Where, if it was in a record that was just taken in.
+        record: Option<OffendingRecord>,
+        /// The peer's score after it, from 1 down to 0.
+        reputation: f64,
+        /// It is refused from now on, for so long.
+        quarantine: Option<std::time::Duration>,
+    },
+    /// The quarantine of the peer was lifted by hand.
+    QuarantineLifted,
     /// The session is over.
     Closed(Closed),
 }
 
 /// An event with when and where it happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct EndpointEvent {
     /// When.
     pub at: SystemTime,
-    /// The peer of the session.
+    /// The peer.
     pub peer: String,
-    /// The session.
-    pub session: SessionId,
+    /// The session; `None` where the event concerns the peer as such.
+    pub session: Option<SessionId>,
     /// What.
     pub event: SessionEvent,
 }
@@ -120,7 +135,7 @@ impl EventHub {
         Events { receiver: self.sender.subscribe(), missed: 0 }
     }
 
-    pub(crate) fn publish(&self, peer: &str, session: SessionId, event: SessionEvent) {
+    pub(crate) fn publish(&self, peer: &str, session: Option<SessionId>, event: SessionEvent) {
         let event = EndpointEvent { at: SystemTime::now(), peer: peer.to_owned(), session, event };
         // Nobody listens: nobody misses it.
         let _ = self.sender.send(event);

@@ -58,6 +58,8 @@ pub struct SessionStats {
     pub reconnects_total: u64,
     /// Messages reported as in doubt.
     pub in_doubt_total: u64,
+    /// Times the peer was not listened to for a while, because it asked more than its rate allows.
+    pub slowed_total: u64,
     /// The last move.
     pub last_switch: Option<SwitchRecord>,
 }
@@ -188,6 +190,7 @@ pub(super) fn collect(session: &Session) -> SessionStats {
         failovers_total: get(&totals.failovers),
         reconnects_total: get(&totals.reconnects),
         in_doubt_total: get(&totals.in_doubt),
+        slowed_total: get(&shared.core.counters.slowed),
         last_switch: totals.last_switch.lock().unwrap_or_else(PoisonError::into_inner).clone(),
     }
 }

@@ -155,6 +155,7 @@ fn of_cause(cause: PathCause) -> &'static str {
     match cause {
         PathCause::LinkFailed => "path down link failed",
         PathCause::BadRecord => "path down bad record",
+        PathCause::Malformed { .. } => "path down malformed record",
         PathCause::MemoryShort => "path down memory short",
         PathCause::Silent => "path down silent",
         PathCause::HeartbeatLost => "path down heartbeat lost",

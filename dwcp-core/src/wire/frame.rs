@@ -132,6 +132,18 @@ pub enum Frame {
     Wake,
 }
 
+impl Frame {
+    /// Whether it makes its receiver do something and costs its sender no credit: opens a channel, has an effect on the
+    /// session, or wants an answer.
+    pub fn is_request(&self) -> bool {
+        match self {
+            Self::Data(frame) => matches!(frame.kind, DataKind::Open | DataKind::Control),
+            Self::Ping { .. } | Self::PathChallenge { .. } => true,
+            _ => false,
+        }
+    }
+}
+
 pub(super) const FLAG_COMPRESSED: u8 = 1 << 3;
 pub(super) const FLAG_BODY: u8 = 1 << 4;
 pub(super) const FLAG_PULL: u8 = 1 << 5;
