@@ -88,7 +88,9 @@ mod tests {
     fn a_shared_rate_is_what_was_set_last() {
         let shared = SharedRate::new(None);
         assert_eq!(shared.get(), None);
-        for rate in [Rate { per_second: 7, burst: 9 }, Rate { per_second: u32::MAX, burst: u32::MAX }] {
+        for rate in
+            [Rate { per_second: 7, burst: 9 }, Rate { per_second: u32::MAX, burst: u32::MAX }]
+        {
             shared.set(Some(rate));
             assert_eq!(shared.get(), Some(rate));
         }

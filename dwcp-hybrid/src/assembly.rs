@@ -11,7 +11,7 @@ use dwcp_tcp::{Identity, Level, TcpDialer, TcpListener, Zstd, ZstdOptions, suite
 
 use crate::AssemblyError;
 use crate::key_files::{cluster_key, identity};
-use crate::settings::{endpoint_settings, listen_addresses, tcp_options};
+use crate::settings::{endpoint_settings, listen_addresses, reputation, request_rate, tcp_options};
 
 /// Whether an endpoint takes sessions of peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,9 +57,6 @@ pub fn assemble(config: &Config, listen: Listen) -> Result<Assembly, AssemblyErr
         .compression(Arc::new(compression(config)))
         .peers(peers(config))
         .settings(settings);
-    for suite in trusted_suites(config) {
-        builder = builder.trusted_suite(suite);
-    }
     if listen == Listen::Configured {
         for address in listen_addresses(config) {
             let listener = TcpListener::bind(&address, options.clone(), identity.clone());
@@ -67,8 +64,18 @@ pub fn assemble(config: &Config, listen: Listen) -> Result<Assembly, AssemblyErr
         }
     }
     let endpoint = builder.build()?;
-    endpoint.set_compression(config.compresses());
+    set_features(&endpoint, config);
     Ok(Assembly { endpoint, identity, degraded })
+}
+
+/// Makes `endpoint` obey what `config` says of the features that can change while it runs: compression, and all of
+/// `byzantine`. Sessions that are there keep what they agreed on; rates and scores concern them, too.
+pub fn set_features(endpoint: &Endpoint, config: &Config) {
+    endpoint.set_compression(config.compresses());
+    endpoint.set_hmac(config.is_byzantine_tolerant());
+    endpoint.set_trusted_suites(trusted_suites(config));
+    endpoint.set_request_rate(request_rate(config));
+    endpoint.set_reputation(reputation(config));
 }
 
 /// The peers that `config` admits: those it names, or none while version 3 is switched off.

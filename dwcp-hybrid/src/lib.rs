@@ -12,8 +12,8 @@ mod obeyed;
 mod process;
 mod settings;
 
-pub use assembly::{Assembly, Listen, assemble, endpoint, peers};
+pub use assembly::{Assembly, Listen, assemble, endpoint, peers, set_features};
 pub use error::AssemblyError;
 pub use key_files::{KeyProblem, check_keys};
 pub use process::prepare_process;
-pub use settings::{endpoint_settings, listen_addresses, tcp_options};
+pub use settings::{endpoint_settings, listen_addresses, reputation, request_rate, tcp_options};

@@ -77,6 +77,15 @@ const OBEYED: &[(&str, &str)] = &[
     ("byzantine.authentication.method", "settings.hmac"), // the one value it has
     ("adaptive.switching.drainTimeout", "switching.drain_timeout"),
     ("adaptive.switching.gracefulTransition", "switching.drain_timeout"), // always so
+    ("byzantine.rateLimit.enabled", "byzantine.rate_limit"),
+    ("byzantine.rateLimit.requestsPerSecond", "limit.requests_per_second"),
+    ("byzantine.rateLimit.burstSize", "limit.burst_size"),
+    ("byzantine.reputation.enabled", "given.enabled"),
+    ("byzantine.reputation.minReputation", "given.min_reputation"),
+    ("byzantine.reputation.blacklistThreshold", "given.blacklist_threshold"),
+    ("byzantine.reputation.decayInterval", "given.decay_interval"),
+    ("byzantine.quarantine", "config.byzantine.quarantine"),
+    ("byzantine.evidenceLog", "byzantine.evidence_log"),
     ("features.enableV3", "features.enable_v3"),
     ("features.enableCompression", "self.features.enable_compression"),
     ("features.enableByzantine", "self.features.enable_byzantine"),

@@ -1,7 +1,7 @@
 //! From the configuration's words to the settings of endpoints and sockets.
 
 use dwcp_core::config::{Config, Performance, RateLimit};
-use dwcp_core::{DriverKind, EndpointSettings, Rate, PollMode, PollSettings};
+use dwcp_core::{DriverKind, EndpointSettings, PollMode, PollSettings, Rate, ReputationRules};
 use dwcp_tcp::{Congestion, Keepalive, TcpOptions};
 
 /// The endpoint's settings, without the cluster key.
@@ -21,6 +21,8 @@ pub fn endpoint_settings(config: &Config) -> EndpointSettings {
     settings.timeout_multiplier = config.cluster.failure_detection.timeout_multiplier;
     settings.key_rotation_interval = Some(config.protocol.encryption.key_rotation_interval.get());
     settings.hmac = config.is_byzantine_tolerant();
+    settings.request_rate = request_rate(config);
+    settings.reputation = reputation(config);
     settings.sessions_max = config.performance.max_connections as usize;
     settings.switch_timeout = config.adaptive.switching.drain_timeout.get();
     match config.performance.polling_mode.get() {
@@ -46,13 +48,37 @@ fn polls(performance: &Performance) -> PollSettings {
 /// A handshake takes a few milliseconds of a processor, most of them for its signatures: `auto` leaves room.
 const HANDSHAKES_PER_PROCESSOR: usize = 100;
 
+/// A channel opened and answered takes some tens of microseconds.
+const REQUESTS_PER_PROCESSOR: usize = 5_000;
+
 /// Handshakes that one address may begin.
 fn handshake_rate(limit: &RateLimit) -> Option<Rate> {
+    rate(limit, HANDSHAKES_PER_PROCESSOR)
+}
+
+/// What a peer may ask for that costs it no credit.
+pub fn request_rate(config: &Config) -> Option<Rate> {
+    let limit = &config.byzantine.rate_limit;
+    config.is_byzantine_tolerant().then(|| rate(limit, REQUESTS_PER_PROCESSOR)).flatten()
+}
+
+fn rate(limit: &RateLimit, per_processor: usize) -> Option<Rate> {
     let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-    let auto = || u32::try_from(HANDSHAKES_PER_PROCESSOR * processors()).unwrap_or(u32::MAX);
+    let auto = || u32::try_from(per_processor * processors()).unwrap_or(u32::MAX);
     limit.enabled.then(|| Rate {
         per_second: limit.requests_per_second.get().unwrap_or_else(auto),
         burst: limit.burst_size,
+    })
+}
+
+/// How peers are judged that break the protocol.
+pub fn reputation(config: &Config) -> Option<ReputationRules> {
+    let given = &config.byzantine.reputation;
+    (config.is_byzantine_tolerant() && given.enabled).then(|| ReputationRules {
+        reputation_min: given.min_reputation.get(),
+        quarantine_below: given.blacklist_threshold.get(),
+        half_life: given.decay_interval.get(),
+        quarantine: config.byzantine.quarantine.get(),
     })
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dwcp_core::config::{Config, load_str};
-use dwcp_core::{DriverKind, Rate, PollMode};
+use dwcp_core::{DriverKind, PollMode, Rate};
 use dwcp_hybrid::endpoint_settings;
 
 fn config(text: &str) -> Config {

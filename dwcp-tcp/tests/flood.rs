@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::Ca;
-use dwcp_core::{ChannelOptions, Endpoint, EndpointSettings, Rate, Peer, Peers, Session};
+use dwcp_core::{ChannelOptions, Endpoint, EndpointSettings, Peer, Peers, Rate, Session};
 use dwcp_tcp::{Identity, TcpDialer, TcpListener, TcpOptions, suites};
 use socket2::{Domain, Socket, Type};
 

@@ -76,16 +76,6 @@ static GAPS: &[Gap] = &[
         instead: "this build measures no paths; a session leaves a path when that fails, or for one that is preferred as soon as it stands",
     },
     Gap {
-        keys: &[
-            "byzantine.rateLimit",
-            "byzantine.reputation",
-            "byzantine.quarantine",
-            "byzantine.evidenceLog",
-        ],
-        is_asked: |config| config.byzantine.enabled != Auto::Is(false),
-        instead: "peers have no score; a session ends with the first violation, which is logged, and credit bounds what a peer may send",
-    },
-    Gap {
         keys: &["memory.hugepages", "network.rdma.hugepagesEnabled"],
         is_asked: |config| {
             config.memory.hugepages == Auto::Is(true)

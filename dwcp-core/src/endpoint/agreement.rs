@@ -40,7 +40,9 @@ impl Terms {
         if inner.offers_compression() {
             features = features.with(Features::ZSTD);
         }
-        if inner.wants_hmac.load(Ordering::Relaxed) || inner.suites.iter().any(|suite| suite.has_hmac()) {
+        if inner.wants_hmac.load(Ordering::Relaxed)
+            || inner.suites.iter().any(|suite| suite.has_hmac())
+        {
             features = features.with(Features::HMAC);
         }
         if !inner.providers.is_empty() {

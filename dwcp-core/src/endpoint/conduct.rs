@@ -193,8 +193,7 @@ impl Conduct {
     /// All peers that have offended, in the order of their names.
     pub(super) fn all(&mut self, now: Instant) -> Vec<PeerConduct> {
         let names: Vec<_> = self.peers.keys().cloned().collect();
-        let mut all: Vec<_> =
-            names.into_iter().filter_map(|peer| self.one(now, peer)).collect();
+        let mut all: Vec<_> = names.into_iter().filter_map(|peer| self.one(now, peer)).collect();
         all.sort_by(|a, b| a.peer.cmp(&b.peer));
         all
     }
@@ -220,9 +219,8 @@ impl Conduct {
             return;
         }
         let half_life = self.rules.map_or(Duration::MAX, |rules| rules.half_life);
-        let weight = |record: &Record| {
-            (record.quarantined_for(now).is_some(), record.lost(now, half_life))
-        };
+        let weight =
+            |record: &Record| (record.quarantined_for(now).is_some(), record.lost(now, half_life));
         let best = self.peers.iter().min_by(|(_, a), (_, b)| {
             let (a, b) = (weight(a), weight(b));
             a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))

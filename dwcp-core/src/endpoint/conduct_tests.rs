@@ -41,7 +41,9 @@ async fn a_quarantined_peer_loses_its_session_and_is_refused_both_ways_until_the
     let mut quarantines = 0;
     while let Some(event) = events.recv().await {
         match event.event {
-            SessionEvent::Offended { quarantine, .. } => quarantines += u32::from(quarantine.is_some()),
+            SessionEvent::Offended { quarantine, .. } => {
+                quarantines += u32::from(quarantine.is_some());
+            }
             SessionEvent::Closed(_) => break,
             _ => {}
         }

@@ -307,9 +307,8 @@ async fn resume(
     let mut connection = open(inner, session.peer_id()).await.map_err(|error| passing(&error))?;
     let path = session.core().lock().machine.allocate_path();
     let greeting = greeting::dialer(inner, &mut *connection, Some((session, path))).await;
-    let greeting = greeting
-        .ok_or_else(|| passing(&"no reply in time"))?
-        .map_err(|error| match error {
+    let greeting =
+        greeting.ok_or_else(|| passing(&"no reply in time"))?.map_err(|error| match error {
             GreetingError::OtherIncarnation
             | GreetingError::Refused {
                 refusal: Refusal::UnknownSession | Refusal::OtherIncarnation,

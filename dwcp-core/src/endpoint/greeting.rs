@@ -268,6 +268,7 @@ pub(super) fn objection(inner: &Inner, hello: &Hello, peer: &str) -> Option<(Ref
         return refuse(Refusal::NotAPeer, "you are not among this node's peers");
     }
     let left = inner.quarantined_for(peer)?;
-    let words = format!("you broke the protocol and are in quarantine for {} s", left.as_secs() + 1);
+    let words =
+        format!("you broke the protocol and are in quarantine for {} s", left.as_secs() + 1);
     Some((Refusal::Busy, words))
 }

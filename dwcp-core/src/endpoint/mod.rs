@@ -27,8 +27,8 @@ use tokio::sync::{Notify, oneshot, watch as signal};
 
 pub(crate) use agreement::Agreement;
 pub use builder::{BuildError, DriverKind, EndpointBuilder, EndpointSettings};
-pub use dial::ConnectError;
 pub use conduct::{Offence, PeerConduct, ReputationRules};
+pub use dial::ConnectError;
 pub use peers::{Peer, Peers};
 
 use crate::crypto::{ChecksumSuite, Suite};

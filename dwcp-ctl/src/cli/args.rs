@@ -63,7 +63,11 @@ pub(super) enum Command {
     /// Round trips to a peer over the active path.
     Ping(Ping),
     /// The peers of a node and their sessions.
-    Peers,
+    Peers {
+        /// Without one: list them.
+        #[command(subcommand)]
+        command: Option<PeersCommand>,
+    },
     /// Measure latency or throughput to a peer.
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -160,6 +164,15 @@ pub(super) struct Ping {
     pub(super) count: u32,
     #[command(flatten)]
     pub(super) via: Via,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PeersCommand {
+    /// End the quarantine of a peer that broke the protocol; exit code 1 if it is in none.
+    Lift {
+        /// The peer's node id.
+        peer: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -23,7 +23,7 @@ use std::ffi::OsString;
 use clap::{CommandFactory, Parser};
 
 pub use args::Cli;
-use args::{Command, Global};
+use args::{Command, Global, PeersCommand};
 use output::Output;
 
 use crate::exit::{Exit, Failure};
@@ -54,7 +54,10 @@ fn dispatch(command: Command, global: &Global, output: &Output) -> Result<Exit, 
         Command::Status => status::run(global, output),
         Command::Version => version::run(output),
         Command::Ping(arguments) => peers::ping(&arguments, global, output),
-        Command::Peers => peers::list(global, output),
+        Command::Peers { command: None } => peers::list(global, output),
+        Command::Peers { command: Some(PeersCommand::Lift { peer }) } => {
+            peers::lift(&peer, global, output)
+        }
         Command::Bench(command) => bench::run(command, global, output),
         Command::Copy(arguments) => copy::run(&arguments, global, output),
         Command::Cut(arguments) => peers::cut(&arguments, global, output),

@@ -1,4 +1,4 @@
-//! `dwcp-ctl ping`, `peers`, `cut`, `reload`, `drain`.
+//! `dwcp-ctl ping`, `peers`, `peers lift`, `cut`, `reload`, `drain`.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use super::status::status_of;
 use super::status_text;
 use crate::exit::{Exit, Failure};
 use crate::node::DrainReport;
-use crate::node::commands::{CutReport, Operation, PingReport, Request};
+use crate::node::commands::{CutReport, LiftReport, Operation, PingReport, Request};
 use crate::node::runtime_directory::runtime_directory;
 use crate::units::counted;
 
@@ -42,9 +42,24 @@ pub(super) fn list(global: &Global, output: &Output) -> Result<Exit, Failure> {
     let status = status_of(&daemon(global)?, global)?;
     let value = json!({ "schema": "dwcp.peers/v1", "node": status.node, "peers": status.peers });
     output.result(&value, || status_text::peers(&status.peers))?;
-    let is_away =
-        |peer: &crate::node::status::PeerStatus| peer.state == "away" || peer.state == "holding";
+    let is_away = |peer: &crate::node::status::PeerStatus| {
+        ["away", "holding", "quarantined"].contains(&peer.state.as_str())
+    };
     Ok(if status.peers.iter().any(is_away) { Exit::Degraded } else { Exit::Ok })
+}
+
+pub(super) fn lift(peer: &str, global: &Global, output: &Output) -> Result<Exit, Failure> {
+    let request = Request::Lift { peer: peer.to_owned() };
+    let value = ask(&daemon(global)?, &request, Some(global.timeout), &mut |_| {})?;
+    let report: LiftReport = understood(&value)?;
+    output.result(&value, || {
+        if report.was_lifted {
+            format!("{peer} is out of quarantine, on probation: one more offence may bring it back")
+        } else {
+            format!("{peer} is in no quarantine")
+        }
+    })?;
+    Ok(if report.was_lifted { Exit::Ok } else { Exit::Problem })
 }
 
 pub(super) fn cut(arguments: &PeerOnly, global: &Global, output: &Output) -> Result<Exit, Failure> {

@@ -13,7 +13,7 @@ use tokio::net::{UnixListener, UnixSocket, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
 use tracing::{debug, info, warn};
 
-use super::commands::{Answer, LINE_BYTES_MAX, Operation, Request};
+use super::commands::{Answer, LINE_BYTES_MAX, LiftReport, Operation, Request};
 use super::drain::{Asker, DrainReport};
 use super::places::Places;
 use super::{Node, run_operation};
@@ -250,6 +250,10 @@ async fn obey(
                 Ok(Err(why)) => failed(Exit::Problem, why),
                 Err(_) => failed(Exit::Problem, "the daemon is stopping".into()),
             }
+        }
+        Request::Lift { peer } => {
+            let was_lifted = node.endpoint.lift_quarantine(&peer);
+            done(&LiftReport { schema: "dwcp.lift/v1".into(), peer, was_lifted })
         }
         Request::Run(operation) => run(operation, node, writer).await,
     }

@@ -27,6 +27,11 @@ pub enum Request {
         #[serde(default)]
         wait_ms: Option<u64>,
     },
+    /// End the quarantine of a peer: `dwcp.lift/v1`.
+    Lift {
+        /// The peer.
+        peer: String,
+    },
     /// Do something with a peer.
     Run(Operation),
 }
@@ -142,6 +147,17 @@ pub struct CutReport {
     pub peer: String,
     /// Whether there was a link to drop.
     pub was_cut: bool,
+}
+
+/// What `peers lift` did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiftReport {
+    /// `dwcp.lift/v1`.
+    pub schema: String,
+    /// The peer.
+    pub peer: String,
+    /// Whether it was in quarantine.
+    pub was_lifted: bool,
 }
 
 #[cfg(test)]

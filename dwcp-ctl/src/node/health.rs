@@ -2,10 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
+use dwcp_core::PeerConduct;
 use serde::{Deserialize, Serialize};
 
 use super::Doubt;
 use crate::service::under_way::WorkCounts;
+use crate::units::{counted, long_time, short_time};
 
 /// A peer is missed when it has been away for this long: a restart elsewhere is not news.
 pub const PEER_PATIENCE: Duration = Duration::from_secs(10);
@@ -78,84 +80,131 @@ pub struct Facts {
     pub peers_away: Vec<(String, Duration, String)>,
     /// Messages whose fate is unknown.
     pub in_doubt: Vec<Doubt>,
+    /// Peers that broke the protocol.
+    pub conduct: Vec<PeerConduct>,
+    /// How many lines of evidence could not be written, and why.
+    pub evidence_trouble: Option<(u64, String)>,
     /// Sessions without a path.
     pub holding: Vec<String>,
     /// The wanted median round trip and, for each peer that misses it, the measured one.
     pub slow: Vec<(String, Duration, Duration)>,
 }
 
-impl Health {
-    /// Judges.
-    pub fn of(facts: &Facts) -> Self {
-        let mut checks = Vec::new();
-        let mut add = |code: &str, severity, message: String, remedy: &str| {
-            let (code, remedy) = (format!("DWCP-H{code}"), remedy.to_owned());
-            checks.push(Check { code, severity, message, remedy });
-        };
+/// What is found, one after the other.
+struct Findings(Vec<Check>);
+
+impl Findings {
+    fn add(&mut self, code: &str, severity: Grade, message: String, remedy: &str) {
+        let (code, remedy) = (format!("DWCP-H{code}"), remedy.to_owned());
+        self.0.push(Check { code, severity, message, remedy });
+    }
+
+    /// The daemon itself.
+    fn node(&mut self, facts: &Facts) {
         if facts.is_draining {
             let message = format!("the node drains; under way: {}", facts.under_way.words());
-            add("001", Grade::Failed, message, "none: it is going to stop");
+            self.add("001", Grade::Failed, message, "none: it is going to stop");
         } else if !facts.is_ready {
-            add("002", Grade::Failed, "the node is starting".into(), "wait");
+            self.add("002", Grade::Failed, "the node is starting".into(), "wait");
         }
         for reason in &facts.degraded {
-            add("010", Grade::Degraded, reason.clone(), "run: dwcp-ctl version");
+            self.add("010", Grade::Degraded, reason.clone(), "run: dwcp-ctl version");
         }
         if let Some(reason) = &facts.reload_failure {
             let message = format!("the last reload was refused: {reason}");
-            add("011", Grade::Degraded, message, "run: dwcp-ctl config validate, then reload");
+            self.add("011", Grade::Degraded, message, "run: dwcp-ctl config validate, then reload");
         }
         match facts.certificate_left {
-            None => add("012", Grade::Failed, "the node's certificate has ended".into(), RENEW),
+            None => {
+                self.add("012", Grade::Failed, "the node's certificate has ended".into(), RENEW);
+            }
             Some(left) if left < CERTIFICATE_WARNING => {
-                let message =
-                    format!("the node's certificate ends in {}", crate::units::long_time(left));
-                add("012", Grade::Degraded, message, RENEW);
+                let message = format!("the node's certificate ends in {}", long_time(left));
+                self.add("012", Grade::Degraded, message, RENEW);
             }
             Some(_) => {}
         }
+    }
+
+    /// The sessions with its peers.
+    fn sessions(&mut self, facts: &Facts) {
         for (peer, since, why) in &facts.peers_away {
             if *since >= PEER_PATIENCE {
-                let since = crate::units::long_time(*since);
-                let message = format!("peer {peer}: no session for {since}: {why}");
-                add("021", Grade::Degraded, message, "check that it runs and can be reached");
+                let message = format!("peer {peer}: no session for {}: {why}", long_time(*since));
+                let remedy = "check that it runs and can be reached";
+                self.add("021", Grade::Degraded, message, remedy);
             }
         }
         for peer in &facts.holding {
             let message = format!("peer {peer}: no path; messages wait");
-            add("022", Grade::Degraded, message, "check the network between the nodes");
+            self.add("022", Grade::Degraded, message, "check the network between the nodes");
         }
         for doubt in facts.in_doubt.iter().filter(|doubt| doubt.ago < DOUBT_MEMORY) {
             let Doubt { peer, messages, ago } = doubt;
-            let ago = crate::units::long_time(*ago);
-            let messages = crate::units::counted(*messages, "message", "messages");
+            let ago = long_time(*ago);
+            let messages = counted(*messages, "message", "messages");
             let message = format!(
                 "peer {peer}: {messages} in doubt since the start, the last {ago} ago: \
                  delivered at most once, perhaps not"
             );
-            add(
-                "023",
-                Grade::Degraded,
-                message,
-                "see what of them arrived; the log names channel and numbers",
-            );
+            let remedy = "see what of them arrived; the log names channel and numbers";
+            self.add("023", Grade::Degraded, message, remedy);
         }
         for (peer, wanted, found) in &facts.slow {
-            let (wanted, found) =
-                (crate::units::short_time(*wanted), crate::units::short_time(*found));
+            let (wanted, found) = (short_time(*wanted), short_time(*found));
             let message = format!("peer {peer}: round trip {found}, wanted {wanted}");
-            add(
-                "030",
-                Grade::Degraded,
-                message,
-                "check the path, or change performance.targetLatency*",
-            );
+            let remedy = "check the path, or change performance.targetLatency*";
+            self.add("030", Grade::Degraded, message, remedy);
         }
+    }
+
+    /// Peers that broke the protocol.
+    fn conduct(&mut self, facts: &Facts) {
+        for conduct in &facts.conduct {
+            let PeerConduct { peer, reputation, offences_total, last: (last, _), .. } = conduct;
+            let times = counted(*offences_total, "time", "times");
+            if let Some(left) = conduct.quarantined_for {
+                let left = long_time(left);
+                let message = format!(
+                    "peer {peer}: in quarantine for {left} more; it broke the protocol {times}, last: {last}"
+                );
+                self.add("025", Grade::Degraded, message, MEND);
+            } else if conduct.is_reported {
+                let message = format!(
+                    "peer {peer}: reputation {reputation:.2}; it broke the protocol {times}, last: {last}"
+                );
+                self.add(
+                    "024",
+                    Grade::Degraded,
+                    message,
+                    "see what it did in byzantine.evidenceLog",
+                );
+            }
+        }
+        if let Some((lines, why)) = &facts.evidence_trouble {
+            let lines = counted(*lines, "line", "lines");
+            let message = format!("{lines} of evidence could not be written: {why}");
+            let remedy = "make room or choose another byzantine.evidenceLog, then reload";
+            self.add("026", Grade::Degraded, message, remedy);
+        }
+    }
+}
+
+impl Health {
+    /// Judges.
+    pub fn of(facts: &Facts) -> Self {
+        let mut findings = Findings(Vec::new());
+        findings.node(facts);
+        findings.sessions(facts);
+        findings.conduct(facts);
+        let checks = findings.0;
         let status = checks.iter().map(|check| check.severity).max().unwrap_or(Grade::Ok);
         Self { schema: "dwcp.health/v1".into(), status, checks }
     }
 }
 
+const MEND: &str =
+    "see what it did in byzantine.evidenceLog and mend it; then run: dwcp-ctl peers lift";
 const RENEW: &str = "install a new certificate, then reload (SIGHUP)";
 
 /// How long until `end`; `None` if it is past.

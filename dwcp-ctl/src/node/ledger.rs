@@ -23,6 +23,7 @@ pub(super) struct Totals {
     pub(super) failovers: u64,
     pub(super) reconnects: u64,
     pub(super) in_doubt: u64,
+    pub(super) slowed: u64,
 }
 
 impl Totals {
@@ -36,6 +37,7 @@ impl Totals {
         self.failovers += stats.failovers_total;
         self.reconnects += stats.reconnects_total;
         self.in_doubt += stats.in_doubt_total;
+        self.slowed += stats.slowed_total;
     }
 }
 

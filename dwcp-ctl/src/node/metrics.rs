@@ -106,7 +106,7 @@ fn node(page: &mut Page, status: &Status) {
 type PeerFigure = (&'static str, &'static str, &'static str, fn(&PeerStatus) -> u64);
 
 fn peers(page: &mut Page, status: &Status) {
-    let counters: [PeerFigure; 9] = [
+    let counters: [PeerFigure; 11] = [
         ("dwcp_messages_sent", "", "Messages committed.", |peer| peer.messages_sent_total),
         ("dwcp_messages_received", "", "Messages received.", |peer| peer.messages_received_total),
         ("dwcp_sent_bytes", "bytes", "Bytes sent, re-sent ones included.", |peer| {
@@ -124,6 +124,13 @@ fn peers(page: &mut Page, status: &Status) {
         ("dwcp_in_doubt_messages", "", "Messages whose fate is unknown.", |peer| {
             peer.in_doubt_total
         }),
+        ("dwcp_peer_offences", "", "Times a peer broke the protocol.", |peer| peer.offences_total),
+        (
+            "dwcp_peer_slowed",
+            "",
+            "Times a peer was read more slowly for asking too much.",
+            |peer| peer.slowed_total,
+        ),
     ];
     let with_session = || status.peers.iter().filter(|peer| peer.session.is_some());
     for (name, unit, help, value) in counters {
@@ -140,6 +147,19 @@ fn peers(page: &mut Page, status: &Status) {
     page.family("dwcp_unacked_messages", "gauge", "", "Messages committed and not yet acked.");
     for peer in with_session() {
         page.sample("dwcp_unacked_messages", &[("peer", &peer.peer)], peer.unacked_messages);
+    }
+    page.family("dwcp_peer_reputation", "gauge", "", "Score of a peer, from 1 down to 0.");
+    for peer in &status.peers {
+        page.sample(
+            "dwcp_peer_reputation",
+            &[("peer", &peer.peer)],
+            peer.reputation.unwrap_or(1.0),
+        );
+    }
+    page.family("dwcp_peer_quarantined", "gauge", "", "Whether a peer is in quarantine.");
+    for peer in &status.peers {
+        let is_it = u8::from(peer.quarantine_seconds.is_some());
+        page.sample("dwcp_peer_quarantined", &[("peer", &peer.peer)], is_it);
     }
     page.family("dwcp_peer_state", "gauge", "", "State of each peer: 1 for the one it is in.");
     for peer in &status.peers {

@@ -3,6 +3,7 @@
 mod admin;
 mod command_server;
 mod drain;
+mod evidence;
 mod keeper;
 mod ledger;
 mod load;
@@ -40,6 +41,7 @@ pub use run::{DaemonOptions, run};
 
 use crate::service::Services;
 use crate::service::forward::ForwardListener;
+use evidence::EvidenceLog;
 use keeper::Keepers;
 pub use ledger::Doubt;
 use ledger::Ledger;
@@ -53,6 +55,7 @@ pub struct Node {
     services: Arc<Services>,
     keepers: Keepers,
     ledger: Arc<Ledger>,
+    evidence: Arc<EvidenceLog>,
     token: token::Token,
     /// Addresses of the admin HTTP server.
     admin: Vec<String>,
@@ -85,7 +88,7 @@ pub async fn serve_sessions(endpoint: Endpoint, services: Arc<Services>) {
     let events = endpoint.subscribe();
     tokio::join!(
         watch::accept(endpoint.clone()),
-        watch::watch(endpoint, services, Arc::default(), events)
+        watch::watch(endpoint, services, Arc::default(), Arc::default(), events)
     );
 }
 

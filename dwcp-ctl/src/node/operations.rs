@@ -115,7 +115,8 @@ async fn or_why<T>(
     // Its last event: what is in doubt is counted by then.
     let over = async {
         while let Some(event) = events.recv().await {
-            if event.session == Some(session.id()) && matches!(event.event, SessionEvent::Closed(_)) {
+            if event.session == Some(session.id()) && matches!(event.event, SessionEvent::Closed(_))
+            {
                 break;
             }
         }

@@ -85,8 +85,9 @@ const RELOADABLE: [&str; 8] = [
     "logging.level",
     // Whether frames are compressed is agreed on anew by each session; how they are, is not.
     "protocol.compression.enabled",
-    "features.enableCompression",
-    "features.enableV3",
+    // Likewise whether records carry an HMAC; rates and scores concern every session at once.
+    "byzantine",
+    "features",
 ];
 
 /// Keys that cannot change while the daemon runs, of those that differ between `old` and `new`.
@@ -155,10 +156,6 @@ mod tests {
         }
         let keys = changed("", "listen: [\"127.0.0.1:1\"]");
         assert!(keys.contains(&"listen".to_owned()), "{keys:?}");
-        // Both words for one thing.
-        let off = "byzantine: {enabled: false}\nfeatures: {enableByzantine: false}\n";
-        let keys = changed("", off);
-        assert!(keys.contains(&"byzantine.enabled".to_owned()), "{keys:?}");
     }
 
     #[test]
@@ -171,6 +168,9 @@ mod tests {
             "logging: {level: debug}",
             "features: {enableCompression: false}",
             "features: {enableV3: false}",
+            // Both words for one thing.
+            "byzantine: {enabled: false}\nfeatures: {enableByzantine: false}",
+            "byzantine: {quarantine: 1h, rateLimit: {requestsPerSecond: 7}, evidenceLog: e.log}",
         ] {
             assert!(changed("", new).is_empty(), "{new}: {:?}", changed("", new));
         }

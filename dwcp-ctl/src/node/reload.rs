@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use dwcp_core::config::{Colour, Config};
 use tracing::{info, warn};
 
+use super::evidence::EvidenceFile;
 use super::{Node, load, plan, token};
 use crate::service::forward::{BoundForward, ForwardListener, ForwardSpec};
 
@@ -59,6 +60,8 @@ impl Node {
         }
         // Whatever can fail, first.
         let token = token::read(&config)?;
+        let evidence = config.byzantine.evidence_log.as_ref();
+        let evidence = evidence.map(|path| EvidenceFile::open(path.as_path())).transpose()?;
         let (mut listeners, to_bind) = self.new_forwards(&config);
         for spec in to_bind {
             let name = spec.name.clone();
@@ -71,6 +74,7 @@ impl Node {
         }
         self.identity.reload().map_err(|error| crate::exit::chain(&error))?;
         self.token.set(token);
+        self.evidence.set(evidence);
         self.apply(config, loaded.sha256, listeners);
         Ok(())
     }
@@ -102,7 +106,7 @@ impl Node {
     fn apply(&self, config: Config, sha256: String, mut listeners: Vec<BoundForward>) {
         let wanted = plan::forwards(&config);
         self.logs.set_level(config.logging.level);
-        self.endpoint.set_compression(config.compresses());
+        dwcp_hybrid::set_features(&self.endpoint, &config);
         self.endpoint.set_peers(dwcp_hybrid::peers(&config));
         self.services.set_offer(plan::offer(&config));
         self.keepers.set(&plan::kept_peers(&config));

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 use super::admin::AdminListener;
 use super::command_server::{CommandSocket, Demand};
 use super::drain::{Drain, tick};
+use super::evidence::{EvidenceFile, EvidenceLog};
 use super::keeper::Keepers;
 use super::ledger::Ledger;
 use super::load::LoadedConfig;
@@ -127,6 +128,10 @@ async fn start(
     })?;
     let token = token::read(&config);
     let token = token.map_err(|message| StartFailure::new(DAEMON_CONFIG, message))?;
+    let evidence = Arc::<EvidenceLog>::default();
+    let file = config.byzantine.evidence_log.as_ref();
+    let file = file.map(|path| EvidenceFile::open(path.as_path())).transpose();
+    evidence.set(file.map_err(|message| StartFailure::new(DAEMON_CONFIG, message))?);
     let services = services(&config);
     let ledger = Arc::<Ledger>::default();
     let keepers = Keepers::new(endpoint.clone());
@@ -143,6 +148,7 @@ async fn start(
         keepers,
         token: token::Token::new(token),
         ledger: ledger.clone(),
+        evidence: evidence.clone(),
         logs,
         began: Instant::now(),
         degraded,
@@ -163,7 +169,8 @@ async fn start(
     tasks.spawn(node.logs.repeats().clone().report());
     tasks.spawn(watch::accept(endpoint.clone()));
     tasks.spawn(watch::settle(endpoint.clone(), ledger.clone()));
-    tasks.spawn(watch::watch(endpoint.clone(), services, ledger, endpoint.subscribe()));
+    let events = endpoint.subscribe();
+    tasks.spawn(watch::watch(endpoint.clone(), services, ledger, evidence, events));
     for listener in admin.into_iter().flatten() {
         tasks.spawn(listener.serve(node.clone()));
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dwcp_core::machine::PathState;
-use dwcp_core::{PathStats, Session, SessionStats};
+use dwcp_core::{PathStats, PeerConduct, Session, SessionStats};
 use serde::{Deserialize, Serialize};
 
 use super::Node;
@@ -76,7 +76,7 @@ pub struct FeatureStatus {
 pub struct PeerStatus {
     pub peer: String,
     /// `steady`, `switching`, `holding` (no path, messages wait), `idle` (no session, none wanted), `away`,
-    /// `gone` (no session, and not configured any more).
+    /// `gone` (no session, and not configured any more), `quarantined` (it broke the protocol and is refused).
     pub state: String,
     /// Why a peer is away.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -104,6 +104,21 @@ pub struct PeerStatus {
     pub failovers_total: u64,
     pub reconnects_total: u64,
     pub in_doubt_total: u64,
+    /// Times the peer was not listened to for a while, because it asked more than `byzantine.rateLimit` allows.
+    #[serde(default)]
+    pub slowed_total: u64,
+    /// From 1, flawless, down to 0; absent where it has never broken the protocol.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reputation: Option<f64>,
+    /// Times it broke the protocol.
+    #[serde(default)]
+    pub offences_total: u64,
+    /// How it did so last, in words.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last_offence: Option<String>,
+    /// How much longer it is refused.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub quarantine_seconds: Option<u64>,
 }
 
 /// A path of a session.
@@ -237,6 +252,8 @@ impl Node {
             certificate_left: time_left(self.identity.not_after()),
             peers_away: self.keepers.away(),
             in_doubt: self.ledger.doubts(),
+            conduct: self.endpoint.conduct(),
+            evidence_trouble: self.evidence.trouble(),
             ..Facts::default()
         };
         for stats in sessions.iter().map(Session::stats).filter(|stats| !stats.is_over) {
@@ -282,6 +299,20 @@ impl Node {
                 reason,
                 ..PeerStatus::default()
             });
+        }
+        for conduct in self.endpoint.conduct() {
+            match peers.iter_mut().find(|known| known.peer == conduct.peer) {
+                Some(peer) => peer.set_conduct(&conduct),
+                None => {
+                    let mut peer = PeerStatus {
+                        peer: conduct.peer.clone(),
+                        state: "gone".into(),
+                        ..PeerStatus::default()
+                    };
+                    peer.set_conduct(&conduct);
+                    peers.push(peer);
+                }
+            }
         }
         for peer in &mut peers {
             peer.set_totals(&totals.get(&peer.peer).copied().unwrap_or_default());
@@ -336,6 +367,22 @@ impl PeerStatus {
         self.failovers_total = totals.failovers;
         self.reconnects_total = totals.reconnects;
         self.in_doubt_total = totals.in_doubt;
+        self.slowed_total = totals.slowed;
+    }
+
+    fn set_conduct(&mut self, conduct: &PeerConduct) {
+        let (last, ago) = conduct.last;
+        self.reputation = Some((conduct.reputation * 1_000.0).round() / 1_000.0);
+        self.offences_total = conduct.offences_total;
+        self.last_offence = Some(last.to_string());
+        let Some(left) = conduct.quarantined_for else { return };
+        self.quarantine_seconds = Some(left.as_secs() + 1);
+        if self.session.is_none() {
+            let (left, ago) = (crate::units::long_time(left), crate::units::long_time(ago));
+            self.state = "quarantined".into();
+            self.reason =
+                Some(format!("for {left} more, because it broke the protocol {ago} ago: {last}"));
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use dwcp_core::{Endpoint, EndpointEvent, Events, SessionEvent};
 use tracing::{info, warn};
 
+use super::evidence::EvidenceLog;
 use super::ledger::Ledger;
 use super::repeats::EVERY_TIME;
 use crate::service::Services;
@@ -17,6 +18,7 @@ pub(super) async fn watch(
     endpoint: Endpoint,
     services: Arc<Services>,
     ledger: Arc<Ledger>,
+    evidence: Arc<EvidenceLog>,
     mut events: Events,
 ) {
     let mut served = HashSet::new();
@@ -38,6 +40,7 @@ pub(super) async fn watch(
         loop {
             let Some(event) = events.recv().await else { return };
             log(&event);
+            evidence.note(&event);
             if matches!(event.event, SessionEvent::Up { .. } | SessionEvent::Closed(_)) {
                 break;
             }
@@ -60,7 +63,8 @@ pub(super) async fn settle(endpoint: Endpoint, ledger: Arc<Ledger>) {
 }
 
 fn log(event: &EndpointEvent) {
-    let (peer, session) = (&event.peer, event.session);
+    let peer = &event.peer;
+    let session = event.session.map_or_else(|| "none".to_owned(), |session| session.to_string());
     match &event.event {
         SessionEvent::Up { role } => info!(peer, %session, ?role, "session up"),
         SessionEvent::PathUp { path, kind, provider } => {
@@ -83,6 +87,14 @@ fn log(event: &EndpointEvent) {
         SessionEvent::CertificateEnds { within } => {
             warn!(peer, %session, seconds = within.as_secs(), "the session ends with a certificate: renew it and reload");
         }
+        SessionEvent::Offended { offence, record, reputation, quarantine } => {
+            let remote = record.as_ref().map(|record| record.remote.as_str());
+            warn!(peer, %session, remote, offence = offence.name(), what = %offence, reputation, "the peer broke the protocol");
+            if let Some(time) = quarantine {
+                warn!(target: EVERY_TIME, peer, seconds = time.as_secs(), "the peer is in quarantine: its sessions end, and it is refused");
+            }
+        }
+        SessionEvent::QuarantineLifted => info!(peer, "the quarantine was lifted"),
         SessionEvent::Closed(why) => info!(peer, %session, ?why, "session over"),
         _ => {}
     }
