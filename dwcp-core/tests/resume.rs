@@ -136,6 +136,7 @@ async fn the_acceptor_tells_another_life_of_the_dialer_from_a_wrong_proof() {
             suites: vec!["crc32".into()],
             trusted_suites: vec!["crc32".into()],
             resume: Some(Resumption { session: session.id(), proof: [0; 32], is_held: true }),
+            predecessor: None,
         };
         connection.send(&hello.encode()).await.expect("it reads");
         let reply = connection.receive().await.expect("an answer");

@@ -261,6 +261,11 @@ impl State {
                     self.work.push_back(event);
                     *needs_driver = true;
                 }
+                Event::PeerLeaves => {
+                    self.ends.take_all(wakers);
+                    self.work.push_back(Event::PeerLeaves);
+                    *needs_driver = true;
+                }
                 Event::Closed(why) => {
                     self.closed = Some(why.clone());
                     self.accepts.take_all(wakers);

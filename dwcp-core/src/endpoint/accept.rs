@@ -14,7 +14,7 @@ use super::greeting::{self, Greeting, GreetingError};
 use super::registry::Standing;
 use super::strangers::Cause;
 use super::{Inner, lock, paths, random, spawn};
-use crate::link::{Incoming, Listener, SecuredConnection};
+use crate::link::{Incoming, Listener, Relayed, SecuredConnection};
 use crate::machine::Role;
 use crate::session::Session;
 use crate::wire::{Hello, HelloReply, Refusal, SessionId};
@@ -119,19 +119,66 @@ async fn handshake(
             secured.map_err(|error| Rejection::new(Cause::NotSecured, words(&error)))?;
         lock(&inner.gate).prove(ticket);
         match greet(inner, &mut connection).await {
-            Ok(greeted) => Ok((connection, greeted)),
+            Ok(Greeted::Ours(greeting, joins)) => Ok(Some((connection, greeting, joins))),
+            Ok(Greeted::Relayed(relayed)) => pass_on(connection, relayed).await.map(|()| None),
             Err(error @ GreetingError::Refused { .. }) => {
                 Err(Rejection::new(Cause::Refused, words(&error)))
             }
             Err(error) => Err(Rejection::new(Cause::NoHello, words(&error))),
         }
     });
-    let (connection, (greeting, joins)) = greeted.await.unwrap_or_else(|_| {
+    let greeted = greeted.await.unwrap_or_else(|_| {
         let words = format!("no handshake within {} s", limit.as_secs_f32());
         Err(Rejection::new(Cause::TimedOut, words))
     })?;
+    let Some((connection, greeting, joins)) = greeted else { return Ok(()) };
     join(inner, connection, &greeting, joins)
         .map_err(|error| Rejection::new(Cause::NotUsable, error))
+}
+
+/// What a hello led to.
+enum Greeted<'a> {
+    Ours(Greeting, Joins<'a>),
+    /// The process before this one has welcomed it.
+    Relayed(Box<dyn Relayed>),
+}
+
+/// Hands a connection that the process before this one has welcomed to that process.
+async fn pass_on(
+    connection: Box<dyn SecuredConnection>,
+    relayed: Box<dyn Relayed>,
+) -> Result<(), Rejection> {
+    let failed = |error: std::io::Error| {
+        let words = format!("its session's process could not be handed the connection: {error}");
+        Rejection::new(Cause::NotUsable, words)
+    };
+    let socket = connection.into_socket().map_err(failed)?;
+    relayed.hand_over(socket).await.map_err(failed)
+}
+
+/// The answer of the process before this one to a hello that resumes a session of its own; `None`: it has none.
+async fn relay(
+    inner: &Inner,
+    connection: &mut dyn SecuredConnection,
+    hello: &[u8],
+) -> Result<Option<Box<dyn Relayed>>, GreetingError> {
+    let Some(predecessor) = &inner.predecessor else { return Ok(None) };
+    let relayed = match predecessor.greet(connection, hello).await {
+        Ok(relayed) => relayed,
+        Err(error) => {
+            tracing::debug!(%error, "the process before this one does not answer");
+            return Ok(None);
+        }
+    };
+    let reply = HelloReply::decode(relayed.reply())?;
+    connection.send(relayed.reply()).await?;
+    match reply {
+        HelloReply::Welcome { .. } => Ok(Some(relayed)),
+        HelloReply::Refused { refusal, reason } => {
+            let reason = format!("refused by the process before this one: {reason}");
+            Err(GreetingError::Refused { refusal, reason })
+        }
+    }
 }
 
 /// What a welcomed connection becomes a path of.
@@ -171,7 +218,7 @@ pub(super) async fn entered(inner: &Inner, peer: &str, id: Option<SessionId>) {
 async fn greet<'a>(
     inner: &'a Inner,
     connection: &mut Box<dyn SecuredConnection>,
-) -> Result<(Greeting, Joins<'a>), GreetingError> {
+) -> Result<Greeted<'a>, GreetingError> {
     let bytes = connection.receive().await?;
     let hello = Hello::decode(&bytes)
         .inspect_err(|error| inner.note_false_hello(connection.peer_id(), error.what))?;
@@ -188,9 +235,14 @@ async fn greet<'a>(
             };
             let greeting =
                 greeting::welcome(inner, connection, &hello, &bytes, session, agreement).await?;
-            Ok((greeting, joins))
+            Ok(Greeted::Ours(greeting, joins))
         }
         Err((refusal, reason)) => {
+            if refusal == Refusal::UnknownSession
+                && let Some(relayed) = relay(inner, connection, &bytes).await?
+            {
+                return Ok(Greeted::Relayed(relayed));
+            }
             Inner::count(&inner.counters.refused);
             let reply = HelloReply::Refused { refusal, reason: reason.clone() };
             connection.send(&reply.encode()).await?;
@@ -311,7 +363,9 @@ fn join(
         session.abort();
         return Err("this node has as many sessions as it may".to_owned());
     }
-    let replaced = inner.enter(&session).map_err(|_| "our own dial stands".to_owned())?;
+    let replaced = inner
+        .enter(&session, greeting.predecessor)
+        .map_err(|_| "our own dial stands".to_owned())?;
     if let Some(old) = replaced {
         if old.is_closing() {
             old.abort(); // the peer knows

@@ -6,11 +6,13 @@ use std::sync::atomic::Ordering;
 use super::Inner;
 use crate::crypto::{Protection, Suite};
 use crate::session::Session;
-use crate::wire::{Features, Hello};
+use crate::wire::{Features, Hello, VERSION, VERSION_MIN};
 
 /// What the ends of a session have agreed on, for its whole life.
 #[derive(Clone)]
 pub(crate) struct Agreement {
+    /// Of the wire protocol.
+    pub(crate) version: u16,
     pub(crate) features: Features,
     /// Protects records of untrusted paths.
     pub(crate) suite: Arc<dyn Suite>,
@@ -20,6 +22,8 @@ pub(crate) struct Agreement {
 
 /// What one end would agree on.
 pub(super) struct Terms {
+    /// Oldest and newest version.
+    pub(super) versions: (u16, u16),
     pub(super) features: Features,
     suites: Vec<Arc<dyn Suite>>,
     trusted_suites: Vec<Arc<dyn Suite>>,
@@ -31,6 +35,7 @@ impl Terms {
         if let Some(session) = resumed {
             let agreed = &session.shared.agreement;
             return Self {
+                versions: (agreed.version, agreed.version),
                 features: agreed.features,
                 suites: vec![agreed.suite.clone()],
                 trusted_suites: vec![agreed.trusted_suite.clone()],
@@ -50,7 +55,8 @@ impl Terms {
         }
         let (suites, trusted_suites) =
             (inner.suites.clone(), super::lock(&inner.trusted_suites).clone());
-        Self { features, suites, trusted_suites }
+        let versions = (VERSION_MIN, VERSION);
+        Self { versions, features, suites, trusted_suites }
     }
 
     pub(super) fn suite_names(&self) -> Vec<String> {
@@ -71,7 +77,9 @@ impl Terms {
                 format!("no suite in common for {what}: you offer {theirs}; this node has {ours}")
             })
         };
+        let version = hello.common_version(self.versions);
         Ok(Agreement {
+            version: version.ok_or("no version in common")?,
             features: if hmac { common.with(Features::HMAC) } else { common },
             suite: choose("untrusted paths", &hello.suites, &self.suites)?,
             trusted_suite: choose("trusted media", &hello.trusted_suites, &self.trusted_suites)?,
@@ -81,10 +89,14 @@ impl Terms {
     /// The dialer's check of the acceptor's choice: nothing that was not offered, and the HMAC if we want it.
     pub(super) fn accept(
         &self,
+        version: u16,
         features: Features,
         suite: &str,
         trusted_suite: &str,
     ) -> Result<Agreement, &'static str> {
+        if !(self.versions.0..=self.versions.1).contains(&version) {
+            return Err("a version we did not offer");
+        }
         let hmac = features.has(Features::HMAC);
         let others = features.without(Features::HMAC);
         if self.features.common(others) != others {
@@ -94,6 +106,7 @@ impl Terms {
             return Err("no HMAC, which we want");
         }
         Ok(Agreement {
+            version,
             features,
             suite: find(&self.suites, suite, hmac).ok_or("a suite we did not offer")?,
             trusted_suite: find(&self.trusted_suites, trusted_suite, hmac)
@@ -119,7 +132,7 @@ fn find(suites: &[Arc<dyn Suite>], name: &str, hmac: bool) -> Option<Arc<dyn Sui
 mod tests {
     use super::*;
     use crate::crypto::{ChecksumSuite, KeyMaterial, Open, Seal};
-    use crate::wire::PathId;
+    use crate::wire::{PathId, VERSION};
 
     /// `aes-256-gcm` by name, without its work.
     #[derive(Clone, Copy)]
@@ -156,7 +169,12 @@ mod tests {
         let make = |names: &[&'static str]| {
             names.iter().map(|&name| Arc::new(Named(name, false)) as Arc<dyn Suite>).collect()
         };
-        Terms { features, suites: make(suites), trusted_suites: make(trusted) }
+        Terms {
+            versions: (VERSION_MIN, VERSION),
+            features,
+            suites: make(suites),
+            trusted_suites: make(trusted),
+        }
     }
 
     fn hello(terms: &Terms) -> Hello {
@@ -172,6 +190,7 @@ mod tests {
             suites: terms.suite_names(),
             trusted_suites: terms.trusted_suite_names(),
             resume: None,
+            predecessor: None,
         }
     }
 
@@ -182,13 +201,26 @@ mod tests {
         let acceptor = terms(none, &["z", "y"], &["x"]);
         let chosen = acceptor.choose(&hello(&dialer)).expect("two are common");
         assert_eq!((chosen.suite.name(), chosen.trusted_suite.name()), ("y", "x"));
-        let agreed = dialer.accept(chosen.features, "y", "x").expect("it was offered");
+        let agreed = dialer.accept(VERSION, chosen.features, "y", "x").expect("it was offered");
         assert_eq!((agreed.suite.name(), agreed.trusted_suite.name()), ("y", "x"));
-        assert_eq!(dialer.accept(none, "w", "x").err(), Some("a suite we did not offer"));
+        assert_eq!(dialer.accept(VERSION, none, "w", "x").err(), Some("a suite we did not offer"));
         assert!(
-            dialer.accept(none, "x", "z").is_err(),
+            dialer.accept(VERSION, none, "x", "z").is_err(),
             "good elsewhere, not offered for trusted media"
         );
+    }
+
+    #[test]
+    fn the_newest_version_of_both_is_spoken_and_no_other_taken() {
+        let ours = terms(Features::default(), &["x"], &["x"]);
+        for (theirs, wanted) in [((3, 3), Some(3)), ((3, 9), Some(VERSION)), ((8, 9), None)] {
+            let chosen = ours.choose(&Hello { versions: theirs, ..hello(&ours) });
+            assert_eq!(chosen.ok().map(|agreement| agreement.version), wanted);
+        }
+        for version in [VERSION_MIN - 1, VERSION + 1] {
+            let taken = ours.accept(version, Features::default(), "x", "x").err();
+            assert_eq!(taken, Some("a version we did not offer"));
+        }
     }
 
     #[test]
@@ -210,7 +242,7 @@ mod tests {
             let wanted = dials == hmac || accepts == hmac;
             let dialer = terms(dials, &["x"], &["x"]);
             let chosen = terms(accepts, &["x"], &["x"]).choose(&hello(&dialer)).expect("common");
-            let agreed = dialer.accept(chosen.features, "x", "x").expect("it was offered");
+            let agreed = dialer.accept(VERSION, chosen.features, "x", "x").expect("it was offered");
             for agreement in [chosen, agreed] {
                 assert_eq!(agreement.features.has(hmac), wanted);
                 assert_eq!(agreement.suite.has_hmac(), wanted);
@@ -222,10 +254,13 @@ mod tests {
     #[test]
     fn the_dialer_refuses_to_be_talked_down() {
         let dialer = terms(Features::HMAC.with(Features::ZSTD), &["x"], &["x"]);
-        let downgraded = dialer.accept(Features::ZSTD, "x", "x").err();
+        let downgraded = dialer.accept(VERSION, Features::ZSTD, "x", "x").err();
         assert_eq!(downgraded, Some("no HMAC, which we want"));
-        let added = dialer.accept(Features::HMAC.with(Features::HYBRID), "x", "x").err();
+        let added = dialer.accept(VERSION, Features::HMAC.with(Features::HYBRID), "x", "x").err();
         assert_eq!(added, Some("features we did not offer"));
-        assert!(dialer.accept(Features::HMAC, "x", "x").is_ok(), "without zstd it goes, too");
+        assert!(
+            dialer.accept(VERSION, Features::HMAC, "x", "x").is_ok(),
+            "without zstd it goes, too"
+        );
     }
 }

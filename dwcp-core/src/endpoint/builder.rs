@@ -12,7 +12,7 @@ use super::strangers::Strangers;
 use super::{Counters, Endpoint, Handle, Inner, Peers, listen, random, rotate_keys};
 use crate::crypto::{Secret, Suite};
 use crate::driver::{Clock, PollDriver, PollSettings};
-use crate::link::{Dialer, Listener, PathProvider};
+use crate::link::{Dialer, Listener, PathProvider, Predecessor};
 use crate::machine::ReceiveBudget;
 use crate::mem::Pool;
 use crate::rate::{Rate, SharedRate};
@@ -144,6 +144,7 @@ pub struct EndpointBuilder {
     listeners: Vec<Box<dyn Listener>>,
     providers: Vec<Arc<dyn PathProvider>>,
     peers: Peers,
+    predecessor: Option<Arc<dyn Predecessor>>,
 }
 
 impl EndpointBuilder {
@@ -158,6 +159,7 @@ impl EndpointBuilder {
             listeners: Vec::new(),
             providers: Vec::new(),
             peers: Peers::default(),
+            predecessor: None,
         }
     }
 
@@ -208,6 +210,14 @@ impl EndpointBuilder {
     #[must_use]
     pub fn peers(mut self, peers: Peers) -> Self {
         self.peers = peers;
+        self
+    }
+
+    /// The process that was the node before and still has sessions: peers keep those beside new ones, and what resumes
+    /// one of them is passed on to it.
+    #[must_use]
+    pub fn predecessor(mut self, predecessor: Arc<dyn Predecessor>) -> Self {
+        self.predecessor = Some(predecessor);
         self
     }
 
@@ -266,6 +276,8 @@ impl EndpointBuilder {
             providers: self.providers,
             local_addresses: self.listeners.iter().map(|one| one.local_address()).collect(),
             peers: Mutex::new(self.peers),
+            predecessor: self.predecessor,
+            is_listening: signal::channel(true).0,
             registry: Mutex::default(),
             accepted: Mutex::default(),
             changed: Notify::new(),

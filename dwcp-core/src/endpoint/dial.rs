@@ -144,7 +144,14 @@ async fn first_dial(inner: &Arc<Inner>, peer: &str) -> Result<Session, ConnectEr
             .await
             .map_err(|_| ConnectError::Closing { peer: peer.to_owned() })?;
     }
-    let mut connection = open(inner, peer).await?;
+    let mut connection = match open(inner, peer).await {
+        // It has to dial us. Until it does, its process before will do.
+        Err(ConnectError::NoAddress { peer }) => {
+            let leaving = lock(&inner.registry).leaving(&peer);
+            return leaving.ok_or(ConnectError::NoAddress { peer });
+        }
+        opened => opened?,
+    };
     let handshake = |reason: String| ConnectError::Handshake { peer: peer.to_owned(), reason };
     let greeting = match greeting::dialer(inner, &mut *connection, None).await {
         None => {
@@ -164,7 +171,7 @@ async fn first_dial(inner: &Arc<Inner>, peer: &str) -> Result<Session, ConnectEr
     let session = paths::begin(inner, peer, Role::Dialer, link, &greeting)
         .map_err(|error| handshake(error.to_string()))?;
     Inner::count(&inner.counters.handshakes_ok);
-    match inner.enter(&session) {
+    match inner.enter(&session, None) {
         Ok(None) => {}
         Ok(Some(old)) => old.abort(),
         // The peer dialled at the same time, and its session was there first.

@@ -27,6 +27,8 @@ pub(super) struct Greeting {
     pub(super) certificates_left: Duration,
     /// The dialer resumes because it has no other path.
     pub(super) is_held: bool,
+    /// The life before of the peer that dialled, which goes on beside this one.
+    pub(super) predecessor: Option<u64>,
 }
 
 fn certificates_left(connection: &dyn SecuredConnection) -> Duration {
@@ -128,7 +130,7 @@ async fn greet(
     let resumption = resume.map(|(session, _)| resumption(session, &exporter));
     let terms = Terms::new(inner, resume.map(|(session, _)| session));
     let hello = Hello {
-        versions: (VERSION_MIN, VERSION),
+        versions: terms.versions,
         features: terms.features,
         node_id: inner.node_id.clone(),
         peer_id: connection.peer_id().to_owned(),
@@ -138,6 +140,7 @@ async fn greet(
         max_message_bytes: inner.settings.max_message_bytes,
         suites: terms.suite_names(),
         trusted_suites: terms.trusted_suite_names(),
+        predecessor: inner.predecessor.as_ref().map(|before| before.incarnation()),
         resume: resumption,
     };
     let hello_bytes = hello.encode();
@@ -146,6 +149,7 @@ async fn greet(
     let reply = HelloReply::decode(&reply_bytes)?;
     check_reply(&hello, &reply)?;
     let HelloReply::Welcome {
+        version,
         features,
         incarnation,
         nonce: their_nonce,
@@ -159,7 +163,7 @@ async fn greet(
         unreachable!("a refusal was an error");
     };
     let mismatch = |what| Err(GreetingError::Mismatch { what });
-    let agreement = terms.accept(features, &suite, &trusted_suite).or_else(mismatch)?;
+    let agreement = terms.accept(version, features, &suite, &trusted_suite).or_else(mismatch)?;
     let session_secret = match resume {
         Some((known, _)) if known.id() != session => {
             return Err(GreetingError::Mismatch { what: "another session" });
@@ -184,6 +188,7 @@ async fn greet(
         peer_max_message_bytes: max_message_bytes,
         certificates_left: certificates_left(connection),
         is_held,
+        predecessor: None,
     })
 }
 
@@ -193,9 +198,6 @@ fn check_reply(hello: &Hello, reply: &HelloReply) -> Result<(), GreetingError> {
     match reply {
         HelloReply::Refused { refusal, reason } => {
             Err(GreetingError::Refused { refusal: *refusal, reason: reason.clone() })
-        }
-        HelloReply::Welcome { version, .. } if !(VERSION_MIN..=VERSION).contains(version) => {
-            mismatch("a version we did not offer")
         }
         HelloReply::Welcome { node_id, .. } if *node_id != hello.peer_id => {
             mismatch("another node id than the certificate's")
@@ -215,11 +217,8 @@ pub(super) async fn welcome(
 ) -> Result<Greeting, GreetingError> {
     let nonce = random();
     let exporter = connection.exporter().clone();
-    let version = hello
-        .common_version((VERSION_MIN, VERSION))
-        .ok_or(GreetingError::Mismatch { what: "no version in common" })?;
     let reply = HelloReply::Welcome {
-        version,
+        version: agreement.version,
         features: agreement.features,
         node_id: inner.node_id.clone(),
         incarnation: inner.incarnation,
@@ -246,6 +245,7 @@ pub(super) async fn welcome(
         peer_max_message_bytes: hello.max_message_bytes,
         certificates_left: certificates_left(connection),
         is_held: hello.resume.as_ref().is_some_and(|resume| resume.is_held),
+        predecessor: hello.predecessor,
     })
 }
 
@@ -270,5 +270,7 @@ pub(super) fn objection(inner: &Inner, hello: &Hello, peer: &str) -> Option<(Ref
     let left = inner.quarantined_for(peer)?;
     let words =
         format!("you broke the protocol and are in quarantine for {} s", left.as_secs() + 1);
-    Some((Refusal::Busy, words))
+    // Version 3 has no code for it.
+    let refusal = if hello.versions.1 >= 4 { Refusal::Quarantined } else { Refusal::Busy };
+    Some((refusal, words))
 }

@@ -35,7 +35,7 @@ use crate::crypto::{ChecksumSuite, Suite};
 use crate::driver::{
     Clock, OffendingRecord, PollDriver, PollStats, SessionCore, SessionObserver, drive,
 };
-use crate::link::{Dialer, Listener, MemoryNetwork, PathProvider};
+use crate::link::{Dialer, Listener, MemoryNetwork, PathProvider, Predecessor};
 use crate::machine::ReceiveBudget;
 use crate::mem::{Pool, PoolStats};
 use crate::rate::{Rate, SharedRate};
@@ -88,6 +88,10 @@ struct Inner {
     providers: Vec<Arc<dyn PathProvider>>,
     local_addresses: Vec<String>,
     peers: Mutex<Peers>,
+    /// Has the node's older sessions, if there is one.
+    predecessor: Option<Arc<dyn Predecessor>>,
+    /// Whether the listeners it was built with are to go on.
+    is_listening: signal::Sender<bool>,
     registry: Mutex<Registry>,
     /// Sessions peers began, not yet accepted by the application.
     accepted: Mutex<VecDeque<Session>>,
@@ -366,6 +370,22 @@ impl Endpoint {
         drained
     }
 
+    /// Leaves the node to a successor: no new sessions from now on, and the listeners are closed, for which the successor
+    /// has the same sockets; `relay` brings what resumes a session of this endpoint. Peers are told, and open new channels
+    /// on sessions with the successor; what is open goes on. [`drain`](Self::drain) ends it.
+    ///
+    /// Peers that speak version 3 are not told: their sessions end, as with a restart, as soon as the successor has one with
+    /// them.
+    pub fn leave(&self, relay: Box<dyn Listener>) {
+        let inner = self.inner();
+        inner.is_draining.store(true, Ordering::SeqCst);
+        inner.is_listening.send_replace(false);
+        spawn(inner, accept::run(inner.clone(), relay));
+        for session in self.sessions() {
+            session.leave();
+        }
+    }
+
     /// Ends at once: what is un-acked is in doubt.
     ///
     /// With the poll driver its threads end as soon as the sessions' links are closed.
@@ -397,8 +417,13 @@ impl Inner {
 
     /// Enters a new session, and only then tells of it: whoever hears of a session finds it. Returns the one
     /// it replaces; or, as an error, the one that stands against it: the new one is aborted then.
-    fn enter(self: &Arc<Self>, session: &Session) -> Result<Option<Session>, Session> {
-        let old = lock(&self.registry).insert(&self.node_id, session).inspect_err(|_| {
+    fn enter(
+        self: &Arc<Self>,
+        session: &Session,
+        predecessor: Option<u64>,
+    ) -> Result<Option<Session>, Session> {
+        let entered = lock(&self.registry).insert(&self.node_id, session, predecessor);
+        let old = entered.inspect_err(|_| {
             session.abort();
         })?;
         let role = session.role();
@@ -482,9 +507,16 @@ fn spawn(inner: &Arc<Inner>, task: impl Future<Output = ()> + Send + 'static) {
     });
 }
 
-/// Accepts what `listener` brings, as long as the endpoint lives.
+/// Accepts what `listener` brings, as long as the endpoint lives and listens.
 fn listen(inner: &Arc<Inner>, listener: Box<dyn Listener>) {
-    spawn(inner, accept::run(inner.clone(), listener));
+    let mut is_listening = inner.is_listening.subscribe();
+    let accepting = accept::run(inner.clone(), listener);
+    spawn(inner, async move {
+        tokio::select! {
+            () = accepting => {}
+            _ = is_listening.wait_for(|is_listening| !is_listening) => {}
+        }
+    });
 }
 
 /// Gives every session new keys each `interval`, as long as the endpoint lives.

@@ -44,6 +44,7 @@ pub(super) fn begin(
     settings.heartbeat_interval = given.heartbeat_interval;
     settings.timeout_multiplier = given.timeout_multiplier;
     settings.switch_timeout = given.switch_timeout;
+    settings.version = greeting.agreement.version;
     settings.may_offer_paths = greeting.agreement.features.has(Features::HYBRID);
     let machine = Machine::new(settings);
     let core = SessionCore::new(machine, inner.pool.clone(), inner.clock, given.spin);

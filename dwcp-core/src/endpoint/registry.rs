@@ -12,7 +12,7 @@ use crate::wire::SessionId;
 /// How a dial ended, for all who wait for it.
 pub(super) type Outcome = Option<Result<Session, ConnectError>>;
 
-/// One session a peer, and the dial that may bring it.
+/// One session a peer, those that it follows, and the dial that may bring it.
 #[derive(Default)]
 pub(super) struct Registry {
     peers: HashMap<String, Entry>,
@@ -21,9 +21,17 @@ pub(super) struct Registry {
 #[derive(Default)]
 struct Entry {
     session: Option<Session>,
+    /// Sessions whose process leaves at one end: they go on, and take nothing new.
+    leaving: Vec<Session>,
     dial: Option<signal::Receiver<Outcome>>,
     /// Sessions that the peer has been told of and that are not entered yet.
     welcomed: Vec<SessionId>,
+}
+
+impl Entry {
+    fn all(&self) -> impl Iterator<Item = &Session> {
+        self.session.iter().chain(&self.leaving)
+    }
 }
 
 /// What is known when a peer's hello for a new session comes in.
@@ -53,12 +61,25 @@ impl Registry {
     }
 
     pub(super) fn sessions(&self) -> Vec<Session> {
-        let sessions = self.peers.values().filter_map(|entry| entry.session.as_ref());
+        let sessions = self.peers.values().flat_map(Entry::all);
         sessions.filter(|session| !session.is_over()).cloned().collect()
     }
 
     pub(super) fn by_id(&self, id: SessionId, peer: &str) -> Option<Session> {
-        self.live(peer).filter(|session| session.id() == id)
+        let found = self.peers.get(peer)?.all().find(|session| session.id() == id)?;
+        (!found.is_over()).then(|| found.clone())
+    }
+
+    /// A session with `peer` that goes on although new channels do not belong on it.
+    pub(super) fn leaving(&self, peer: &str) -> Option<Session> {
+        let is_good = |session: &&Session| !session.is_over() && !session.is_closing();
+        self.peers.get(peer)?.leaving.iter().rfind(is_good).cloned()
+    }
+
+    /// The session `id` with `peer` takes nothing new any more: the next one is another.
+    pub(super) fn retire(&mut self, peer: &str, id: SessionId) {
+        let Some(entry) = self.peers.get_mut(peer) else { return };
+        entry.leaving.extend(entry.session.take_if(|session| session.id() == id));
     }
 
     /// The dial to `peer` under way.
@@ -106,15 +127,19 @@ impl Registry {
         }
     }
 
-    /// Enters a session; returns the one it replaces. The error is the one that stands: while each end dialled
-    /// the other, that of the lower node id came first.
+    /// Enters a session; returns the one it replaces. One with `predecessor`, a life of the peer that goes on beside the
+    /// new one, is not replaced. The error is the one that stands: while each end dialled the other, that of the lower
+    /// node id came first.
     pub(super) fn insert(
         &mut self,
         ours: &str,
         session: &Session,
+        predecessor: Option<u64>,
     ) -> Result<Option<Session>, Session> {
         let peer = session.peer_id();
         let entry = self.peers.entry(peer.to_owned()).or_default();
+        let is_before = |old: &mut Session| Some(old.shared.peer_incarnation) == predecessor;
+        entry.leaving.extend(entry.session.take_if(is_before));
         if let Some(old) = &entry.session {
             let dialled_by_lower = (old.role() == Role::Dialer) == (ours < peer);
             let is_simultaneous = old.role() != session.role()
@@ -128,15 +153,14 @@ impl Registry {
 
     pub(super) fn remove(&mut self, peer: &str, id: SessionId) {
         let Some(entry) = self.peers.get_mut(peer) else { return };
-        if entry.session.as_ref().is_some_and(|session| session.id() == id) {
-            entry.session = None;
-        }
+        entry.session.take_if(|session| session.id() == id);
+        entry.leaving.retain(|session| session.id() != id);
         self.tidy(peer);
     }
 
     fn tidy(&mut self, peer: &str) {
         let is_empty = |entry: &Entry| {
-            entry.session.is_none() && entry.dial.is_none() && entry.welcomed.is_empty()
+            entry.all().next().is_none() && entry.dial.is_none() && entry.welcomed.is_empty()
         };
         if self.peers.get(peer).is_some_and(is_empty) {
             self.peers.remove(peer);

@@ -140,6 +140,11 @@ impl SessionObserver for Watch {
                     spawn(&self.inner, renewal);
                 }
             }
+            Event::PeerLeaves => {
+                lock(&self.inner.registry).retire(self.session.peer_id(), self.session.id());
+                self.inner.changed.notify_waiters();
+                self.publish(SessionEvent::PeerLeaves);
+            }
             Event::Closed(why) => {
                 lock(&self.inner.registry).remove(self.session.peer_id(), self.session.id());
                 lock(&self.session.shared.offers).clear();

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::time::SystemTime;
 
@@ -40,6 +41,40 @@ pub trait SecuredConnection: Send {
     /// # Errors
     /// If the transport cannot hand its socket over.
     fn into_link(self: Box<Self>) -> io::Result<Box<dyn Link>>;
+    /// The socket below, for another process of this machine to make a link of. No byte that follows the last handshake
+    /// message is lost.
+    ///
+    /// # Errors
+    /// If the transport has none, or cannot hand it over.
+    fn into_socket(self: Box<Self>) -> io::Result<OwnedFd> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// The process that was the node before this one, and has its older sessions until they end.
+pub trait Predecessor: Send + Sync {
+    /// Its incarnation.
+    fn incarnation(&self) -> u64;
+    /// Asks it for the answer to `hello`, which came over `connection` and resumes a session that is not ours.
+    ///
+    /// # Errors
+    /// When it is gone, or does not answer: the session is then known to nobody.
+    fn greet<'a>(
+        &'a self,
+        connection: &'a dyn SecuredConnection,
+        hello: &'a [u8],
+    ) -> BoxFuture<'a, io::Result<Box<dyn Relayed>>>;
+}
+
+/// A hello that the predecessor has answered.
+pub trait Relayed: Send {
+    /// Its reply, to be sent over the connection.
+    fn reply(&self) -> &[u8];
+    /// Hands it the socket over which its reply went out.
+    ///
+    /// # Errors
+    /// When it is gone meanwhile.
+    fn hand_over(self: Box<Self>, socket: OwnedFd) -> BoxFuture<'static, io::Result<()>>;
 }
 
 /// Makes connections to peers.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
 use super::{
@@ -242,11 +242,30 @@ pub struct MemoryNetwork {
     nodes: Arc<Mutex<HashMap<String, Arc<Arrivals>>>>,
 }
 
-/// Connections on their way to one node.
+/// Connections on their way to one node, and who waits for them: several processes of it may listen.
 #[derive(Default)]
-struct Arrivals {
-    queue: Mutex<VecDeque<Box<dyn SecuredConnection>>>,
-    signal: Signal,
+struct Arrivals(Mutex<(VecDeque<Box<dyn SecuredConnection>>, Vec<Waker>)>);
+
+impl Arrivals {
+    fn push(&self, connection: Box<dyn SecuredConnection>) {
+        let waiting = {
+            let (queue, waiting) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            queue.push_back(connection);
+            std::mem::take(waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    fn poll_pop(&self, context: &Context<'_>) -> Poll<Box<dyn SecuredConnection>> {
+        let (queue, waiting) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match queue.pop_front() {
+            Some(connection) => Poll::Ready(connection),
+            None => {
+                waiting.push(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
 }
 
 impl MemoryNetwork {
@@ -283,9 +302,7 @@ impl Dialer for MemoryDialer {
         let mut exporter = [0; 32];
         exporter[..8].copy_from_slice(&NEXT.fetch_add(1, Ordering::Relaxed).to_le_bytes());
         let (ours, theirs) = memory_connection(&self.node, peer_id, exporter);
-        let arrivals = self.network.arrivals(peer_id);
-        arrivals.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(theirs);
-        arrivals.signal.raise();
+        self.network.arrivals(peer_id).push(theirs);
         Box::pin(std::future::ready(Ok(ours)))
     }
 }
@@ -299,14 +316,8 @@ pub struct MemoryListener {
 impl Listener for MemoryListener {
     fn accept(&self) -> BoxFuture<'_, io::Result<Box<dyn Incoming>>> {
         Box::pin(std::future::poll_fn(|context| {
-            let mut queue = self.arrivals.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            loop {
-                if let Some(connection) = queue.pop_front() {
-                    let incoming: Box<dyn Incoming> = Box::new(MemoryIncoming { connection });
-                    return Poll::Ready(Ok(incoming));
-                }
-                std::task::ready!(self.arrivals.signal.poll(context));
-            }
+            let taken = self.arrivals.poll_pop(context);
+            taken.map(|connection| Ok(Box::new(MemoryIncoming { connection }) as Box<dyn Incoming>))
         }))
     }
     fn local_address(&self) -> String {

@@ -13,7 +13,8 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 pub use connect::{
-    BoxFuture, DialError, Dialer, Incoming, Listener, PathProvider, PendingLink, SecuredConnection,
+    BoxFuture, DialError, Dialer, Incoming, Listener, PathProvider, PendingLink, Predecessor,
+    Relayed, SecuredConnection,
 };
 pub use features::LinkFeatures;
 pub use memory::{

@@ -96,6 +96,8 @@ pub enum Event {
         /// Time left.
         within: std::time::Duration,
     },
+    /// The peer's process leaves: new channels belong on a session with its successor.
+    PeerLeaves,
     /// The session is over.
     Closed(Closed),
 }

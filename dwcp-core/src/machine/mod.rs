@@ -57,7 +57,8 @@ use window::Window;
 /// * **Commands** of the application: [`open`](Self::open), [`send`](Self::send), [`finish`](Self::finish),
 ///   [`reset`](Self::reset), [`release`](Self::release), [`confirm`](Self::confirm),
 ///   [`request_switch`](Self::request_switch), [`offer_path`](Self::offer_path),
-///   [`answer_path`](Self::answer_path), [`close_path`](Self::close_path), [`close`](Self::close).
+///   [`answer_path`](Self::answer_path), [`close_path`](Self::close_path), [`leave`](Self::leave),
+///   [`close`](Self::close).
 /// * **Outputs**, polled after any of the above, in this order until each has nothing left:
 ///   1. [`poll_event`](Self::poll_event): what to tell the application and what to do with links;
 ///   2. [`poll_transmit`](Self::poll_transmit) for every live path that can send;
@@ -117,6 +118,8 @@ pub struct Machine {
     closing: Option<Closed>,
     /// What to tell the peer when everything is acked.
     farewell: Option<Control>,
+    /// Which ends have said that they leave: ours, the peer's.
+    leaves: (bool, bool),
     is_over: bool,
 }
 
@@ -188,6 +191,9 @@ pub struct PathView {
     pub in_flight: usize,
 }
 
+/// From this version on a process can say that it leaves.
+const VERSION_WITH_LEAVING: u16 = 4;
+
 impl Machine {
     /// A new session without paths.
     pub fn new(settings: Settings) -> Self {
@@ -221,6 +227,7 @@ impl Machine {
             wants_all_acked: false,
             closing: None,
             farewell: None,
+            leaves: (false, false),
             is_over: false,
         }
     }
@@ -302,6 +309,23 @@ impl Machine {
         } else if self.is_all_acked() {
             self.note_all_acked();
         }
+    }
+
+    /// Tells the peer that this process leaves: all that is open goes on, new channels belong on a session with its
+    /// successor. Before version 4 there is no word for it, and nothing is told.
+    pub fn leave(&mut self) {
+        if self.is_over || self.closing.is_some() || self.leaves.0 {
+            return;
+        }
+        self.leaves.0 = true;
+        if self.settings.version >= VERSION_WITH_LEAVING {
+            self.push_control(&Control::Leaving);
+        }
+    }
+
+    /// Whether either end has said that its process leaves.
+    pub fn is_leaving(&self) -> bool {
+        self.leaves.0 || self.leaves.1
     }
 
     /// Ends the session at once; what is un-acked is in doubt.

@@ -357,6 +357,14 @@ impl Machine {
                 self.pull_sources.retain(|open| open.path != path);
                 self.unfenced.retain(|&unfenced| unfenced != path);
             }
+            Control::Leaving if self.settings.version < VERSION_WITH_LEAVING => {
+                return Err(Violation::BadControl);
+            }
+            Control::Leaving => {
+                if !std::mem::replace(&mut self.leaves.1, true) {
+                    self.events.push_back(Event::PeerLeaves);
+                }
+            }
             Control::Close { code, reason } => {
                 self.closing.get_or_insert(Closed::ByPeer { code, reason });
                 self.farewell = None; // nobody waits for ours any more

@@ -69,6 +69,8 @@ pub struct Settings {
     pub switch_timeout: Duration,
     /// Both ends have agreed that paths may be offered.
     pub may_offer_paths: bool,
+    /// The version that both ends speak.
+    pub version: u16,
     /// Payloads of at least this many bytes are offered for pulling, where the path can.
     pub pull_bytes_min: usize,
 }
@@ -88,6 +90,7 @@ impl Settings {
             timeout_multiplier: 5,
             switch_timeout: Duration::from_secs(10),
             may_offer_paths: true,
+            version: crate::wire::VERSION,
             pull_bytes_min: 32 << 10,
         }
     }

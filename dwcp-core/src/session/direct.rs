@@ -55,6 +55,7 @@ impl PollDriver {
         let hash = Sha256::new().chain_update(b"dwcp direct").chain_update(id.0).finalize();
         #[cfg(feature = "tokio")]
         let agreement = Agreement {
+            version: crate::wire::VERSION,
             features: Features::default(),
             suite: suite.clone(),
             trusted_suite: suite.clone(),

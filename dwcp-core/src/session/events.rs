@@ -46,6 +46,9 @@ pub enum SessionEvent {
         /// Why.
         cause: SwitchFailure,
     },
+    /// The peer's process leaves: what is open goes on, new channels belong on the session that
+    /// `Endpoint::connect` gives from now on.
+    PeerLeaves,
     /// No path is left: messages wait.
     Holding,
     /// Messages may or may not have been delivered, at most once.

@@ -307,6 +307,34 @@ impl Session {
         self.core().wake.raise();
     }
 
+    /// Tells the peer that this process leaves: all that is open goes on.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn leave(&self) {
+        self.core().with_state(|state| state.machine.leave());
+        self.core().wake.raise();
+    }
+
+    /// Whether one end's process leaves: what is open goes on, and new channels belong on a session with its successor.
+    pub fn is_leaving(&self) -> bool {
+        self.core().lock().machine.is_leaving()
+    }
+
+    /// Waits until new channels do not belong here any more: one end's process leaves, or the session is over.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe.
+    pub async fn left(&self) {
+        wait(
+            self.core(),
+            |state| &mut state.ends,
+            |state| match state.machine.is_leaving() || state.closed.is_some() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            },
+        )
+        .await;
+    }
+
     /// Waits for the session's end and tells why.
     ///
     /// # Cancel safety

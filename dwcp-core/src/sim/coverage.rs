@@ -43,7 +43,7 @@ impl fmt::Display for Coverage {
 /// `CertificateEnds` and what follows from it (no run has certificates) and `Closed::PeerViolated` (its peers are
 /// honest). Runs also note, too rarely to be asked for: not even the last memory for a record, a path that comes to a full
 /// session and is turned away, and a source that is read after its fence has failed.
-pub const THINGS: [&str; 64] = [
+pub const THINGS: [&str; 66] = [
     "acks watched",
     "all acked",
     "channel opened",
@@ -61,6 +61,7 @@ pub const THINGS: [&str; 64] = [
     "in doubt",
     "last memory",
     "late landing",
+    "leave",
     "link corrupts",
     "link cut",
     "link far",
@@ -87,6 +88,7 @@ pub const THINGS: [&str; 64] = [
     "path renewed",
     "path resumed beside another",
     "path validated",
+    "peer leaves",
     "progress asked",
     "pull",
     "pull failed",
@@ -140,6 +142,7 @@ pub(super) fn of_event(event: &Event) -> &'static str {
         Event::Pull(_) => "pull",
         Event::InDoubt { .. } => "in doubt",
         Event::CertificateEnds { .. } => "certificate ends",
+        Event::PeerLeaves => "peer leaves",
         Event::Closed(why) => match why {
             Closed::ByPeer { .. } => "closed by peer",
             Closed::ByUs => "closed by us",
@@ -183,6 +186,7 @@ pub(super) fn of_fault(fault: Fault) -> &'static str {
         Fault::Restart { .. } => "restart",
         Fault::Doze { .. } => "doze",
         Fault::Close { .. } => "close",
+        Fault::Leave { .. } => "leave",
         Fault::Resume { .. } => "resume",
     }
 }

@@ -189,6 +189,10 @@ impl World {
             }
             Fault::Restart { side } => self.restart(side),
             Fault::Close { side } => self.close(side),
+            Fault::Leave { side } => {
+                let machine = self.ends[side].machine.as_mut();
+                machine.into_iter().for_each(Machine::leave);
+            }
             Fault::Resume { paths, renews } => self.resume(paths, renews),
             Fault::Doze { side } => {
                 if now >= self.ends[side].frozen_until {

@@ -128,6 +128,11 @@ pub(super) enum Fault {
     Close {
         side: Side,
     },
+    /// The process says that it leaves; what is open goes on.
+    Leave {
+        /// Which.
+        side: Side,
+    },
     /// The side hardly looks at its active path any more, and says so.
     Doze {
         side: Side,
@@ -167,6 +172,7 @@ impl Scenario {
         let dozes = Fault::draw_dozes(seed, chaos);
         let closes = Fault::draw_closes(seed, chaos);
         let resumes = Fault::draw_resumes(seed, chaos);
+        let leaves = Fault::draw_leaves(seed, chaos);
         let scenario = Self {
             seed,
             is_far,
@@ -187,6 +193,7 @@ impl Scenario {
                 .chain(dozes)
                 .chain(closes)
                 .chain(resumes)
+                .chain(leaves)
                 .collect(),
             links,
             triggers: Vec::new(),
@@ -356,6 +363,17 @@ impl Fault {
         let after = random.micros(0, 10_000);
         faults.push((at + after, Self::Close { side: random.side() }));
         faults
+    }
+
+    /// Processes that say that they leave, one or both.
+    fn draw_leaves(seed: u64, chaos: Duration) -> Vec<(Duration, Self)> {
+        let random = &mut Random::new(seed ^ 0x1ea5e);
+        let count = if random.chance(10) { random.between(1, 2) } else { 0 };
+        let leaves = (0..count).map(|_| {
+            let at = random.micros(0, chaos.as_micros() as u64);
+            (at, Self::Leave { side: random.side() })
+        });
+        leaves.collect()
     }
 
     /// Further paths that are proven, now and then more than a session may have.

@@ -138,6 +138,9 @@ pub enum Control {
         /// What was received, per channel.
         received: Vec<RangeReport>,
     },
+    /// The sender's process leaves: the session goes on, and new channels belong on one with its successor. From
+    /// version 4 on.
+    Leaving,
     /// The session ends; nothing follows.
     Close {
         /// 0 for a normal end.
@@ -193,6 +196,7 @@ impl Control {
                 out.put_u32(*code);
                 out.put_short_bytes(reason.as_bytes());
             }
+            Self::Leaving => out.put_u8(8),
         }
     }
 
@@ -232,6 +236,7 @@ impl Control {
             7 => {
                 Self::Close { code: input.u32()?, reason: input.text(MAX_REASON_BYTES)?.to_owned() }
             }
+            8 => Self::Leaving,
             _ => return malformed("control message"),
         };
         input.end()?;
@@ -297,6 +302,7 @@ mod tests {
             Control::PathClosed { path: PathId(1) },
             Control::Fenced { path: PathId(1), received: vec![report] },
             Control::Close { code: 1, reason: "bye".into() },
+            Control::Leaving,
         ];
         for control in all {
             let mut bytes = Vec::new();

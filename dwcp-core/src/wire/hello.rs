@@ -83,6 +83,8 @@ pub struct Hello {
     pub trusted_suites: Vec<String>,
     /// The session to go on with; else a new one.
     pub resume: Option<Resumption>,
+    /// The life before this one, which still has the node's older sessions: they go on. From version 4 on.
+    pub predecessor: Option<u64>,
 }
 
 /// The acceptor's answer.
@@ -139,10 +141,12 @@ pub enum Refusal {
     NoCommonSuite,
     /// The session to resume is one with another life of the dialer's process.
     OtherIncarnation,
+    /// The node broke the protocol and is refused for a while. From version 4 on.
+    Quarantined,
 }
 
 impl Refusal {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Version,
         Self::NotAPeer,
         Self::UnknownSession,
@@ -152,6 +156,7 @@ impl Refusal {
         Self::Draining,
         Self::NoCommonSuite,
         Self::OtherIncarnation,
+        Self::Quarantined,
     ];
 
     fn code(self) -> u8 {
@@ -160,6 +165,8 @@ impl Refusal {
 }
 
 const MAGIC: [u8; 4] = *b"DWCP";
+/// Hellos of this version and later ones name the life before.
+const VERSION_WITH_PREDECESSOR: u16 = 4;
 /// The longest node id, bytes.
 pub const MAX_NODE_ID_BYTES: usize = 64;
 /// The longest reason of a refusal, bytes.
@@ -206,6 +213,10 @@ impl Hello {
                 out.put(&resume.proof);
             }
         }
+        if self.versions.1 >= VERSION_WITH_PREDECESSOR {
+            out.put_u8(u8::from(self.predecessor.is_some()));
+            out.put_u64(self.predecessor.unwrap_or(0));
+        }
         out
     }
 
@@ -218,8 +229,9 @@ impl Hello {
         if input.array()? != MAGIC {
             return malformed("hello: not DWCP");
         }
+        let versions = (input.u16()?, input.u16()?);
         Ok(Self {
-            versions: (input.u16()?, input.u16()?),
+            versions,
             features: Features(input.u32()?),
             node_id: input.text(MAX_NODE_ID_BYTES)?.to_owned(),
             peer_id: input.text(MAX_NODE_ID_BYTES)?.to_owned(),
@@ -237,6 +249,14 @@ impl Hello {
                     is_held: kind == 2,
                 }),
                 _ => return malformed("hello"),
+            },
+            predecessor: match versions.1 >= VERSION_WITH_PREDECESSOR {
+                false => None,
+                true => match (input.u8()?, input.u64()?) {
+                    (0, _) => None,
+                    (1, incarnation) => Some(incarnation),
+                    _ => return malformed("hello"),
+                },
             },
         })
     }
@@ -361,12 +381,21 @@ mod tests {
                 max_message_bytes: 1 << 26,
                 suites: vec!["aes-256-gcm".into()],
                 trusted_suites: vec!["hmac-sha256".into(), "aes-256-gcm".into()],
+                predecessor: resume.is_none().then_some(8),
                 resume,
             };
             let bytes = hello.encode();
             assert_eq!(Hello::decode(&bytes), Ok(hello));
             assert!((0..bytes.len()).all(|end| Hello::decode(&bytes[..end]).is_err()));
         }
+    }
+
+    #[test]
+    fn what_version_3_does_not_know_is_left_out_of_its_hello() {
+        let hello = Hello { versions: (3, 3), predecessor: Some(5), ..largest() };
+        let bytes = hello.encode();
+        assert_eq!(bytes.len() + 9, largest().encode().len());
+        assert_eq!(Hello::decode(&bytes).map(|hello| hello.predecessor), Ok(None));
     }
 
     #[test]
@@ -395,7 +424,7 @@ mod tests {
     fn largest() -> Hello {
         let long = |bytes| "n".repeat(bytes);
         Hello {
-            versions: (3, 3),
+            versions: (3, 4),
             features: Features::HMAC,
             node_id: long(MAX_NODE_ID_BYTES),
             peer_id: long(MAX_NODE_ID_BYTES),
@@ -410,6 +439,7 @@ mod tests {
                 proof: [2; 32],
                 is_held: false,
             }),
+            predecessor: Some(u64::MAX),
         }
     }
 
@@ -420,7 +450,8 @@ mod tests {
 
     #[test]
     fn lists_of_suites_have_limits() {
-        let at = largest().encode().len() - 49 - 2 * (1 + MAX_SUITES * (2 + MAX_SUITE_NAME_BYTES));
+        let at =
+            largest().encode().len() - 9 - 49 - 2 * (1 + MAX_SUITES * (2 + MAX_SUITE_NAME_BYTES));
         for count in [0, MAX_SUITES as u8 + 1, 255] {
             let mut bytes = largest().encode();
             assert_eq!(usize::from(bytes[at]), MAX_SUITES);

@@ -27,7 +27,7 @@ pub use ranges::{MAX_RANGES, Ranges};
 pub use record::{Compress, Compression, Decompress, RecordEncoder, decode_record};
 
 /// Version of the wire format spoken by this build.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 /// The oldest version it still speaks. There is none before 3 yet.
 pub const VERSION_MIN: u16 = 3;
 /// The most payload bytes one data frame carries, before compression.

@@ -30,6 +30,7 @@ fn hello(version: u16, resume: Option<Resumption>) -> Hello {
         max_message_bytes: 1 << 20,
         suites: vec!["aes-256-gcm".into()],
         trusted_suites: vec!["crc32".into(), "aes-256-gcm".into()],
+        predecessor: None,
         resume,
     }
 }
@@ -101,7 +102,7 @@ fn said(version: u16, end: End) -> Vec<Said> {
             all.push(Said { at_us, end, path, bytes: bytes(words[3]) });
         }
     }
-    assert!(all.len() > 20, "{} records", all.len());
+    assert!(all.len() > 10, "{} records", all.len());
     all
 }
 
