@@ -12,6 +12,7 @@ pub mod keygen;
 mod link;
 mod listener;
 pub mod socket;
+pub mod succession;
 pub mod suites;
 mod zstd;
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use dwcp_core::link::{BoxFuture, DialError, Incoming, Listener, SecuredConnection};
@@ -43,6 +44,32 @@ impl TcpListener {
         let listener = result.map_err(failed)?;
         let local = listener.local_addr()?;
         Ok(Self { listener, local, identity, options: Arc::new(options) })
+    }
+
+    /// Goes on with a socket that another process of this node listens on, or did.
+    ///
+    /// # Errors
+    /// Those of the system; a descriptor that is no listening socket.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn inherit(socket: OwnedFd, options: TcpOptions, identity: Identity) -> io::Result<Self> {
+        let socket = Socket::from(socket);
+        socket.set_nonblocking(true)?;
+        if !socket.is_listener()? {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a listening socket"));
+        }
+        let listener = tokio::net::TcpListener::from_std(socket.into())?;
+        let local = listener.local_addr()?;
+        Ok(Self { listener, local, identity, options: Arc::new(options) })
+    }
+
+    /// The socket, for a process that is to follow this one.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        self.listener.as_fd().try_clone_to_owned()
     }
 
     /// The address it listens on.

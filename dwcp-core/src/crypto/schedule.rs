@@ -36,6 +36,11 @@ impl Secret {
         Self(bytes)
     }
 
+    /// The bytes, for whoever has to hand them to another process of the same node. They are the caller's to erase.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     fn expand(&self, label: &[&[u8]]) -> Self {
         let mut out = Self([0; 32]);
         expand(self, label, &mut out.0);

@@ -138,7 +138,7 @@ async fn handshake(
 
 /// What a hello led to.
 enum Greeted<'a> {
-    Ours(Greeting, Joins<'a>),
+    Ours(Box<Greeting>, Joins<'a>),
     /// The process before this one has welcomed it.
     Relayed(Box<dyn Relayed>),
 }
@@ -235,7 +235,7 @@ async fn greet<'a>(
             };
             let greeting =
                 greeting::welcome(inner, connection, &hello, &bytes, session, agreement).await?;
-            Ok(Greeted::Ours(greeting, joins))
+            Ok(Greeted::Ours(Box::new(greeting), joins))
         }
         Err((refusal, reason)) => {
             if refusal == Refusal::UnknownSession

@@ -244,24 +244,30 @@ pub struct MemoryNetwork {
 
 /// Connections on their way to one node, and who waits for them: several processes of it may listen.
 #[derive(Default)]
-struct Arrivals(Mutex<(VecDeque<Box<dyn SecuredConnection>>, Vec<Waker>)>);
+struct Arrivals(Mutex<ArrivalState>);
+
+#[derive(Default)]
+struct ArrivalState {
+    queue: VecDeque<Box<dyn SecuredConnection>>,
+    waiting: Vec<Waker>,
+}
 
 impl Arrivals {
     fn push(&self, connection: Box<dyn SecuredConnection>) {
         let waiting = {
-            let (queue, waiting) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            queue.push_back(connection);
-            std::mem::take(waiting)
+            let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            state.queue.push_back(connection);
+            std::mem::take(&mut state.waiting)
         };
         waiting.into_iter().for_each(Waker::wake);
     }
 
     fn poll_pop(&self, context: &Context<'_>) -> Poll<Box<dyn SecuredConnection>> {
-        let (queue, waiting) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match queue.pop_front() {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match state.queue.pop_front() {
             Some(connection) => Poll::Ready(connection),
             None => {
-                waiting.push(context.waker().clone());
+                state.waiting.push(context.waker().clone());
                 Poll::Pending
             }
         }

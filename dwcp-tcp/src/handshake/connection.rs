@@ -1,6 +1,7 @@
 //! A secured connection: hellos through TLS, then the bare socket.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -65,6 +66,9 @@ impl SecuredConnection for TcpConnection {
                 Err(trouble) => Err(self.failed(trouble).await),
             }
         })
+    }
+    fn into_socket(self: Box<Self>) -> io::Result<OwnedFd> {
+        Ok(self.tls.into_socket()?.into())
     }
     fn into_link(self: Box<Self>) -> io::Result<Box<dyn Link>> {
         let socket = self.tls.into_socket()?;

@@ -22,6 +22,17 @@ pub(super) struct Claim {
 }
 
 impl Claim {
+    /// The lock as another process of this node holds it, on the file that `key` names now; `None`: it is another file.
+    pub(super) fn inherited(file: File, key: &Path) -> Option<Self> {
+        let now = File::open(key).ok()?;
+        is_same(&file, &now).then_some(Self { held: Some(file) })
+    }
+
+    /// A descriptor that holds the lock as long as this claim does, or longer.
+    pub(super) fn share(&self) -> Option<File> {
+        self.held.as_ref()?.try_clone().ok()
+    }
+
     /// Takes the lock on `key`, unless `before` is on the same file: then it stays with that one.
     pub(super) fn take(
         node_id: &str,

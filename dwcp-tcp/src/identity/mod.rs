@@ -9,6 +9,7 @@ mod error;
 mod material;
 mod verify;
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -93,6 +94,27 @@ impl Identity {
             *claim = Some(taken);
         }
         Ok(())
+    }
+
+    /// As [`claim`](Self::claim), with the claim of the process before this one, which shared it. If the key file is
+    /// another one since, that is claimed.
+    ///
+    /// # Errors
+    /// As `claim`.
+    pub fn claim_after(&self, before: Option<OwnedFd>) -> Result<(), IdentityError> {
+        if let (Some(files), Some(before)) = (&self.0.files, before)
+            && let Some(inherited) = Claim::inherited(before.into(), &files.key)
+        {
+            *locked(&self.0.claim) = Some(inherited);
+            return Ok(());
+        }
+        self.claim()
+    }
+
+    /// The claim, for a process that is to follow this one as the node; `None` if there is none, or the file system has no
+    /// locks.
+    pub fn share_claim(&self) -> Option<OwnedFd> {
+        locked(&self.0.claim).as_ref()?.share().map(OwnedFd::from)
     }
 
     /// Reads the files again. All or nothing: on an error the identity stays as it was.

@@ -1,0 +1,167 @@
+//! One process of a node follows another: its sockets, its claim, and the connections that resume its sessions.
+
+mod common;
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{Ca, options};
+use dwcp_core::{Channel, ChannelOptions, Endpoint, EndpointBuilder, Peer, Peers, Session};
+use dwcp_tcp::succession::{Bequest, OldProcess};
+use dwcp_tcp::{Identity, IdentityFiles, TcpDialer, TcpListener, suites};
+use tokio::net::UnixStream;
+
+fn describe(identity: &Identity, peer: Peer) -> EndpointBuilder {
+    Endpoint::builder(identity.node_id())
+        .dialer(Arc::new(TcpDialer::new(identity.clone(), options())))
+        .suite(suites::aws_lc(true))
+        .peers(Peers::only([peer]))
+}
+
+async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let patience = Duration::from_secs(60);
+    tokio::time::timeout(patience, work).await.unwrap_or_else(|_| panic!("no {what}"))
+}
+
+/// The old process of `b`, and `a`, which has a session with it.
+struct Stage {
+    a: Endpoint,
+    old: Endpoint,
+    listener: Option<std::os::fd::OwnedFd>,
+    identity: Identity,
+    session: Session,
+    channels: (Channel, Channel),
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let ca = Ca::new("test");
+        let identity = ca.identity("b");
+        let listener = TcpListener::bind("127.0.0.1:0", options(), identity.clone()).unwrap();
+        let (socket, address) = (listener.share().unwrap(), listener.local_addr().to_string());
+        let old = describe(&identity, Peer::new("a", [""; 0])).listener(Box::new(listener));
+        let old = old.build().unwrap();
+        let a = describe(&ca.identity("a"), Peer::new("b", [address])).build().unwrap();
+        let (session, far) = tokio::join!(a.connect("b"), old.accept());
+        let (session, far) = (session.unwrap(), far.unwrap());
+        let mut near = session.open("x", ChannelOptions::default()).unwrap();
+        near.sender.send("first").await.unwrap();
+        near.sender.flush();
+        let mut far = far.accept().await.unwrap();
+        assert_eq!(far.receiver.recv().await.unwrap().unwrap(), "first");
+        Self { a, old, listener: Some(socket), identity, session, channels: (near, far) }
+    }
+
+    /// The two ends of the conversation after the bequest, and the new process's endpoint; the old one has left.
+    async fn follow(&mut self) -> (Endpoint, OldProcess) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let bequest = Bequest {
+            incarnation: self.old.incarnation(),
+            claim: None,
+            sockets: vec![("listen 0".into(), self.listener.take().unwrap())],
+        };
+        let (given, taken) = tokio::join!(bequest.send(ours), Bequest::receive(theirs));
+        let (given, (mut taken, process)) = (given.unwrap(), taken.unwrap());
+        assert!(taken.take("listen 1").is_none());
+        let socket = taken.take("listen 0").unwrap();
+        let listener = TcpListener::inherit(socket, options(), self.identity.clone()).unwrap();
+        let new = describe(&self.identity, Peer::new("a", [""; 0]))
+            .listener(Box::new(listener))
+            .predecessor(Arc::new(process.clone()));
+        let new = new.build().unwrap();
+        assert_eq!(new.local_addresses(), self.old.local_addresses());
+        process.ready().await.unwrap();
+        let (pid, relay) = given.ready().await.unwrap().unwrap();
+        assert_eq!(pid, std::process::id());
+        self.old.leave(Box::new(relay));
+        patiently("word that it leaves", self.session.left()).await;
+        (new, process)
+    }
+
+    async fn exchange(&mut self, word: &'static str) {
+        let (near, far) = &mut self.channels;
+        near.sender.send(word).await.unwrap();
+        near.sender.flush();
+        let there = patiently("message", far.receiver.recv()).await;
+        assert_eq!(there.unwrap().unwrap(), word);
+        far.sender.send(word).await.unwrap();
+        far.sender.flush();
+        let back = patiently("answer", near.receiver.recv()).await;
+        assert_eq!(back.unwrap().unwrap(), word);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_of_the_old_process_comes_back_through_the_new_one() {
+    let mut stage = Stage::new().await;
+    let (new, _process) = stage.follow().await;
+    for _ in 0..5 {
+        stage.session.cut(None);
+        stage.exchange("after a cut").await;
+    }
+    assert_eq!(stage.session.stats().in_doubt_total, 0);
+    assert!(stage.session.stats().reconnects_total >= 5);
+    // New sessions are the new process's.
+    let after = stage.a.connect("b").await.unwrap();
+    assert_eq!(after.stats().peer_incarnation, new.incarnation());
+    let drained = stage.old.drain(Duration::from_secs(20)).await;
+    assert_eq!(drained.unacked_messages, 0);
+    patiently("end", stage.session.closed()).await;
+    assert!(!after.is_over());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_the_old_process_is_gone_its_sessions_end_at_once() {
+    let mut stage = Stage::new().await;
+    let (_new, _process) = stage.follow().await;
+    // As if it were killed: nothing is said.
+    stage.old.shut_down();
+    let Stage { session, .. } = stage;
+    patiently("end", session.closed()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_process_that_ends_early_leaves_everything_as_it_was() {
+    let mut stage = Stage::new().await;
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let bequest = Bequest { incarnation: 1, claim: None, sockets: Vec::new() };
+    let (given, taken) = tokio::join!(bequest.send(ours), Bequest::receive(theirs));
+    drop(taken.unwrap());
+    assert!(given.unwrap().ready().await.unwrap().is_none());
+    stage.session.cut(None);
+    stage.exchange("as before").await;
+    assert!(!stage.session.is_leaving());
+}
+
+#[tokio::test]
+async fn what_is_no_listening_socket_is_refused() {
+    let ca = Ca::new("test");
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let refused = TcpListener::inherit(socket.into(), options(), ca.identity("b"));
+    assert!(refused.is_err());
+}
+
+#[test]
+fn the_claim_on_a_key_is_shared_and_outlives_its_first_holder() {
+    let room = tempfile::tempdir().unwrap();
+    let pems = Ca::new("test").issue(&common::Wanted::node("b"));
+    let path = |name: &str| room.path().join(name);
+    let files = IdentityFiles { cert: path("crt"), key: path("key"), ca: path("ca") };
+    for (file, pem) in [(&files.cert, &pems.cert), (&files.key, &pems.key), (&files.ca, &pems.ca)] {
+        std::fs::write(file, pem).unwrap();
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let load = || Identity::load(files.clone()).unwrap();
+    let (old, new, other) = (load(), load(), load());
+    old.claim().unwrap();
+    assert!(other.claim().is_err());
+    new.claim_after(old.share_claim()).unwrap();
+    drop(old);
+    assert!(other.claim().is_err(), "the new one has it");
+    drop(new);
+    other.claim().unwrap();
+    // A claim on another file is none on this one.
+    let stray = std::fs::File::open(path("crt")).unwrap();
+    assert!(load().claim_after(Some(stray.into())).is_err(), "it is in use");
+}
