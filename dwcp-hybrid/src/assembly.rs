@@ -1,11 +1,13 @@
 //! An endpoint from a configuration.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use dwcp_core::config::{self, Config, EncryptionLibrary, Transport};
 use dwcp_core::crypto::{ChecksumSuite, Suite};
 use dwcp_core::{Endpoint, PathKind, Peer, Peers};
 use dwcp_rdma::probe::{Finding, probe};
+use dwcp_tcp::succession::{Bequest, OldProcess};
 use dwcp_tcp::suites::Backend;
 use dwcp_tcp::{Identity, Level, TcpDialer, TcpListener, Zstd, ZstdOptions, suites};
 
@@ -30,6 +32,8 @@ pub struct Assembly {
     pub identity: Identity,
     /// What works worse than the configuration wants, in words.
     pub degraded: Vec<String>,
+    /// The listening sockets, by name, for a process that is to follow this one.
+    pub sockets: Vec<(String, OwnedFd)>,
 }
 
 /// An endpoint as `config` describes it, listening. Call it inside a tokio runtime.
@@ -45,9 +49,33 @@ pub fn endpoint(config: &Config) -> Result<Endpoint, AssemblyError> {
 /// # Errors
 /// [`AssemblyError`].
 pub fn assemble(config: &Config, listen: Listen) -> Result<Assembly, AssemblyError> {
+    build(config, listen, None)
+}
+
+/// As [`assemble`], in a process that follows another one of the same node: with the sockets and the claim of `bequest`,
+/// as far as `config` still wants them. What resumes a session of `before` is passed on to it.
+///
+/// # Errors
+/// [`AssemblyError`].
+pub fn assemble_after(
+    config: &Config,
+    bequest: &mut Bequest,
+    before: &OldProcess,
+) -> Result<Assembly, AssemblyError> {
+    build(config, Listen::Configured, Some((bequest, before)))
+}
+
+fn build(
+    config: &Config,
+    listen: Listen,
+    mut after: Option<(&mut Bequest, &OldProcess)>,
+) -> Result<Assembly, AssemblyError> {
     let degraded = transport(config)?;
     let identity = identity(config)?;
-    identity.claim()?;
+    match &mut after {
+        Some((bequest, _)) => identity.claim_after(bequest.claim.take())?,
+        None => identity.claim()?,
+    }
     let options = tcp_options(config);
     let mut settings = endpoint_settings(config);
     settings.cluster_key = cluster_key(config)?;
@@ -57,15 +85,26 @@ pub fn assemble(config: &Config, listen: Listen) -> Result<Assembly, AssemblyErr
         .compression(Arc::new(compression(config)))
         .peers(peers(config))
         .settings(settings);
+    let mut sockets = Vec::new();
     if listen == Listen::Configured {
         for address in listen_addresses(config) {
-            let listener = TcpListener::bind(&address, options.clone(), identity.clone());
-            builder = builder.listener(Box::new(listener.map_err(AssemblyError::listen)?));
+            let name = format!("listen {address}");
+            let inherited = after.as_mut().and_then(|(bequest, _)| bequest.take(&name));
+            let listener = match inherited {
+                Some(socket) => TcpListener::inherit(socket, options.clone(), identity.clone()),
+                None => TcpListener::bind(&address, options.clone(), identity.clone()),
+            };
+            let listener = listener.map_err(AssemblyError::listen)?;
+            sockets.push((name, listener.share().map_err(AssemblyError::listen)?));
+            builder = builder.listener(Box::new(listener));
         }
+    }
+    if let Some((_, before)) = after {
+        builder = builder.predecessor(Arc::new(before.clone()));
     }
     let endpoint = builder.build()?;
     set_features(&endpoint, config);
-    Ok(Assembly { endpoint, identity, degraded })
+    Ok(Assembly { endpoint, identity, degraded, sockets })
 }
 
 /// Makes `endpoint` obey what `config` says of the features that can change while it runs: compression, and all of

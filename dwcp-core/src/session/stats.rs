@@ -48,6 +48,10 @@ pub struct SessionStats {
     pub bytes_received_total: u64,
     /// Messages committed and not known to have arrived.
     pub unacked_messages: u64,
+    /// Whether all that was said has arrived, control messages included.
+    pub is_all_acked: bool,
+    /// Whether one end's process leaves: what is open goes on, new channels belong elsewhere.
+    pub is_leaving: bool,
     /// Voluntary moves, and all that followed one of the peer's, whatever made the peer move.
     pub switches_total: u64,
     /// Voluntary moves that were given up; the session stayed where it was.
@@ -185,6 +189,8 @@ pub(super) fn collect(session: &Session) -> SessionStats {
         bytes_sent_total: get(&shared.core.counters.bytes_sent),
         bytes_received_total: get(&shared.core.counters.bytes_received),
         unacked_messages: machine.unacked_messages(),
+        is_all_acked: machine.is_all_acked(),
+        is_leaving: machine.is_leaving(),
         switches_total: get(&totals.switches),
         switches_failed_total: get(&totals.switches_failed),
         failovers_total: get(&totals.failovers),

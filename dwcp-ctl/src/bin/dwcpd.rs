@@ -21,6 +21,9 @@ struct Arguments {
     /// Where the command socket goes [default: /run/dwcp, or $XDG_RUNTIME_DIR/dwcp]
     #[arg(long, value_name = "DIR")]
     runtime_dir: Option<PathBuf>,
+    /// Follow the running daemon of this node: take its sockets over, and let it drain.
+    #[arg(long)]
+    take_over: bool,
 }
 
 fn main() -> ExitCode {
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
     ExitCode::from(run(&DaemonOptions {
         config: arguments.config,
         runtime_directory: runtime_directory(arguments.runtime_dir.as_deref()),
+        is_taking_over: arguments.take_over,
         colour: if colours { Colour::On } else { Colour::Off },
     }))
 }

@@ -80,6 +80,8 @@ pub(super) enum Command {
     Keys(KeysCommand),
     /// Make the daemon read its configuration again, all or nothing.
     Reload,
+    /// Start a new process of the node, such as an upgraded one: it takes over at once, and the one before drains.
+    Restart,
     /// Make the daemon drain and stop, and say what came of it; exit code 3 if it still drains at --timeout.
     Drain,
     /// Print completions for a shell.

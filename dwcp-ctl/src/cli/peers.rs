@@ -1,4 +1,4 @@
-//! `dwcp-ctl ping`, `peers`, `peers lift`, `cut`, `reload`, `drain`.
+//! `dwcp-ctl ping`, `peers`, `peers lift`, `cut`, `reload`, `restart`, `drain`.
 
 use serde_json::{Value, json};
 
@@ -9,9 +9,9 @@ use super::route::{Route, one_daemon};
 use super::status::status_of;
 use super::status_text;
 use crate::exit::{Exit, Failure};
-use crate::node::DrainReport;
 use crate::node::commands::{CutReport, LiftReport, Operation, PingReport, Request};
 use crate::node::runtime_directory::runtime_directory;
+use crate::node::{DrainReport, RestartReport};
 use crate::units::counted;
 
 pub(super) fn ping(arguments: &Ping, global: &Global, output: &Output) -> Result<Exit, Failure> {
@@ -82,6 +82,19 @@ pub(super) fn reload(global: &Global, output: &Output) -> Result<Exit, Failure> 
     output.result(&value, || "reloaded".into())?;
     Ok(Exit::Ok)
 }
+
+pub(super) fn restart(global: &Global, output: &Output) -> Result<Exit, Failure> {
+    let value = ask(&daemon(global)?, &Request::Restart, Some(RESTART), &mut |_| {})?;
+    let report: RestartReport = understood(&value)?;
+    output.result(&value, || {
+        let RestartReport { pid, former_pid, .. } = report;
+        format!("process {pid} is the node from now on; process {former_pid} drains")
+    })?;
+    Ok(Exit::Ok)
+}
+
+/// How long a new process may take: a little longer than the daemon itself allows it.
+const RESTART: std::time::Duration = std::time::Duration::from_secs(70);
 
 pub(super) fn drain(global: &Global, output: &Output) -> Result<Exit, Failure> {
     let wait_ms = u64::try_from(global.timeout.as_millis()).unwrap_or(u64::MAX);

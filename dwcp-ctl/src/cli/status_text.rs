@@ -88,6 +88,10 @@ fn peer(peer: &PeerStatus) -> Vec<String> {
     if peer.in_doubt_total > 0 {
         state.push_str(&format!(", {} in doubt", peer.in_doubt_total));
     }
+    if peer.leaving_sessions > 0 {
+        let count = units::counted(peer.leaving_sessions, "session", "sessions");
+        state.push_str(&format!(", {count} of its process before"));
+    }
     if peer.offences_total > 0 {
         let times = units::counted(peer.offences_total, "offence", "offences");
         state.push_str(&format!(", {times}, reputation {:.2}", peer.reputation.unwrap_or(1.0)));

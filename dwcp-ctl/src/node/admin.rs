@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,20 @@ impl AdminListener {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?.to_string();
         Ok(Self { listener, address })
+    }
+
+    /// Goes on with a socket that the process before this one listens on.
+    pub(super) fn inherit(socket: OwnedFd) -> io::Result<Self> {
+        let listener = std::net::TcpListener::from(socket);
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let address = listener.local_addr()?.to_string();
+        Ok(Self { listener, address })
+    }
+
+    /// The socket, for a process that is to follow this one.
+    pub(super) fn share(&self) -> io::Result<OwnedFd> {
+        self.listener.as_fd().try_clone_to_owned()
     }
 
     /// Where it listens.

@@ -2,9 +2,11 @@
 
 use std::fs::DirBuilder;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -15,6 +17,7 @@ use tracing::{debug, info, warn};
 
 use super::commands::{Answer, LINE_BYTES_MAX, LiftReport, Operation, Request};
 use super::drain::{Asker, DrainReport};
+use super::handover::RestartAsker;
 use super::places::Places;
 use super::{Node, run_operation};
 use crate::exit::Exit;
@@ -37,12 +40,17 @@ pub(super) enum Demand {
     Reload(tokio::sync::oneshot::Sender<Result<(), String>>),
     /// Drain and stop; the answer says what came of it.
     Drain(Asker),
+    /// Start a new process that takes over; the answer says what came of it.
+    Restart(RestartAsker),
+    /// The process at the other end takes over.
+    HandOver(UnixStream),
 }
 
-/// The bound socket. Dropping it removes the file.
+/// The bound socket. Dropping it removes the file, unless another process has it, too.
 pub(super) struct CommandSocket {
     listener: UnixListener,
     path: PathBuf,
+    is_given_away: Arc<AtomicBool>,
 }
 
 impl CommandSocket {
@@ -58,7 +66,7 @@ impl CommandSocket {
         }
         make_way(path)?;
         let listener = listen(path)?;
-        let socket = Self { listener, path: path.to_owned() };
+        let socket = Self { listener, path: path.to_owned(), is_given_away: Arc::default() };
         // Closed to all but the owner until the group is known to be the right one.
         let mut mode = 0o600;
         match group_id(group) {
@@ -70,6 +78,30 @@ impl CommandSocket {
         }
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
         Ok(socket)
+    }
+
+    /// Goes on with the socket of the process before this one, bound to `path`.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub(super) fn inherit(socket: OwnedFd, path: &Path) -> io::Result<Self> {
+        let listener = std::os::unix::net::UnixListener::from(socket);
+        listener.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(listener)?;
+        Ok(Self { listener, path: path.to_owned(), is_given_away: Arc::default() })
+    }
+
+    /// The socket, for a process that is to follow this one.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub(super) fn share(&self) -> io::Result<OwnedFd> {
+        self.listener.as_fd().try_clone_to_owned()
+    }
+
+    /// Once this is set, the file is another process's.
+    pub(super) fn given_away(&self) -> Arc<AtomicBool> {
+        self.is_given_away.clone()
     }
 
     /// Serves until it is dropped.
@@ -90,7 +122,9 @@ impl CommandSocket {
 
 impl Drop for CommandSocket {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        if !self.is_given_away.load(Ordering::Relaxed) {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -154,6 +188,9 @@ async fn greet(stream: UnixStream, served: Served) {
             Ok(request) => {
                 match (is_allowed(&request, client), served.requests.clone().try_acquire_owned()) {
                     (Err(refusal), _) => refusal,
+                    (Ok(()), Ok(_)) if request == Request::HandOver => {
+                        return give_stream(reader, writer, &served.demands).await;
+                    }
                     (Ok(()), Ok(place)) => {
                         tokio::spawn(async move {
                             fulfil(request, reader, writer, &served).await;
@@ -173,11 +210,30 @@ async fn greet(stream: UnixStream, served: Served) {
     let _ = write(&mut writer, &failed(Exit::Problem, refusal)).await;
 }
 
+/// Leaves the conversation with a process that takes over to the main loop.
+async fn give_stream(
+    reader: BufReader<OwnedReadHalf>,
+    mut writer: OwnedWriteHalf,
+    demands: &mpsc::Sender<Demand>,
+) {
+    if write(&mut writer, &done(&serde_json::json!({ "schema": "dwcp.hand-over/v1" })))
+        .await
+        .is_err()
+    {
+        return;
+    }
+    let Ok(stream) = reader.into_inner().reunite(writer) else { return };
+    let _ = demands.send(Demand::HandOver(stream)).await;
+}
+
 /// Whether the user `client` may ask for `request`. The socket is open to a group; the rights that the daemon has
 /// to files are not the group's.
 fn is_allowed(request: &Request, client: Option<u32>) -> Result<(), String> {
     let own = rustix::process::geteuid().as_raw();
     match request {
+        Request::HandOver if client.is_none_or(|uid| uid != 0 && uid != own) => {
+            Err("only root and the daemon's own user may take the node over".into())
+        }
         Request::Run(Operation::Copy { .. }) if client.is_none_or(|uid| uid != 0 && uid != own) => {
             let daemon = match own {
                 0 => "which is root".into(),
@@ -251,6 +307,16 @@ async fn obey(
                 Err(_) => failed(Exit::Problem, "the daemon is stopping".into()),
             }
         }
+        Request::Restart => {
+            let (sender, receiver) = tokio::sync::oneshot::channel();
+            let _ = demands.send(Demand::Restart(sender)).await;
+            match receiver.await {
+                Ok(Ok(report)) => done(&report),
+                Ok(Err(why)) => failed(Exit::Problem, why),
+                Err(_) => failed(Exit::Problem, "the daemon is stopping".into()),
+            }
+        }
+        Request::HandOver => failed(Exit::Problem, "the stream was given away".into()),
         Request::Lift { peer } => {
             let was_lifted = node.endpoint.lift_quarantine(&peer);
             done(&LiftReport { schema: "dwcp.lift/v1".into(), peer, was_lifted })

@@ -27,6 +27,10 @@ pub enum Request {
         #[serde(default)]
         wait_ms: Option<u64>,
     },
+    /// Start a new process of this node, which takes over: `dwcp.restart/v1` once it serves.
+    Restart,
+    /// Give the node to the asking process: after the answer come its sockets.
+    HandOver,
     /// End the quarantine of a peer: `dwcp.lift/v1`.
     Lift {
         /// The peer.

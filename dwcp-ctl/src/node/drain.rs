@@ -65,19 +65,27 @@ pub(super) struct Drain<'a> {
     pub(super) demands: &'a mut mpsc::Receiver<Demand>,
     pub(super) watchdog: &'a mut Option<Interval>,
     pub(super) askers: Vec<Asker>,
+    /// Another process is the node already.
+    pub(super) is_followed: bool,
 }
 
 impl Drain<'_> {
     /// Drains and returns the daemon's exit code.
     pub(super) async fn run(mut self) -> u8 {
         let node = self.node;
-        self.notifier.stopping();
-        let deadline = node.begin_drain();
+        if !self.is_followed {
+            self.notifier.stopping();
+        }
+        let deadline = node.begin_drain(self.is_followed);
         let end = Instant::now() + deadline;
         let under_way = &node.services.under_way;
         info!(deadline_s = deadline.as_secs(), waits_for = under_way.counts().words(), "draining");
         // What has not ended by then is told, not an error of the wait.
-        let _ = self.meanwhile(timeout_at(end, under_way.idle())).await;
+        match self.is_followed {
+            true => _ = self.meanwhile(timeout_at(end, settled(node))).await,
+            false => _ = self.meanwhile(timeout_at(end, under_way.idle())).await,
+        }
+        under_way.close();
         let cut_off = under_way.counts();
         if cut_off.total() > 0 {
             // A session that takes nothing more ends its services: both their ends see a failure, not an end.
@@ -109,6 +117,10 @@ impl Drain<'_> {
                     Demand::Reload(answer) => {
                         let _ = answer.send(Err("the node drains: it is going to stop".into()));
                     }
+                    Demand::Restart(answer) => {
+                        let _ = answer.send(Err("the node drains: it is going to stop".into()));
+                    }
+                    Demand::HandOver(stream) => drop(stream),
                 },
                 () = tick(self.watchdog) => self.notifier.watchdog(),
             }
@@ -123,6 +135,23 @@ impl Drain<'_> {
         }
         drop(held);
         let _ = timeout(ANSWER, written.recv()).await;
+    }
+}
+
+/// Waits until a node that has left has nothing to do any more: peers that had not heard of it yet may still have asked
+/// for something meanwhile.
+async fn settled(node: &Node) {
+    /// Time for what is on its way.
+    const CALM: Duration = Duration::from_secs(1);
+    loop {
+        node.services.under_way.idle().await;
+        let is_told =
+            || node.endpoint.sessions().iter().all(|session| session.stats().is_all_acked);
+        let was_told = is_told();
+        tokio::time::sleep(CALM).await;
+        if was_told && is_told() && node.services.under_way.counts().total() == 0 {
+            return;
+        }
     }
 }
 

@@ -78,7 +78,15 @@ async fn keep(endpoint: Endpoint, peer: String, away: Arc<Mutex<HashMap<String, 
             Ok(session) => {
                 lock(&away).remove(&peer);
                 pause = PAUSE_FIRST;
-                session.closed().await;
+                if session.is_leaving() {
+                    // There is none with its successor yet.
+                    tokio::time::sleep(PAUSE_FIRST).await;
+                    continue;
+                }
+                session.left().await;
+                if !session.is_over() {
+                    continue; // its process leaves: the next one is wanted at once
+                }
                 note(&away, &peer, "the session ended".into());
             }
             Err(error) => {

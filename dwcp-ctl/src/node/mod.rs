@@ -4,6 +4,7 @@ mod admin;
 mod command_server;
 mod drain;
 mod evidence;
+mod handover;
 mod keeper;
 mod ledger;
 mod load;
@@ -15,6 +16,8 @@ mod reload;
 mod repeats;
 mod routes;
 mod run;
+mod start;
+mod takeover;
 pub(crate) mod token;
 mod watch;
 
@@ -34,6 +37,7 @@ use dwcp_core::config::Config;
 use dwcp_tcp::Identity;
 
 pub use drain::DrainReport;
+pub use handover::RestartReport;
 pub use load::{LoadFailure, load};
 pub use logs::{LogControl, start_logs};
 pub use operations::{OperationError, Outcome, run_operation};

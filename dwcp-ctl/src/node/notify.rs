@@ -31,6 +31,11 @@ impl Notifier {
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}\n"));
     }
 
+    /// Another process is the daemon from now on.
+    pub(super) fn main_pid(&self, pid: u32) {
+        self.send(&format!("MAINPID={pid}\n"));
+    }
+
     /// The daemon is going.
     pub(super) fn stopping(&self) {
         self.send("STOPPING=1\nSTATUS=draining\n");

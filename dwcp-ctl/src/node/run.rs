@@ -1,29 +1,25 @@
-//! The life of the daemon: start, serve, reload, drain.
+//! The life of the daemon: serve, reload, hand over, drain.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use dwcp_core::config::{Colour, Config};
-use dwcp_hybrid::{Assembly, AssemblyError, Listen, assemble};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::net::UnixStream;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use super::admin::AdminListener;
-use super::command_server::{CommandSocket, Demand};
-use super::drain::{Drain, tick};
-use super::evidence::{EvidenceFile, EvidenceLog};
-use super::keeper::Keepers;
-use super::ledger::Ledger;
-use super::load::LoadedConfig;
+use super::command_server::Demand;
+use super::drain::{Asker, Drain, tick};
+use super::handover::{HandOver, Successor};
 use super::notify::{Notifier, watchdog_interval};
-use super::{Current, LogControl, Node, load, plan, start_logs, token, watch};
-use crate::exit::{DAEMON_CONFIG, DAEMON_UNAVAILABLE, chain};
-use crate::service::Services;
-use crate::service::forward::BoundForward;
+use super::start::{forward_name, start};
+use super::{Node, load, start_logs};
+use crate::exit::DAEMON_CONFIG;
 
 /// How the daemon is started.
 #[derive(Clone, Debug)]
@@ -34,18 +30,8 @@ pub struct DaemonOptions {
     pub runtime_directory: PathBuf,
     /// Whether diagnostics are coloured.
     pub colour: Colour,
-}
-
-/// Why the daemon did not start: what to say, and how to exit.
-struct StartFailure {
-    exit: u8,
-    message: String,
-}
-
-impl StartFailure {
-    fn new(exit: u8, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into() }
-    }
+    /// Whether it follows the daemon that is the node now.
+    pub is_taking_over: bool,
 }
 
 /// Runs the daemon until it is told to stop; returns its exit code.
@@ -98,158 +84,62 @@ fn runtime(config: &Config) -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 /// A daemon that has all it needs.
-struct Daemon {
-    node: Arc<Node>,
-    /// Everything that serves; dropped at the end.
-    _tasks: JoinSet<()>,
-    demands: mpsc::Receiver<Demand>,
-    notifier: Notifier,
-    socket: PathBuf,
+pub(super) struct Daemon {
+    pub(super) node: Arc<Node>,
+    /// What goes on until the end; dropped there.
+    pub(super) _tasks: JoinSet<()>,
+    /// The servers of people and programs on this machine: a successor has their sockets.
+    pub(super) servers: JoinSet<()>,
+    pub(super) demands: mpsc::Receiver<Demand>,
+    pub(super) notifier: Notifier,
+    pub(super) socket: PathBuf,
+    /// Listening sockets, by name, for a successor; those of forwards come on top.
+    pub(super) sockets: Vec<(String, OwnedFd)>,
+    /// Whether the command socket's file is a successor's.
+    pub(super) is_given_away: Arc<AtomicBool>,
+    pub(super) hand_over: HandOver,
+    pub(super) successors: mpsc::Receiver<Successor>,
 }
 
-async fn start(
-    options: &DaemonOptions,
-    loaded: LoadedConfig,
-    logs: LogControl,
-) -> Result<Daemon, StartFailure> {
-    let config = loaded.config;
-    let Assembly { endpoint, identity, degraded } =
-        assemble(&config, Listen::Configured).map_err(|error| not_assembled(&error))?;
-    degraded.iter().for_each(|reason| warn!("degraded: {reason}"));
-    let forwards = bind_forwards(&config).await?;
-    let mut admin = Vec::new();
-    for address in plan::admin_addresses(&config) {
-        admin.push(bind_admin(&address, &config).await?);
+/// Why the daemon stops serving.
+enum End {
+    /// It is to drain; somebody may want to know what comes of it.
+    Drain(Option<Asker>),
+    /// Another process is the node.
+    Followed(Successor),
+}
+
+/// The signals it listens to.
+struct Signals {
+    hangup: Signal,
+    user: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn watch() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            user: signal(SignalKind::user_defined2())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
-    let socket = plan::socket_path(&config, endpoint.node_id(), &options.runtime_directory);
-    let commands = CommandSocket::bind(&socket, &config.admin.group).map_err(|error| {
-        let help = "is another dwcpd running? --runtime-dir chooses another directory";
-        StartFailure::new(1, format!("command socket {}: {error}; {help}", socket.display()))
-    })?;
-    let token = token::read(&config);
-    let token = token.map_err(|message| StartFailure::new(DAEMON_CONFIG, message))?;
-    let evidence = Arc::<EvidenceLog>::default();
-    let file = config.byzantine.evidence_log.as_ref();
-    let file = file.map(|path| EvidenceFile::open(path.as_path())).transpose();
-    evidence.set(file.map_err(|message| StartFailure::new(DAEMON_CONFIG, message))?);
-    let services = services(&config);
-    let ledger = Arc::<Ledger>::default();
-    let keepers = Keepers::new(endpoint.clone());
-    keepers.set(&plan::kept_peers(&config));
-    let forwards = forwards
-        .into_iter()
-        .map(|bound| bound.start(endpoint.clone(), services.under_way.clone()))
-        .collect();
-    let node = Arc::new(Node {
-        config_path: options.config.clone(),
-        identity,
-        services: services.clone(),
-        admin: admin.iter().flatten().map(AdminListener::address).collect(),
-        keepers,
-        token: token::Token::new(token),
-        ledger: ledger.clone(),
-        evidence: evidence.clone(),
-        logs,
-        began: Instant::now(),
-        degraded,
-        is_ready: AtomicBool::new(true),
-        is_draining: AtomicBool::new(false),
-        reloads_total: AtomicU64::new(0),
-        current: Mutex::new(Current {
-            config,
-            config_sha: loaded.sha256,
-            loaded_at: SystemTime::now(),
-            reload_failure: None,
-            forwards,
-        }),
-        endpoint: endpoint.clone(),
-    });
-    let (demand, demands) = mpsc::channel(4);
-    let mut tasks = JoinSet::new();
-    tasks.spawn(node.logs.repeats().clone().report());
-    tasks.spawn(watch::accept(endpoint.clone()));
-    tasks.spawn(watch::settle(endpoint.clone(), ledger.clone()));
-    let events = endpoint.subscribe();
-    tasks.spawn(watch::watch(endpoint.clone(), services, ledger, evidence, events));
-    for listener in admin.into_iter().flatten() {
-        tasks.spawn(listener.serve(node.clone()));
-    }
-    tasks.spawn(commands.serve(node.clone(), demand));
-    Ok(Daemon { node, _tasks: tasks, demands, notifier: Notifier::from_environment(), socket })
-}
 
-fn not_assembled(error: &AssemblyError) -> StartFailure {
-    // What passes is no fault of the file: the unit may try again.
-    let exit = match error {
-        _ if error.is_unavailable() => DAEMON_UNAVAILABLE,
-        _ if error.is_passing() => 1,
-        _ => DAEMON_CONFIG,
-    };
-    StartFailure::new(exit, chain(error))
-}
-
-async fn bind_forwards(config: &Config) -> Result<Vec<BoundForward>, StartFailure> {
-    let mut forwards = Vec::new();
-    for spec in plan::forwards(config) {
-        let (name, listen) = (spec.name.clone(), spec.listen.clone());
-        let bound = spec.bind().await.map_err(|error| {
-            StartFailure::new(1, format!("forward {name}: cannot listen on {listen}: {error}"))
-        })?;
-        forwards.push(bound);
-    }
-    Ok(forwards)
-}
-
-fn services(config: &Config) -> Arc<Services> {
-    let offer = plan::offer(config);
-    if let Some(reception) = &offer.reception {
-        let directory = reception.directory.clone();
-        tokio::task::spawn_blocking(move || sweep(&directory));
-    }
-    Arc::new(Services::new(offer))
-}
-
-/// A receiver that was killed leaves unfinished files; the next one removes them.
-fn sweep(directory: &std::path::Path) {
-    let removed = crate::service::file::sweep(directory);
-    if removed > 0 {
-        info!(removed, directory = %directory.display(), "unfinished files of an earlier run removed");
-    }
-}
-
-/// Binds one admin address. A machine without IPv6 does without `[::1]`.
-async fn bind_admin(address: &str, config: &Config) -> Result<Option<AdminListener>, StartFailure> {
-    match AdminListener::bind(address).await {
-        Ok(listener) => {
-            info!(address = listener.address(), "admin HTTP");
-            Ok(Some(listener))
+    /// Waits until the daemon is told to stop.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-        Err(error) if address.starts_with("[::1]") && config.admin_addresses().len() > 1 => {
-            match error.kind() {
-                std::io::ErrorKind::AddrInUse => Err(admin_in_use(address, &error)),
-                _ => {
-                    info!(address, %error, "admin HTTP: no IPv6 on this machine");
-                    Ok(None)
-                }
-            }
-        }
-        Err(error) => Err(admin_in_use(address, &error)),
     }
-}
-
-fn admin_in_use(address: &str, error: &std::io::Error) -> StartFailure {
-    let help =
-        "`ss -ltnp` shows who has it; `admin.listen` or `monitoring.metricsPort` chooses another";
-    StartFailure::new(1, format!("admin HTTP: cannot listen on {address}: {error}; {help}"))
 }
 
 impl Daemon {
     /// Serves until told to stop; returns the exit code.
-    async fn serve(mut self) -> u8 {
-        let kinds = (SignalKind::hangup(), SignalKind::terminate(), SignalKind::interrupt());
-        let (Ok(mut hangup), Ok(mut terminate), Ok(mut interrupt)) =
-            (signal(kinds.0), signal(kinds.1), signal(kinds.2))
-        else {
+    pub(super) async fn serve(mut self) -> u8 {
+        let Ok(mut signals) = Signals::watch() else {
             error!("cannot watch for signals");
             return 1;
         };
@@ -259,21 +149,33 @@ impl Daemon {
         let status = format!("ready, listening on {}", listen.join(", "));
         self.notifier.ready(&status);
         let mut watchdog = watchdog_interval().map(tokio::time::interval);
-        let asker = loop {
+        let end = loop {
             tokio::select! {
-                _ = hangup.recv() => {
+                _ = signals.hangup.recv() => {
                     self.reload(&status).await.ok();
                 }
+                _ = signals.user.recv() => self.hand_over.restart(None),
                 demand = self.demands.recv() => match demand {
                     Some(Demand::Reload(answer)) => {
                         let _ = answer.send(self.reload(&status).await);
                     }
-                    Some(Demand::Drain(asker)) => break Some(asker),
-                    None => break None,
+                    Some(Demand::Restart(answer)) => self.hand_over.restart(Some(answer)),
+                    Some(Demand::HandOver(stream)) => self.give(stream),
+                    Some(Demand::Drain(asker)) => break End::Drain(Some(asker)),
+                    None => break End::Drain(None),
                 },
-                _ = terminate.recv() => break None,
-                _ = interrupt.recv() => break None,
+                Some(successor) = self.successors.recv() => break End::Followed(successor),
+                _ = signals.terminate.recv() => break End::Drain(None),
+                _ = signals.interrupt.recv() => break End::Drain(None),
                 () = tick(&mut watchdog) => self.notifier.watchdog(),
+            }
+        };
+        let (askers, is_followed) = match end {
+            End::Drain(asker) => (asker.into_iter().collect(), false),
+            End::Followed(successor) => {
+                self.leave(successor);
+                watchdog = None; // the successor feeds it
+                (Vec::new(), true)
             }
         };
         let drain = Drain {
@@ -281,12 +183,12 @@ impl Daemon {
             notifier: &self.notifier,
             demands: &mut self.demands,
             watchdog: &mut watchdog,
-            askers: asker.into_iter().collect(),
+            askers,
+            is_followed,
         };
         let exit = tokio::select! {
             exit = drain.run() => exit,
-            _ = terminate.recv() => hurried(),
-            _ = interrupt.recv() => hurried(),
+            () = signals.stop() => hurried(),
         };
         self.node.logs.repeats().report_last();
         exit
@@ -298,13 +200,49 @@ impl Daemon {
         self.notifier.ready(status);
         result
     }
+
+    /// Gives all it listens on to the process at the other end of `stream`.
+    fn give(&mut self, stream: UnixStream) {
+        match self.share() {
+            Ok(sockets) => {
+                let claim = self.node.identity.share_claim();
+                self.hand_over.give(stream, claim, sockets);
+            }
+            Err(error) => warn!(%error, "the node was not handed over"),
+        }
+    }
+
+    fn share(&self) -> std::io::Result<Vec<(String, OwnedFd)>> {
+        let mut sockets = Vec::new();
+        for (name, socket) in &self.sockets {
+            sockets.push((name.clone(), socket.as_fd().try_clone_to_owned()?));
+        }
+        for forward in &self.node.current().forwards {
+            sockets.push((forward_name(forward.spec()), forward.share()?));
+        }
+        Ok(sockets)
+    }
+
+    /// Leaves the node to `successor`: what is open goes on here, all else is taken there.
+    fn leave(&mut self, successor: Successor) {
+        let Successor { pid, relay } = successor;
+        info!(pid, "another process is the node from now on");
+        self.is_given_away.store(true, Ordering::Relaxed);
+        self.notifier.main_pid(pid);
+        self.servers.abort_all();
+        self.sockets.clear();
+        self.node.endpoint.leave(Box::new(relay));
+    }
 }
 
 impl Node {
-    /// Takes nothing new from now on; returns how long what is under way may take.
-    pub(super) fn begin_drain(&self) -> Duration {
+    /// Begins nothing new from now on; returns how long what is under way may take. What peers ask for is still done if
+    /// another process `is_followed` by: they may not know of it yet.
+    pub(super) fn begin_drain(&self, is_followed: bool) -> Duration {
         self.is_draining.store(true, Ordering::Relaxed);
-        self.services.under_way.close();
+        if !is_followed {
+            self.services.under_way.close();
+        }
         self.keepers.set(&[]);
         let mut current = self.current();
         current.forwards.clear();

@@ -75,7 +75,7 @@ pub struct FeatureStatus {
 #[allow(missing_docs)]
 pub struct PeerStatus {
     pub peer: String,
-    /// `steady`, `switching`, `holding` (no path, messages wait), `idle` (no session, none wanted), `away`,
+    /// `steady`, `switching`, `holding` (no path, messages wait), `leaving` (its process goes, and no other has come yet), `idle` (no session, none wanted), `away`,
     /// `gone` (no session, and not configured any more), `quarantined` (it broke the protocol and is refused).
     pub state: String,
     /// Why a peer is away.
@@ -93,6 +93,9 @@ pub struct PeerStatus {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub rtt_us: Option<f64>,
     pub channels: u64,
+    /// Sessions beside this one that go on with an earlier process of the peer, until nothing is open there.
+    #[serde(default)]
+    pub leaving_sessions: u64,
     pub unacked_messages: u64,
     pub messages_sent_total: u64,
     pub messages_received_total: u64,
@@ -276,12 +279,17 @@ impl Node {
         configured: &[String],
         totals: &BTreeMap<String, Totals>,
     ) -> Vec<PeerStatus> {
-        let mut peers: Vec<_> = sessions
-            .iter()
-            .map(Session::stats)
-            .filter(|stats| !stats.is_over)
-            .map(|stats| peer_status(&stats))
-            .collect();
+        let mut stats: Vec<_> = sessions.iter().map(Session::stats).collect();
+        stats.retain(|stats| !stats.is_over);
+        // A peer stands once, with the session that new channels belong on.
+        stats.sort_by_key(|stats| (stats.is_leaving, stats.since));
+        let mut peers: Vec<PeerStatus> = Vec::new();
+        for stats in &stats {
+            match peers.iter_mut().find(|known| known.peer == stats.peer) {
+                Some(known) => known.leaving_sessions += 1,
+                None => peers.push(peer_status(stats)),
+            }
+        }
         let away = self.keepers.away();
         for peer in configured.iter().chain(totals.keys()) {
             if peers.iter().any(|known| known.peer == *peer) {
@@ -336,6 +344,7 @@ fn active_path(stats: &SessionStats) -> Option<&PathStats> {
 
 fn peer_status(stats: &SessionStats) -> PeerStatus {
     let state = match stats.active {
+        _ if stats.is_leaving => "leaving",
         None => "holding",
         Some(_) if stats.is_steady => "steady",
         Some(_) => "switching",

@@ -94,6 +94,9 @@ fn log(event: &EndpointEvent) {
                 warn!(target: EVERY_TIME, peer, seconds = time.as_secs(), "the peer is in quarantine: its sessions end, and it is refused");
             }
         }
+        SessionEvent::PeerLeaves => {
+            info!(peer, %session, "the peer's process leaves; what is open goes on");
+        }
         SessionEvent::QuarantineLifted => info!(peer, "the quarantine was lifted"),
         SessionEvent::Closed(why) => info!(peer, %session, ?why, "session over"),
         _ => {}

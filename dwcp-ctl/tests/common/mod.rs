@@ -217,6 +217,10 @@ impl Daemon {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     /// Waits for the end; the exit code.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> i32 {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -77,6 +78,20 @@ impl ForwardSpec {
     /// Those of the operating system, such as an address in use.
     pub async fn bind(self) -> io::Result<BoundForward> {
         let listener = TcpListener::bind(&self.listen).await?;
+        self.on(listener)
+    }
+
+    /// Goes on with a socket that the process before this one listens on.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn inherit(self, socket: OwnedFd) -> io::Result<BoundForward> {
+        let listener = std::net::TcpListener::from(socket);
+        listener.set_nonblocking(true)?;
+        self.on(TcpListener::from_std(listener)?)
+    }
+
+    fn on(self, listener: TcpListener) -> io::Result<BoundForward> {
         let address = listener.local_addr()?;
         Ok(BoundForward {
             spec: self,
@@ -112,6 +127,14 @@ impl ForwardListener {
     pub fn hand_over(&self, spec: ForwardSpec) -> BoundForward {
         let (listener, address) = (self.listener.clone(), self.address);
         BoundForward { spec, listener, address, counts: Arc::default() }
+    }
+
+    /// The socket, for a process that is to follow this one.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        self.listener.as_fd().try_clone_to_owned()
     }
 
     /// As configured.

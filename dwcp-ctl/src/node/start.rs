@@ -1,0 +1,276 @@
+//! How the daemon comes up: everything that can fail, in the order that leaves least behind; alone, or after another
+//! process of the node.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
+use std::time::{Instant, SystemTime};
+
+use dwcp_core::config::Config;
+use dwcp_hybrid::{Assembly, AssemblyError, Listen, assemble, assemble_after};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use super::admin::AdminListener;
+use super::command_server::CommandSocket;
+use super::evidence::{EvidenceFile, EvidenceLog};
+use super::handover::{CommandLine, HandOver};
+use super::keeper::Keepers;
+use super::load::LoadedConfig;
+use super::notify::Notifier;
+use super::run::{Daemon, DaemonOptions};
+use super::takeover::{self, TakeOver};
+use super::{Current, LogControl, Node, plan, token, watch};
+use crate::exit::{DAEMON_CONFIG, DAEMON_UNAVAILABLE, chain};
+use crate::service::Services;
+use crate::service::forward::{BoundForward, ForwardSpec};
+
+/// Why the daemon did not start: what to say, and how to exit.
+pub(super) struct StartFailure {
+    pub(super) exit: u8,
+    pub(super) message: String,
+}
+
+impl StartFailure {
+    fn new(exit: u8, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into() }
+    }
+}
+
+/// Brings the daemon up.
+pub(super) async fn start(
+    options: &DaemonOptions,
+    loaded: LoadedConfig,
+    logs: LogControl,
+) -> Result<Daemon, StartFailure> {
+    let config = loaded.config;
+    let mut before = take_over(options, &config).await?;
+    let assembly = match &mut before {
+        Some(before) => assemble_after(&config, &mut before.bequest, &before.process),
+        None => assemble(&config, Listen::Configured),
+    };
+    let assembly = assembly.map_err(|error| not_assembled(&error))?;
+    let Assembly { endpoint, identity, degraded, mut sockets } = assembly;
+    degraded.iter().for_each(|reason| warn!("degraded: {reason}"));
+    let forwards = bind_forwards(&config, &mut before).await?;
+    let admin = bind_all_admin(&config, &mut before).await?;
+    for (name, listener) in &admin {
+        sockets.push((name.clone(), listener.share().map_err(|error| cannot_share(&error))?));
+    }
+    let socket = plan::socket_path(&config, endpoint.node_id(), &options.runtime_directory);
+    let commands = bind_commands(&socket, &config, &mut before)?;
+    sockets.push((COMMANDS.to_owned(), commands.share().map_err(|error| cannot_share(&error))?));
+    let refused = |message| StartFailure::new(DAEMON_CONFIG, message);
+    let token = token::read(&config).map_err(refused)?;
+    let evidence = Arc::<EvidenceLog>::default();
+    let file = config.byzantine.evidence_log.as_ref();
+    let file = file.map(|path| EvidenceFile::open(path.as_path())).transpose();
+    evidence.set(file.map_err(refused)?);
+    let command_line = CommandLine::new(options.config.clone(), options.runtime_directory.clone());
+    let command_line = command_line.map_err(|error| {
+        StartFailure::new(1, format!("cannot find out where this program lies: {error}"))
+    })?;
+    let services = services(&config);
+    let keepers = Keepers::new(endpoint.clone());
+    keepers.set(&plan::kept_peers(&config));
+    let forwards = forwards
+        .into_iter()
+        .map(|bound| bound.start(endpoint.clone(), services.under_way.clone()))
+        .collect();
+    let (hand_over, successors) = HandOver::new(command_line, endpoint.incarnation());
+    let node = Arc::new(Node {
+        config_path: options.config.clone(),
+        identity,
+        services: services.clone(),
+        admin: admin.iter().map(|(_, listener)| listener.address()).collect(),
+        keepers,
+        token: token::Token::new(token),
+        ledger: Arc::default(),
+        evidence: evidence.clone(),
+        logs,
+        began: Instant::now(),
+        degraded,
+        is_ready: AtomicBool::new(true),
+        is_draining: AtomicBool::new(false),
+        reloads_total: AtomicU64::new(0),
+        current: Mutex::new(Current {
+            config,
+            config_sha: loaded.sha256,
+            loaded_at: SystemTime::now(),
+            reload_failure: None,
+            forwards,
+        }),
+        endpoint: endpoint.clone(),
+    });
+    let (demand, demands) = mpsc::channel(4);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(node.logs.repeats().clone().report());
+    tasks.spawn(watch::accept(endpoint.clone()));
+    let ledger = node.ledger.clone();
+    tasks.spawn(watch::settle(endpoint.clone(), ledger.clone()));
+    let events = endpoint.subscribe();
+    tasks.spawn(watch::watch(endpoint, services, ledger, evidence, events));
+    let is_given_away = commands.given_away();
+    let mut servers = JoinSet::new();
+    for (_, listener) in admin {
+        servers.spawn(listener.serve(node.clone()));
+    }
+    servers.spawn(commands.serve(node.clone(), demand));
+    if let Some(before) = &before
+        && let Err(error) = before.process.ready().await
+    {
+        warn!(%error, "the process before this one is gone");
+    }
+    Ok(Daemon {
+        node,
+        _tasks: tasks,
+        servers,
+        demands,
+        notifier: Notifier::from_environment(),
+        socket,
+        sockets,
+        is_given_away,
+        hand_over,
+        successors,
+    })
+}
+
+/// The name of the command socket among those that change hands.
+const COMMANDS: &str = "commands";
+
+/// The name of a forward's socket.
+pub(super) fn forward_name(spec: &ForwardSpec) -> String {
+    format!("forward {} {}", spec.name, spec.listen)
+}
+
+fn cannot_share(error: &std::io::Error) -> StartFailure {
+    StartFailure::new(1, format!("cannot duplicate a listening socket: {error}"))
+}
+
+/// Asks the daemon that is the node for what it has, if that is wanted.
+async fn take_over(
+    options: &DaemonOptions,
+    config: &Config,
+) -> Result<Option<TakeOver>, StartFailure> {
+    if !options.is_taking_over {
+        return Ok(None);
+    }
+    let node = takeover::node_id(config).ok_or_else(|| {
+        let words = "nothing says which node this is: set nodeId, or see to keys.cert";
+        StartFailure::new(DAEMON_CONFIG, words)
+    })?;
+    let socket = plan::socket_path(config, &node, &options.runtime_directory);
+    let asked = TakeOver::ask(&socket).await;
+    asked.map(Some).map_err(|words| StartFailure::new(1, words))
+}
+
+fn inherited(before: &mut Option<TakeOver>, name: &str) -> Option<OwnedFd> {
+    before.as_mut()?.bequest.take(name)
+}
+
+fn not_assembled(error: &AssemblyError) -> StartFailure {
+    // What passes is no fault of the file: the unit may try again.
+    let exit = match error {
+        _ if error.is_unavailable() => DAEMON_UNAVAILABLE,
+        _ if error.is_passing() => 1,
+        _ => DAEMON_CONFIG,
+    };
+    StartFailure::new(exit, chain(error))
+}
+
+async fn bind_forwards(
+    config: &Config,
+    before: &mut Option<TakeOver>,
+) -> Result<Vec<BoundForward>, StartFailure> {
+    let mut forwards = Vec::new();
+    for spec in plan::forwards(config) {
+        let (name, listen) = (spec.name.clone(), spec.listen.clone());
+        let bound = match inherited(before, &forward_name(&spec)) {
+            Some(socket) => spec.inherit(socket),
+            None => spec.bind().await,
+        };
+        let bound = bound.map_err(|error| {
+            StartFailure::new(1, format!("forward {name}: cannot listen on {listen}: {error}"))
+        })?;
+        forwards.push(bound);
+    }
+    Ok(forwards)
+}
+
+async fn bind_all_admin(
+    config: &Config,
+    before: &mut Option<TakeOver>,
+) -> Result<Vec<(String, AdminListener)>, StartFailure> {
+    let mut all = Vec::new();
+    for address in plan::admin_addresses(config) {
+        let name = format!("admin {address}");
+        let bound = match inherited(before, &name) {
+            Some(socket) => Some(
+                AdminListener::inherit(socket).map_err(|error| admin_in_use(&address, &error))?,
+            ),
+            None => bind_admin(&address, config).await?,
+        };
+        all.extend(bound.map(|listener| (name, listener)));
+    }
+    Ok(all)
+}
+
+fn bind_commands(
+    socket: &Path,
+    config: &Config,
+    before: &mut Option<TakeOver>,
+) -> Result<CommandSocket, StartFailure> {
+    let bound = match inherited(before, COMMANDS) {
+        Some(inherited) => CommandSocket::inherit(inherited, socket),
+        None => CommandSocket::bind(socket, &config.admin.group),
+    };
+    bound.map_err(|error| {
+        let help = "is another dwcpd running? --runtime-dir chooses another directory";
+        StartFailure::new(1, format!("command socket {}: {error}; {help}", socket.display()))
+    })
+}
+
+fn services(config: &Config) -> Arc<Services> {
+    let offer = plan::offer(config);
+    if let Some(reception) = &offer.reception {
+        let directory = reception.directory.clone();
+        tokio::task::spawn_blocking(move || sweep(&directory));
+    }
+    Arc::new(Services::new(offer))
+}
+
+/// A receiver that was killed leaves unfinished files; the next one removes them.
+fn sweep(directory: &Path) {
+    let removed = crate::service::file::sweep(directory);
+    if removed > 0 {
+        info!(removed, directory = %directory.display(), "unfinished files of an earlier run removed");
+    }
+}
+
+/// Binds one admin address. A machine without IPv6 does without `[::1]`.
+async fn bind_admin(address: &str, config: &Config) -> Result<Option<AdminListener>, StartFailure> {
+    match AdminListener::bind(address).await {
+        Ok(listener) => {
+            info!(address = listener.address(), "admin HTTP");
+            Ok(Some(listener))
+        }
+        Err(error) if address.starts_with("[::1]") && config.admin_addresses().len() > 1 => {
+            match error.kind() {
+                std::io::ErrorKind::AddrInUse => Err(admin_in_use(address, &error)),
+                _ => {
+                    info!(address, %error, "admin HTTP: no IPv6 on this machine");
+                    Ok(None)
+                }
+            }
+        }
+        Err(error) => Err(admin_in_use(address, &error)),
+    }
+}
+
+fn admin_in_use(address: &str, error: &std::io::Error) -> StartFailure {
+    let help =
+        "`ss -ltnp` shows who has it; `admin.listen` or `monitoring.metricsPort` chooses another";
+    StartFailure::new(1, format!("admin HTTP: cannot listen on {address}: {error}; {help}"))
+}
