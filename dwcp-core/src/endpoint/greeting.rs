@@ -119,30 +119,41 @@ pub(super) async fn dialer(
     Some(greeted)
 }
 
-async fn greet(
+/// What the dialer says over `connection`.
+fn hello(
     inner: &Inner,
-    connection: &mut dyn SecuredConnection,
-    resume: Option<(&Session, PathId)>,
-) -> Result<Greeting, GreetingError> {
-    let nonce = random();
-    let path = resume.map_or(PathId(0), |(_, path)| path);
-    let exporter = connection.exporter().clone();
-    let resumption = resume.map(|(session, _)| resumption(session, &exporter));
-    let terms = Terms::new(inner, resume.map(|(session, _)| session));
-    let hello = Hello {
+    connection: &dyn SecuredConnection,
+    terms: &Terms,
+    path: PathId,
+    resume: Option<Resumption>,
+) -> Hello {
+    Hello {
         versions: terms.versions,
         features: terms.features,
         node_id: inner.node_id.clone(),
         peer_id: connection.peer_id().to_owned(),
         incarnation: inner.incarnation,
-        nonce,
+        nonce: random(),
         path,
         max_message_bytes: inner.settings.max_message_bytes,
         suites: terms.suite_names(),
         trusted_suites: terms.trusted_suite_names(),
         predecessor: inner.predecessor.as_ref().map(|before| before.incarnation()),
-        resume: resumption,
-    };
+        resume,
+    }
+}
+
+async fn greet(
+    inner: &Inner,
+    connection: &mut dyn SecuredConnection,
+    resume: Option<(&Session, PathId)>,
+) -> Result<Greeting, GreetingError> {
+    let path = resume.map_or(PathId(0), |(_, path)| path);
+    let exporter = connection.exporter().clone();
+    let resumption = resume.map(|(session, _)| resumption(session, &exporter));
+    let terms = Terms::new(inner, resume.map(|(session, _)| session));
+    let hello = hello(inner, connection, &terms, path, resumption);
+    let nonce = hello.nonce;
     let hello_bytes = hello.encode();
     connection.send(&hello_bytes).await?;
     let reply_bytes = connection.receive().await?;

@@ -2,7 +2,7 @@
 //! process of the node.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
@@ -39,31 +39,43 @@ impl StartFailure {
     }
 }
 
-/// Brings the daemon up.
-pub(super) async fn start(
+/// All that can be refused to a daemon, got.
+struct Got {
+    assembly: Assembly,
+    forwards: Vec<BoundForward>,
+    admin: Vec<(String, AdminListener)>,
+    /// Where the command socket is.
+    socket: PathBuf,
+    commands: CommandSocket,
+    token: Arc<str>,
+    evidence: Arc<EvidenceLog>,
+    command_line: CommandLine,
+}
+
+/// Gets it, from `before` where that has it.
+async fn get(
     options: &DaemonOptions,
-    loaded: LoadedConfig,
-    logs: LogControl,
-) -> Result<Daemon, StartFailure> {
-    let config = loaded.config;
-    let mut before = take_over(options, &config).await?;
-    let assembly = match &mut before {
-        Some(before) => assemble_after(&config, &mut before.bequest, &before.process),
-        None => assemble(&config, Listen::Configured),
+    config: &Config,
+    before: &mut Option<TakeOver>,
+) -> Result<Got, StartFailure> {
+    let assembly = match before {
+        Some(before) => assemble_after(config, &mut before.bequest, &before.process),
+        None => assemble(config, Listen::Configured),
     };
-    let assembly = assembly.map_err(|error| not_assembled(&error))?;
-    let Assembly { endpoint, identity, degraded, mut sockets } = assembly;
-    degraded.iter().for_each(|reason| warn!("degraded: {reason}"));
-    let forwards = bind_forwards(&config, &mut before).await?;
-    let admin = bind_all_admin(&config, &mut before).await?;
+    let mut assembly = assembly.map_err(|error| not_assembled(&error))?;
+    let forwards = bind_forwards(config, before).await?;
+    let admin = bind_all_admin(config, before).await?;
     for (name, listener) in &admin {
-        sockets.push((name.clone(), listener.share().map_err(|error| cannot_share(&error))?));
+        let shared = listener.share().map_err(|error| cannot_share(&error))?;
+        assembly.sockets.push((name.clone(), shared));
     }
-    let socket = plan::socket_path(&config, endpoint.node_id(), &options.runtime_directory);
-    let commands = bind_commands(&socket, &config, &mut before)?;
-    sockets.push((COMMANDS.to_owned(), commands.share().map_err(|error| cannot_share(&error))?));
+    let node = assembly.endpoint.node_id();
+    let socket = plan::socket_path(config, node, &options.runtime_directory);
+    let commands = bind_commands(&socket, config, before)?;
+    let shared = commands.share().map_err(|error| cannot_share(&error))?;
+    assembly.sockets.push((COMMANDS.to_owned(), shared));
     let refused = |message| StartFailure::new(DAEMON_CONFIG, message);
-    let token = token::read(&config).map_err(refused)?;
+    let token = token::read(config).map_err(refused)?;
     let evidence = Arc::<EvidenceLog>::default();
     let file = config.byzantine.evidence_log.as_ref();
     let file = file.map(|path| EvidenceFile::open(path.as_path())).transpose();
@@ -72,13 +84,37 @@ pub(super) async fn start(
     let command_line = command_line.map_err(|error| {
         StartFailure::new(1, format!("cannot find out where this program lies: {error}"))
     })?;
+    Ok(Got { assembly, forwards, admin, socket, commands, token, evidence, command_line })
+}
+
+/// Brings the daemon up.
+pub(super) async fn start(
+    options: &DaemonOptions,
+    loaded: LoadedConfig,
+    logs: LogControl,
+) -> Result<Daemon, StartFailure> {
+    let mut before = take_over(options, &loaded.config).await?;
+    let got = get(options, &loaded.config, &mut before).await?;
+    let daemon = serve(options, loaded, logs, got);
+    if let Some(before) = &before
+        && let Err(error) = before.process.ready().await
+    {
+        warn!(%error, "the process before this one is gone");
+    }
+    Ok(daemon)
+}
+
+/// Begins to serve. Nothing here can fail.
+fn serve(options: &DaemonOptions, loaded: LoadedConfig, logs: LogControl, got: Got) -> Daemon {
+    let Got { assembly, forwards, admin, socket, commands, token, evidence, command_line } = got;
+    let Assembly { endpoint, identity, degraded, sockets } = assembly;
+    degraded.iter().for_each(|reason| warn!("degraded: {reason}"));
+    let config = loaded.config;
     let services = services(&config);
     let keepers = Keepers::new(endpoint.clone());
     keepers.set(&plan::kept_peers(&config));
-    let forwards = forwards
-        .into_iter()
-        .map(|bound| bound.start(endpoint.clone(), services.under_way.clone()))
-        .collect();
+    let started = |bound: BoundForward| bound.start(endpoint.clone(), services.under_way.clone());
+    let forwards = forwards.into_iter().map(started).collect();
     let (hand_over, successors) = HandOver::new(command_line, endpoint.incarnation());
     let node = Arc::new(Node {
         config_path: options.config.clone(),
@@ -104,37 +140,39 @@ pub(super) async fn start(
         }),
         endpoint: endpoint.clone(),
     });
+    let tasks = watchers(&node, services, evidence);
     let (demand, demands) = mpsc::channel(4);
-    let mut tasks = JoinSet::new();
-    tasks.spawn(node.logs.repeats().clone().report());
-    tasks.spawn(watch::accept(endpoint.clone()));
-    let ledger = node.ledger.clone();
-    tasks.spawn(watch::settle(endpoint.clone(), ledger.clone()));
-    let events = endpoint.subscribe();
-    tasks.spawn(watch::watch(endpoint, services, ledger, evidence, events));
     let is_given_away = commands.given_away();
     let mut servers = JoinSet::new();
     for (_, listener) in admin {
         servers.spawn(listener.serve(node.clone()));
     }
     servers.spawn(commands.serve(node.clone(), demand));
-    if let Some(before) = &before
-        && let Err(error) = before.process.ready().await
-    {
-        warn!(%error, "the process before this one is gone");
-    }
-    Ok(Daemon {
+    let notifier = Notifier::from_environment();
+    Daemon {
         node,
         _tasks: tasks,
         servers,
         demands,
-        notifier: Notifier::from_environment(),
+        notifier,
         socket,
         sockets,
         is_given_away,
         hand_over,
         successors,
-    })
+    }
+}
+
+/// What watches the endpoint and the log.
+fn watchers(node: &Arc<Node>, services: Arc<Services>, evidence: Arc<EvidenceLog>) -> JoinSet<()> {
+    let (endpoint, ledger) = (&node.endpoint, node.ledger.clone());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(node.logs.repeats().clone().report());
+    tasks.spawn(watch::accept(endpoint.clone()));
+    tasks.spawn(watch::settle(endpoint.clone(), ledger.clone()));
+    let events = endpoint.subscribe();
+    tasks.spawn(watch::watch(endpoint.clone(), services, ledger, evidence, events));
+    tasks
 }
 
 /// The name of the command socket among those that change hands.
