@@ -3,39 +3,14 @@
 
 mod common;
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::TcpStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use common::{Daemon, PATIENCE, Room, wait_for};
+use common::cable::{Cable, echo, say};
+use common::{Daemon, Room, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
-
-/// A server that says everything again. It ends with the test's process.
-fn echo() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            std::thread::spawn(move || {
-                let mut copy = stream.try_clone().unwrap();
-                let _ = std::io::copy(&mut copy, &mut stream);
-            });
-        }
-    });
-    address
-}
-
-fn say(stream: &mut TcpStream, word: &[u8]) -> std::io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(word)?;
-    let mut back = vec![0; word.len()];
-    stream.read_exact(&mut back)?;
-    assert_eq!(back, word);
-    Ok(())
-}
 
 /// Connects, speaks and leaves, again and again, until it is dropped.
 struct Visitors {
@@ -93,42 +68,6 @@ impl Drop for Stranger {
     }
 }
 
-/// Carries connections to an address, and breaks all of them when it is told to.
-struct Cable {
-    address: String,
-    streams: Arc<Mutex<Vec<TcpStream>>>,
-}
-
-impl Cable {
-    fn to(target: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let streams = Arc::<Mutex<Vec<TcpStream>>>::default();
-        let kept = streams.clone();
-        std::thread::spawn(move || {
-            for near in listener.incoming() {
-                let near = near.unwrap();
-                let Ok(far) = TcpStream::connect(&target) else { continue };
-                for (from, to) in [(&near, &far), (&far, &near)] {
-                    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-                    std::thread::spawn(move || {
-                        let _ = std::io::copy(&mut from, &mut to);
-                        let _ = to.shutdown(Shutdown::Write);
-                    });
-                }
-                kept.lock().unwrap().extend([near, far]);
-            }
-        });
-        Self { address, streams }
-    }
-
-    fn cut(&self) {
-        for stream in self.streams.lock().unwrap().drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-    }
-}
-
 /// Two nodes with a forward from `a` to an echo behind `b`, joined by a cable; where the forward listens.
 fn nodes() -> (Room, Daemon, Daemon, Cable, String) {
     let target = echo();
@@ -142,7 +81,7 @@ fn nodes() -> (Room, Daemon, Daemon, Cable, String) {
     };
     config("b", &format!("peers: [{{nodeId: a}}]\nforwardTargets: [\"{target}\"]\n"));
     let b = room.start("b");
-    let cable = Cable::to(room.address("b"));
+    let cable = Cable::to(&room.address("b"));
     let address = &cable.address;
     config("a", &format!("peers: [{{nodeId: b, addresses: [\"{address}\"]}}]\n{forward}"));
     let a = room.start("a");
@@ -183,7 +122,7 @@ fn a_restart_of_either_node_breaks_and_refuses_nothing() {
     visitors.more();
     say(&mut long, b"and the forward's node, too").unwrap();
     // The connection under the old sessions breaks: they come back through the new processes.
-    cable.cut();
+    cable.reset();
     visitors.more();
     say(&mut long, b"after a cut").unwrap();
     assert!(a.is_running() && b.is_running(), "they have the long connection");
@@ -213,7 +152,7 @@ fn a_session_of_the_old_process_is_cut_while_it_drains() {
         (status["peers"][0]["leaving_sessions"] == 1).then_some(())
     });
     for _ in 0..3 {
-        cable.cut();
+        cable.reset();
         say(&mut long, b"after a cut").unwrap();
     }
     drop(long);

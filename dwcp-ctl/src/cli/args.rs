@@ -75,6 +75,8 @@ pub(super) enum Command {
     Copy(Copy),
     /// Drop the connection under a session, as a broken cable would (for tests and demonstrations).
     Cut(PeerOnly),
+    /// Go on with new keys in this node's direction of a session, at once: they change by themselves, too.
+    Rekey(PeerOnly),
     /// Make certificates.
     #[command(subcommand)]
     Keys(KeysCommand),

@@ -60,6 +60,7 @@ fn dispatch(command: Command, global: &Global, output: &Output) -> Result<Exit, 
         }
         Command::Bench(command) => bench::run(command, global, output),
         Command::Copy(arguments) => copy::run(&arguments, global, output),
+        Command::Rekey(arguments) => peers::rekey(&arguments, global, output),
         Command::Cut(arguments) => peers::cut(&arguments, global, output),
         Command::Keys(command) => keys::run(command, output),
         Command::Reload => peers::reload(global, output),

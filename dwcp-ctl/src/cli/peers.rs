@@ -9,7 +9,7 @@ use super::route::{Route, one_daemon};
 use super::status::status_of;
 use super::status_text;
 use crate::exit::{Exit, Failure};
-use crate::node::commands::{CutReport, LiftReport, Operation, PingReport, Request};
+use crate::node::commands::{CutReport, LiftReport, Operation, PingReport, RekeyReport, Request};
 use crate::node::runtime_directory::runtime_directory;
 use crate::node::{DrainReport, RestartReport};
 use crate::units::counted;
@@ -75,6 +75,22 @@ pub(super) fn cut(arguments: &PeerOnly, global: &Global, output: &Output) -> Res
         }
     })?;
     Ok(if report.was_cut { Exit::Ok } else { Exit::Problem })
+}
+
+pub(super) fn rekey(
+    arguments: &PeerOnly,
+    global: &Global,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let route = Route::find(&arguments.via, global, output)?;
+    let operation = Operation::Rekey { peer: arguments.peer.clone() };
+    let value = route.run(operation, Some(global.timeout), &mut |_| {})?;
+    let report: RekeyReport = understood(&value)?;
+    output.result(&value, || match report.paths {
+        0 => format!("there is no session with {}", report.peer),
+        paths => format!("new keys on {}", counted(paths as u64, "path", "paths")),
+    })?;
+    Ok(if report.paths > 0 { Exit::Ok } else { Exit::Problem })
 }
 
 pub(super) fn reload(global: &Global, output: &Output) -> Result<Exit, Failure> {

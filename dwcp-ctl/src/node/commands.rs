@@ -58,6 +58,11 @@ pub enum Operation {
         /// The peer.
         peer: String,
     },
+    /// Go on with new keys, on every path of the session.
+    Rekey {
+        /// The peer.
+        peer: String,
+    },
     /// `bench latency`.
     BenchLatency {
         /// The peer.
@@ -91,7 +96,7 @@ impl Operation {
     /// What a drain counts it as.
     pub fn work(&self) -> Work {
         match self {
-            Self::Ping { .. } | Self::Cut { .. } => Work::Command,
+            Self::Ping { .. } | Self::Cut { .. } | Self::Rekey { .. } => Work::Command,
             Self::BenchLatency { .. } | Self::BenchThroughput { .. } => Work::Bench,
             Self::Copy { .. } => Work::Copy,
         }
@@ -102,6 +107,7 @@ impl Operation {
         match self {
             Self::Ping { peer, .. }
             | Self::Cut { peer }
+            | Self::Rekey { peer }
             | Self::BenchLatency { peer, .. }
             | Self::BenchThroughput { peer, .. }
             | Self::Copy { peer, .. } => peer,
@@ -151,6 +157,17 @@ pub struct CutReport {
     pub peer: String,
     /// Whether there was a link to drop.
     pub was_cut: bool,
+}
+
+/// What `rekey` did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RekeyReport {
+    /// `dwcp.rekey/v1`.
+    pub schema: String,
+    /// The peer.
+    pub peer: String,
+    /// Paths whose next record has a new key; 0: there is no session.
+    pub paths: usize,
 }
 
 /// What `peers lift` did.

@@ -7,7 +7,7 @@ use dwcp_core::machine::Closed;
 use dwcp_core::{ConnectError, Endpoint, Events, Session, SessionEvent};
 use serde_json::Value;
 
-use super::commands::{CutReport, Operation, PingReport};
+use super::commands::{CutReport, Operation, PingReport, RekeyReport};
 use crate::bench;
 use crate::exit::{Exit, chain};
 use crate::service::ServiceError;
@@ -153,6 +153,7 @@ pub async fn run_operation(
     let events = endpoint.subscribe();
     let result = match operation {
         Operation::Cut { .. } => json(&cut(endpoint, &peer)),
+        Operation::Rekey { .. } => json(&rekey(endpoint, &peer)),
         Operation::Ping { count, timeout_ms, .. } => {
             let limit = Duration::from_millis(timeout_ms);
             let session = connect(endpoint, &peer, limit).await?;
@@ -203,9 +204,20 @@ async fn connect(
     }
 }
 
+fn rekey(endpoint: &Endpoint, peer: &str) -> RekeyReport {
+    let sessions = endpoint.sessions();
+    let mut paths = 0;
+    for session in sessions.iter().filter(|session| session.peer_id() == peer) {
+        session.rekey();
+        paths += session.stats().paths.len();
+    }
+    RekeyReport { schema: "dwcp.rekey/v1".into(), peer: peer.to_owned(), paths }
+}
+
 fn cut(endpoint: &Endpoint, peer: &str) -> CutReport {
-    let session = endpoint.sessions().into_iter().find(|session| session.peer_id() == peer);
-    let was_cut = session.is_some_and(|session| session.cut(None));
+    let sessions = endpoint.sessions();
+    let with_it = sessions.iter().filter(|session| session.peer_id() == peer);
+    let was_cut = with_it.fold(false, |was_cut, session| session.cut(None) | was_cut);
     CutReport { schema: "dwcp.cut/v1".into(), peer: peer.to_owned(), was_cut }
 }
 

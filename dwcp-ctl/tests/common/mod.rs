@@ -1,6 +1,8 @@
 //! Two daemons on loopback, each a process of its own, and a `dwcp-ctl` to command them.
 #![allow(dead_code, missing_docs)] // each test file uses a part of it
 
+pub(crate) mod cable;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
