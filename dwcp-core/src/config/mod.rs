@@ -73,3 +73,14 @@ pub use sample::sample;
 pub use schema::schema;
 pub use setting::Auto;
 pub use units::{Rate, Share, Size, Time};
+
+/// The tree that the loader reads from `text`, with the values that it takes scalars for; `None` where it finds an error
+/// before any key is looked at. For comparisons with other readers of YAML.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn tree(text: &str) -> Option<serde_yaml::Value> {
+    let mut diagnostics = Vec::new();
+    let root = parse::parse("x", text, &mut diagnostics);
+    let is_good = diagnostics.iter().all(|found| found.severity != Severity::Error);
+    is_good.then(|| root.map_or(serde_yaml::Value::Null, |root| spanned::value(&root)))
+}

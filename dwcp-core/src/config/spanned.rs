@@ -172,6 +172,28 @@ fn float(text: &str) -> Option<f64> {
     unsigned.parse().ok().filter(|number: &f64| number.is_finite())
 }
 
+/// The tree without its places.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn value(node: &Node) -> serde_yaml::Value {
+    use serde_yaml::Value;
+    match &node.tree {
+        Tree::List(items) => Value::Sequence(items.iter().map(value).collect()),
+        Tree::Map(entries) => {
+            let entry = |(key, node): &(Key, Node)| (Value::String(key.text.clone()), value(node));
+            Value::Mapping(entries.iter().map(entry).collect())
+        }
+        Tree::Refused => Value::Null,
+        Tree::Scalar { .. } => match node.scalar().expect("it is one") {
+            Scalar::Null => Value::Null,
+            Scalar::Bool(flag) => flag.into(),
+            Scalar::Unsigned(number) => number.into(),
+            Scalar::Negative(number) => number.into(),
+            Scalar::Float(number) => number.into(),
+            Scalar::Text(text) => text.into(),
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

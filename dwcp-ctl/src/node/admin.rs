@@ -15,6 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
 
@@ -89,34 +90,48 @@ impl AdminListener {
 
 async fn connection(stream: TcpStream, from: SocketAddr, node: Arc<Node>) {
     let is_loopback = from.ip().to_canonical().is_loopback();
-    let service = service_fn(move |request| {
-        let response = answer(&request, is_loopback, &node);
-        async move { Ok::<_, Infallible>(response) }
-    });
-    let result = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = result {
+    let answer = move |request: &Request<Incoming>| {
+        let health_path = node.current().config.monitoring.health_check_path.as_str().to_owned();
+        let has_token = given_token(request).is_some_and(|header| node.token.is_in(header));
+        answer(request, is_loopback, has_token, &NodeView { node: &node, health_path })
+    };
+    if let Err(error) = exchange(stream, answer).await {
         debug!(%error, %from, "admin: a connection ended early");
     }
 }
 
-fn answer(
+/// Speaks HTTP on `stream` until the client has done.
+pub(super) async fn exchange<S>(
+    stream: S,
+    answer: impl Fn(&Request<Incoming>) -> Response<Full<Bytes>>,
+) -> Result<(), hyper::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let service = service_fn(move |request| {
+        let response = answer(&request);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service)
+        .await
+}
+
+/// What the client gives for a token.
+fn given_token(request: &Request<Incoming>) -> Option<&str> {
+    request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok())
+}
+
+pub(super) fn answer(
     request: &Request<Incoming>,
     is_loopback: bool,
-    node: &Arc<Node>,
+    has_token: bool,
+    view: &dyn View,
 ) -> Response<Full<Bytes>> {
-    let given = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let asked = Asked {
-        method: request.method().as_str(),
-        path: request.uri().path(),
-        is_loopback,
-        has_token: given.is_some_and(|header| node.token.is_in(header)),
-    };
-    let health_path = node.current().config.monitoring.health_check_path.as_str().to_owned();
-    let reply = reply(&NodeView { node, health_path }, asked);
+    let (method, path) = (request.method().as_str(), request.uri().path());
+    let reply = reply(view, Asked { method, path, is_loopback, has_token });
     let mut response = Response::new(Full::new(Bytes::from(reply.body)));
     *response.status_mut() =
         StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -4,6 +4,9 @@ mod admin;
 mod command_server;
 mod drain;
 mod evidence;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handover;
 mod keeper;
 mod ledger;

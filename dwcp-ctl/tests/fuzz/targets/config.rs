@@ -1,0 +1,60 @@
+//! Any text as a configuration: what the loader reads is what serde_yaml reads, and whatever is said of it has its place in
+//! the text.
+
+use dwcp_core::config::{self, Colour};
+use serde_yaml::Value;
+
+pub(crate) fn target(data: &[u8]) {
+    let loaded = config::load_bytes("fuzzed.yaml", data, None);
+    let text = String::from_utf8_lossy(data);
+    let lines = text.lines().count() as u32 + 1;
+    for found in &loaded.diagnostics {
+        assert!(found.line >= 1 && found.column >= 1, "{found:?}");
+        assert!(found.line <= lines, "line {} of {lines}: {found:?}", found.line);
+        assert!(!found.message.is_empty());
+    }
+    assert!(loaded.config.is_some() || !loaded.diagnostics.is_empty(), "a refusal has a reason");
+    let _ = loaded.render(Colour::Off);
+    if let Some(config) = &loaded.config {
+        serde_json::to_value(config).expect("a configuration is plain data");
+    }
+    if let Ok(text) = std::str::from_utf8(data) {
+        compare(text);
+    }
+}
+
+/// The archived library has faults of its own: where it refuses, or takes things for other things, this loader need not.
+fn compare(text: &str) {
+    let Some(ours) = config::tree(text) else { return };
+    let Ok(theirs) = serde_yaml::from_str::<Value>(text) else { return };
+    assert_eq!(plain(&ours), plain(&theirs), "{text:?}");
+}
+
+/// A value in a form in which both readers agree on what is equal.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "null".into(),
+        Value::Bool(flag) => format!("bool {flag}"),
+        Value::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
+            (Some(number), ..) => format!("integer {number}"),
+            (_, Some(number), _) => format!("integer {number}"),
+            (.., Some(number)) => format!("float {number:?}"),
+            _ => "number".into(),
+        },
+        Value::String(text) => format!("text {text:?}"),
+        Value::Sequence(items) => format!("{:?}", items.iter().map(plain).collect::<Vec<_>>()),
+        Value::Mapping(entries) => {
+            // A key is text here, whatever it looks like.
+            let key = |key: &Value| match key {
+                Value::String(text) => Some(text.clone()),
+                _ => None,
+            };
+            let entries: Vec<_> = entries.iter().map(|(k, v)| (key(k), plain(v))).collect();
+            if entries.iter().any(|(key, _)| key.is_none()) {
+                return "a mapping with other keys than text".into();
+            }
+            format!("{entries:?}")
+        }
+        Value::Tagged(tagged) => format!("tagged {}", plain(&tagged.value)),
+    }
+}

@@ -1,0 +1,118 @@
+//! A played dialer that comes back to its session with any hello: nothing but the session's own proof on a fresh path opens it.
+
+use std::time::Duration;
+
+use dwcp_core::crypto::{ChecksumSuite, SessionSecret};
+use dwcp_core::link::{Dialer, MemoryNetwork, SecuredConnection};
+use dwcp_core::wire::{Features, Hello, HelloReply, PathId, Resumption, SessionId, VERSION};
+use dwcp_core::{Endpoint, Peer, Peers};
+
+use super::input::Input;
+
+const NODE: &str = "played";
+
+fn hello() -> Hello {
+    Hello {
+        versions: (VERSION, VERSION),
+        features: Features::default(),
+        node_id: NODE.into(),
+        peer_id: "b".into(),
+        incarnation: 5,
+        nonce: [1; 32],
+        path: PathId(0),
+        max_message_bytes: 1 << 20,
+        suites: vec!["crc32".into()],
+        trusted_suites: vec!["crc32".into()],
+        predecessor: None,
+        resume: None,
+    }
+}
+
+async fn connect(network: &MemoryNetwork) -> Box<dyn SecuredConnection> {
+    network.dialer(NODE).dial("b", &[]).await.expect("it listens")
+}
+
+async fn ask(connection: &mut dyn SecuredConnection, hello: &[u8]) -> Option<HelloReply> {
+    connection.send(hello).await.ok()?;
+    // Of virtual time: whoever is not answered at once is not answered.
+    let reply = tokio::time::timeout(Duration::from_millis(1), connection.receive()).await;
+    HelloReply::decode(&reply.ok()?.ok()?).ok()
+}
+
+pub(crate) fn target(data: &[u8]) {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime").block_on(play(data));
+}
+
+async fn play(data: &[u8]) {
+    let mut input = Input::new(data);
+    let network = MemoryNetwork::default();
+    let b = Endpoint::builder("b")
+        .listener(Box::new(network.listener("b")))
+        .suite(std::sync::Arc::new(ChecksumSuite))
+        .peers(Peers::only([Peer::new(NODE, [""; 0])]))
+        .build()
+        .expect("complete");
+    let mut first = connect(&network).await;
+    let secret = SessionSecret::from_exporter(first.exporter(), None);
+    let Some(HelloReply::Welcome { session, .. }) = ask(&mut *first, &hello().encode()).await
+    else {
+        panic!("an honest hello is welcome");
+    };
+    let _first = first.into_link().expect("a link");
+    b.accept().await.expect("a session");
+    let mut used = vec![0];
+    for _ in 0..8 {
+        if input.is_empty() {
+            break;
+        }
+        let mut connection = connect(&network).await;
+        let mut proof = secret.resume_proof(connection.exporter());
+        let (mut id, mut path) = (session, PathId(2 * u32::from(input.byte())));
+        let (mut incarnation, mut is_honest) = (5, !used.contains(&path.0));
+        match input.byte() % 6 {
+            1 => proof[input.below(32)] ^= 1 << (input.byte() % 8),
+            2 => id = SessionId([input.byte(); 16]),
+            3 => incarnation = u64::from(input.byte()),
+            4 => path = PathId(path.0 + 1),
+            _ => {}
+        }
+        is_honest &= proof == secret.resume_proof(connection.exporter());
+        is_honest &= id == session && incarnation == 5 && path.0 % 2 == 0;
+        let resume = Some(Resumption { session: id, proof, is_held: input.byte() % 2 == 0 });
+        let mut bytes = Hello { path, incarnation, resume, ..hello() }.encode();
+        let spoils = input.byte() % 4;
+        if spoils == 0 {
+            let at = input.below(bytes.len());
+            let before = bytes[at];
+            bytes[at] ^= input.byte();
+            // Nonce, features and sizes are the dialer's own.
+            is_honest &= before == bytes[at];
+        }
+        let reply = ask(&mut *connection, &bytes).await;
+        let is_welcome = matches!(reply, Some(HelloReply::Welcome { .. }));
+        if is_honest && spoils != 0 {
+            assert!(is_welcome, "{reply:?}");
+        }
+        if let Some(HelloReply::Welcome { session: opened, .. }) = reply {
+            let said = Hello::decode(&bytes).expect("it was understood");
+            if let Some(resume) = said.resume {
+                assert_eq!(opened, resume.session);
+                assert_eq!(
+                    (resume.session, resume.proof),
+                    (session, secret.resume_proof(connection.exporter()))
+                );
+                assert!(!used.contains(&said.path.0) && said.path.0 % 2 == 0, "{:?}", said.path);
+            } else {
+                assert_ne!(opened, session, "a new session");
+                return; // the old one is over
+            }
+            used.push(said.path.0);
+            let _link = connection.into_link().expect("a link");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        } else if Hello::decode(&bytes).is_ok_and(|said| said.path.0 % 2 == 0) && is_honest {
+            used.push(path.0);
+        }
+    }
+}
