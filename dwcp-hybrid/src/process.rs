@@ -1,16 +1,26 @@
-//! What the configuration asks of the whole process: open files, processors.
+//! What is asked of the whole process: open files, processors, no core files.
 
 use dwcp_core::config::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 /// Sets the limit on open files and the processors of the calling thread, which threads started later
-/// inherit: call it before the runtime is made. Returns what could not be done, with the remedy in words.
+/// inherit, and switches core files off: call it before the runtime is made. Returns what could not be done, with the remedy in words.
 pub fn prepare_process(config: &Config) -> Vec<String> {
     let files = open_files(config.limits.max_open_files.get()).err();
+    let cores_kept = no_core_dumps().err();
     let affinity = &config.performance.cpu_affinity;
     let cores = if affinity.enabled { affinity.cores.as_slice() } else { &[] };
-    files.into_iter().chain(bind(cores).err()).collect()
+    files.into_iter().chain(cores_kept).chain(bind(cores).err()).collect()
+}
+
+/// A core file would hold keys. One byte is less than any core file has, and the one limit under which the kernel does not
+/// start a program that takes it either (core(5)).
+fn no_core_dumps() -> Result<(), String> {
+    let limit = Rlimit { current: Some(1), maximum: Some(1) };
+    setrlimit(Resource::Core, limit).map_err(|error| {
+        format!("core files cannot be switched off ({error}): they would hold keys")
+    })
 }
 
 /// Allows `wanted` open files, or as many as the system allows.
