@@ -27,7 +27,7 @@ pub(crate) fn target(data: &[u8]) {
         1 => suites::aws_lc(false),
         _ => suites::hmac_sha256(),
     };
-    let is_ordered = input.byte() % 2 == 0;
+    let is_ordered = input.byte().is_multiple_of(2);
     let session = SessionSecret::from_exporter(&Secret::new([7; 32]), None);
     let path = session.path(PathId(0), &[1; 32], &[2; 32], &[3; 32]);
     let (there, back) = (Direction::ToAcceptor, Direction::ToDialer);

@@ -79,8 +79,9 @@ async fn play(data: &[u8]) {
             _ => {}
         }
         is_honest &= proof == secret.resume_proof(connection.exporter());
-        is_honest &= id == session && incarnation == 5 && path.0 % 2 == 0;
-        let resume = Some(Resumption { session: id, proof, is_held: input.byte() % 2 == 0 });
+        is_honest &= id == session && incarnation == 5 && path.0.is_multiple_of(2);
+        let resume =
+            Some(Resumption { session: id, proof, is_held: input.byte().is_multiple_of(2) });
         let mut bytes = Hello { path, incarnation, resume, ..hello() }.encode();
         let spoils = input.byte() % 4;
         if spoils == 0 {
@@ -103,7 +104,11 @@ async fn play(data: &[u8]) {
                     (resume.session, resume.proof),
                     (session, secret.resume_proof(connection.exporter()))
                 );
-                assert!(!used.contains(&said.path.0) && said.path.0 % 2 == 0, "{:?}", said.path);
+                assert!(
+                    !used.contains(&said.path.0) && said.path.0.is_multiple_of(2),
+                    "{:?}",
+                    said.path
+                );
             } else {
                 assert_ne!(opened, session, "a new session");
                 return; // the old one is over
@@ -111,7 +116,8 @@ async fn play(data: &[u8]) {
             used.push(said.path.0);
             let _link = connection.into_link().expect("a link");
             tokio::time::sleep(Duration::from_millis(1)).await;
-        } else if Hello::decode(&bytes).is_ok_and(|said| said.path.0 % 2 == 0) && is_honest {
+        } else if Hello::decode(&bytes).is_ok_and(|said| said.path.0.is_multiple_of(2)) && is_honest
+        {
             used.push(path.0);
         }
     }

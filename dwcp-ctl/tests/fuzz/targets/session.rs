@@ -271,7 +271,7 @@ impl World {
                 self.send(side, at, vec![input.byte(); bytes]);
             }
             4 | 5 => self.receive(side, at),
-            6 => self.cut(at, [input.byte() % 2 == 0, input.byte() % 2 == 0]),
+            6 => self.cut(at, [input.byte().is_multiple_of(2), input.byte().is_multiple_of(2)]),
             7 => self.join(),
             8 => self.wait(Duration::from_micros(u64::from(input.number()) * 50)),
             9 => {
