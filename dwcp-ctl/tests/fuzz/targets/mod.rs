@@ -13,8 +13,11 @@ pub(crate) mod resume;
 pub(crate) mod session;
 pub(crate) mod zstd;
 
+/// Takes any bytes.
+type Target = fn(&[u8]);
+
 /// A target by its name: that of its corpus, too.
-pub(crate) const TARGETS: [(&str, fn(&[u8])); 11] = [
+pub(crate) const TARGETS: [(&str, Target); 11] = [
     ("cli", cli::target),
     ("command", command::target),
     ("config", config::target),
