@@ -18,9 +18,9 @@ impl Secret {
         let listed = bytes[..8].iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let forms = vec![
             bytes[..16].to_vec(),
-            hex[..16].as_bytes().to_vec(),
+            hex.as_bytes()[..16].to_vec(),
             hex[..16].to_uppercase().into_bytes(),
-            base64(bytes).as_bytes()[..16].to_vec(),
+            base64(bytes).into_bytes()[..16].to_vec(),
             listed.into_bytes(),
         ];
         Self { name, forms }

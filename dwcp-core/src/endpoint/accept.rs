@@ -41,6 +41,8 @@ pub(super) async fn run(inner: Arc<Inner>, listener: Box<dyn Listener>) {
             Ok(incoming) => receive(&inner, incoming),
             Err(error) => {
                 let now = Instant::now().into_std();
+                Inner::count(&inner.counters.not_accepted);
+                *lock(&inner.not_accepted) = Some((error.to_string(), now));
                 if let Some(more) = lock(&inner.strangers).count(now, Cause::NotAccepted) {
                     let address = listener.local_address();
                     tracing::warn!(address, %error, more_since_last_line = more, "cannot accept");

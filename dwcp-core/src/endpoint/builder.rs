@@ -286,6 +286,7 @@ impl EndpointBuilder {
             is_draining: AtomicBool::new(false),
             is_over: signal::channel(false).0,
             counters: Counters::default(),
+            not_accepted: Mutex::default(),
         });
         if let Some(interval) = inner.settings.key_rotation_interval {
             rotate_keys(&inner, interval);

@@ -110,6 +110,8 @@ struct Inner {
     /// What the peer of each session may ask.
     request_rate: Arc<SharedRate>,
     counters: Counters,
+    /// Why the system gave no connection last, and when.
+    not_accepted: Mutex<Option<(String, std::time::Instant)>>,
 }
 
 /// Totals of an endpoint.
@@ -120,6 +122,7 @@ struct Counters {
     refused: AtomicU64,
     handshakes_dropped: AtomicU64,
     handshakes_too_fast: AtomicU64,
+    not_accepted: AtomicU64,
 }
 
 /// An endpoint at one moment.
@@ -145,6 +148,8 @@ pub struct EndpointStats {
     pub handshakes_dropped_total: u64,
     /// Connections closed at once because their address begins handshakes too fast; likewise.
     pub handshakes_too_fast_total: u64,
+    /// Times the system gave no connection although one had come: out of descriptors, say. It is tried again.
+    pub not_accepted_total: u64,
 }
 
 /// What a drain left behind.
@@ -337,7 +342,14 @@ impl Endpoint {
             polls: inner.polls.as_ref().map(PollDriver::stats).unwrap_or_default(),
             handshakes_dropped_total: get(&inner.counters.handshakes_dropped),
             handshakes_too_fast_total: get(&inner.counters.handshakes_too_fast),
+            not_accepted_total: get(&inner.counters.not_accepted),
         }
+    }
+
+    /// Why the system gave no connection the last time that it did not, and how long ago that was.
+    pub fn accept_trouble(&self) -> Option<(String, Duration)> {
+        let last = lock(&self.inner().not_accepted);
+        last.as_ref().map(|(why, at)| (why.clone(), now().saturating_duration_since(*at)))
     }
 
     /// Everything that happens to sessions from now on.

@@ -11,6 +11,8 @@ use crate::units::{counted, long_time, short_time};
 
 /// A peer is missed when it has been away for this long: a restart elsewhere is not news.
 pub const PEER_PATIENCE: Duration = Duration::from_secs(10);
+/// How long it is worth a warning that the system refused something.
+pub const SYSTEM_MEMORY: Duration = Duration::from_secs(60);
 /// A certificate that ends sooner is worth a warning.
 pub const CERTIFICATE_WARNING: Duration = Duration::from_secs(14 * 86_400);
 /// How long messages in doubt are worth a warning: nothing but time acknowledges them.
@@ -84,6 +86,10 @@ pub struct Facts {
     pub conduct: Vec<PeerConduct>,
     /// How many lines of evidence could not be written, and why.
     pub evidence_trouble: Option<(u64, String)>,
+    /// Lines that are in no log.
+    pub log_lines_lost: u64,
+    /// Why the system gave no connection lately, and how long ago.
+    pub refused_by_system: Option<(String, Duration)>,
     /// Sessions without a path.
     pub holding: Vec<String>,
     /// The wanted median round trip and, for each peer that misses it, the measured one.
@@ -123,6 +129,28 @@ impl Findings {
                 self.add("012", Grade::Degraded, message, RENEW);
             }
             Some(_) => {}
+        }
+    }
+
+    /// What the system does not give it.
+    fn system(&mut self, facts: &Facts) {
+        if facts.log_lines_lost > 0 {
+            let lines = counted(facts.log_lines_lost, "line", "lines");
+            let message = format!("{lines} of the log could not be written since the start");
+            self.add(
+                "013",
+                Grade::Degraded,
+                message,
+                "see to the disk or pipe behind logging.output",
+            );
+        }
+        if let Some((why, ago)) = &facts.refused_by_system
+            && *ago < SYSTEM_MEMORY
+        {
+            let ago = long_time(*ago);
+            let message = format!("a connection could not be taken {ago} ago: {why}");
+            let remedy = "raise limits.maxOpenFiles and LimitNOFILE= of the unit";
+            self.add("014", Grade::Degraded, message, remedy);
         }
     }
 
@@ -195,6 +223,7 @@ impl Health {
     pub fn of(facts: &Facts) -> Self {
         let mut findings = Findings(Vec::new());
         findings.node(facts);
+        findings.system(facts);
         findings.sessions(facts);
         findings.conduct(facts);
         let checks = findings.0;

@@ -1,14 +1,18 @@
 //! The log: tracing to stderr or a file, as text or JSON, its level changeable while the daemon runs.
+//!
+//! A thread of its own writes it: a disk that is full or a pipe that nobody reads holds up no session. What cannot be
+//! written is dropped, and counted.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dwcp_core::config::{LogFormat, LogLevel, LogOutput, Logging};
 use tracing::warn;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt, reload};
@@ -20,6 +24,37 @@ pub struct LogControl {
     level: reload::Handle<LevelFilter, Registry>,
     file: Option<LogFile>,
     repeats: Arc<Repeats>,
+    /// Lines that found no room on their way to the writing thread.
+    dropped: ErrorCounter,
+    /// Lines that could not be written.
+    failed: Arc<AtomicU64>,
+}
+
+/// Writes the rest of the log when it is dropped.
+pub struct LogEnd {
+    _guard: WorkerGuard,
+}
+
+/// Lines that may wait for the writing thread.
+const LINES_WAITING_MAX: usize = 4_096;
+
+/// Writes on, whatever comes of it, and counts what does not arrive.
+struct Counting<W> {
+    inner: W,
+    failed: Arc<AtomicU64>,
+}
+
+impl<W: io::Write> io::Write for Counting<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.inner.write_all(bytes).is_err() {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
 }
 
 /// A log file that can be opened anew under its name.
@@ -66,6 +101,11 @@ impl LogControl {
         let _ = self.level.modify(|filter| *filter = filter_of(level));
     }
 
+    /// Lines that are in no log, because it takes none: a full disk, a pipe that nobody reads.
+    pub(super) fn lost(&self) -> u64 {
+        self.dropped.dropped_lines() as u64 + self.failed.load(Ordering::Relaxed)
+    }
+
     /// What the log holds back.
     pub(super) fn repeats(&self) -> &Arc<Repeats> {
         &self.repeats
@@ -86,16 +126,19 @@ impl LogControl {
 ///
 /// # Errors
 /// If the log file cannot be opened, or the process logs already.
-pub fn start_logs(logging: &Logging) -> io::Result<LogControl> {
+pub fn start_logs(logging: &Logging) -> io::Result<(LogControl, LogEnd)> {
+    let failed = Arc::<AtomicU64>::default();
     let mut log_file = None;
     let (writer, is_terminal) = match &logging.output {
-        LogOutput::Stderr => (BoxMakeWriter::new(io::stderr), io::stderr().is_terminal()),
+        LogOutput::Stderr => (by_thread(io::stderr(), &failed), io::stderr().is_terminal()),
         LogOutput::File(path) => {
             let file = LogFile::open(path.as_path())?;
             log_file = Some(file.clone());
-            (BoxMakeWriter::new(move || file.clone()), false)
+            (by_thread(file, &failed), false)
         }
     };
+    let (writer, guard) = writer;
+    let dropped = writer.error_counter();
     let (filter, level) = reload::Layer::new(filter_of(logging.level));
     let repeats = Arc::<Repeats>::default();
     let registry = tracing_subscriber::registry().with(filter).with(RepeatFilter(repeats.clone()));
@@ -111,7 +154,19 @@ pub fn start_logs(logging: &Logging) -> io::Result<LogControl> {
         }
     };
     result.map_err(io::Error::other)?;
-    Ok(LogControl { level, file: log_file, repeats })
+    let control = LogControl { level, file: log_file, repeats, dropped, failed };
+    Ok((control, LogEnd { _guard: guard }))
+}
+
+fn by_thread<W: io::Write + Send + 'static>(
+    inner: W,
+    failed: &Arc<AtomicU64>,
+) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(LINES_WAITING_MAX)
+        .thread_name("dwcpd-log")
+        .finish(Counting { inner, failed: failed.clone() })
 }
 
 fn filter_of(level: LogLevel) -> LevelFilter {

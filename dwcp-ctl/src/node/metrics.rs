@@ -88,6 +88,9 @@ fn node(page: &mut Page, status: &Status) {
     page.counter("dwcp_handshakes_dropped", dropped, status.handshakes_dropped_total);
     let too_fast = "Of the failed handshakes, those of addresses that began too many.";
     page.counter("dwcp_handshakes_too_fast", too_fast, status.handshakes_too_fast_total);
+    let not_accepted = "Times the system gave no connection although one had come.";
+    page.counter("dwcp_not_accepted", not_accepted, status.not_accepted_total);
+    page.counter("dwcp_log_lines_lost", "Lines that are in no log.", status.log_lines_lost_total);
     let not_after = status.certificate_not_after;
     let help = "When the node's certificate ends, since 1970.";
     page.gauge("dwcp_certificate_not_after_seconds", "seconds", help, not_after);

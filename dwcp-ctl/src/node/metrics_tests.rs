@@ -71,6 +71,8 @@ pub(crate) fn example() -> Status {
         handshakes_failed_total: 5,
         handshakes_dropped_total: 3,
         handshakes_too_fast_total: 2,
+        not_accepted_total: 0,
+        log_lines_lost_total: 0,
         certificate_not_after: 5,
     }
 }

@@ -46,7 +46,8 @@ pub fn run(options: &DaemonOptions) -> u8 {
     if !loaded.warnings.is_empty() {
         eprintln!("{}", loaded.warnings);
     }
-    let logs = match start_logs(&loaded.config.logging) {
+    // The end is dropped last: what is said on the way out is written.
+    let (logs, _log_end) = match start_logs(&loaded.config.logging) {
         Ok(logs) => logs,
         Err(error) => {
             eprintln!("dwcpd: cannot start the log: {error}");

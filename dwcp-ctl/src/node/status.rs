@@ -43,6 +43,12 @@ pub struct Status {
     /// Of the failed ones: the address began too many.
     #[serde(default)]
     pub handshakes_too_fast_total: u64,
+    /// Times the system gave no connection although one had come.
+    #[serde(default)]
+    pub not_accepted_total: u64,
+    /// Lines that are in no log.
+    #[serde(default)]
+    pub log_lines_lost_total: u64,
     /// When the node's certificate ends, seconds since 1970.
     pub certificate_not_after: u64,
 }
@@ -231,6 +237,8 @@ impl Node {
             handshakes_failed_total: stats.handshakes_failed_total,
             handshakes_dropped_total: stats.handshakes_dropped_total,
             handshakes_too_fast_total: stats.handshakes_too_fast_total,
+            not_accepted_total: stats.not_accepted_total,
+            log_lines_lost_total: self.logs.lost(),
             certificate_not_after: unix_seconds(self.identity.not_after()),
             config,
         }
@@ -257,6 +265,8 @@ impl Node {
             in_doubt: self.ledger.doubts(),
             conduct: self.endpoint.conduct(),
             evidence_trouble: self.evidence.trouble(),
+            log_lines_lost: self.logs.lost(),
+            refused_by_system: self.endpoint.accept_trouble(),
             ..Facts::default()
         };
         for stats in sessions.iter().map(Session::stats).filter(|stats| !stats.is_over) {

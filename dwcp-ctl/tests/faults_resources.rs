@@ -1,0 +1,109 @@
+//! A machine that has nothing left: descriptors, room for the log. What runs goes on, what is refused says why, and when there
+//! is room again all is as before.
+#![allow(missing_docs)]
+
+mod common;
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use common::{Room, noise, wait_for, write};
+
+#[test]
+fn without_descriptors_what_runs_goes_on_and_what_is_new_waits() {
+    let room = Room::new(&["a", "b", "c"]);
+    let config = |node: &str, more: &str| {
+        let text = room
+            .config_text(node, more)
+            .replace("internet\n", "internet\nlimits: {maxOpenFiles: 64}\n");
+        write(&room.path(&format!("{node}.yaml")), text.as_bytes());
+    };
+    config("b", "peers: [{nodeId: a}, {nodeId: c}]\nsecurity: {rateLimit: {enabled: false}}\n");
+    let b = room.start("b");
+    let address = room.address("b");
+    for node in ["a", "c"] {
+        room.config(node, &format!("peers: [{{nodeId: b, addresses: [\"{address}\"]}}]\n"));
+    }
+    let _a = room.start("a");
+    room.ctl(&["--node", "a", "ping", "b"]).ok();
+    // Strangers take all there are, and say nothing.
+    let strangers: Vec<_> = (0..120).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    b.wait_for_log("cannot accept");
+    let before = b.cpu();
+    std::thread::sleep(Duration::from_secs(2));
+    let used = b.cpu() - before;
+    assert!(used < Duration::from_millis(1_000), "it does not turn in circles: {used:?} in 2 s");
+    // The session that stands needs none.
+    room.ctl(&["--node", "a", "ping", "b"]).ok();
+    drop(strangers);
+    // Strangers lose their places, and a new peer comes in.
+    wait_for("session of c", || {
+        let ran = room.ctl(&["ping", "b", "--config", &room.text("c.yaml")]);
+        (ran.code == 0).then_some(())
+    });
+    let status = wait_for("answer", || {
+        let ran = room.ctl(&["--node", "b", "status"]);
+        (ran.code == 3).then_some(ran)
+    });
+    assert!(
+        status.stdout.contains("DWCP-H014") && status.stdout.contains("maxOpenFiles"),
+        "{status:#?}"
+    );
+    let (_, metrics) = room.http("b", "/metrics");
+    assert!(!metrics.contains("dwcp_not_accepted_total 0"), "{metrics}");
+}
+
+#[test]
+fn a_log_that_takes_nothing_holds_up_nobody_and_is_told() {
+    let room = Room::new(&["a", "b"]);
+    room.config("b", "peers: [{nodeId: a}]\nlogging: {output: /dev/full}\n");
+    let _b = room.start("b");
+    let address = room.address("b");
+    room.config("a", &format!("peers: [{{nodeId: b, addresses: [\"{address}\"]}}]\n"));
+    let _a = room.start("a");
+    room.ctl(&["--node", "a", "ping", "b"]).ok();
+    let status = room.ctl(&["--node", "b", "status"]);
+    assert!(status.code == 3 && status.stdout.contains("DWCP-H013"), "{status:#?}");
+    room.ctl(&["--node", "a", "ping", "b"]).ok();
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_holds_up_nobody() {
+    let room = Room::new(&["a", "b"]);
+    room.config("b", "peers: [{nodeId: a}]\nlogging: {level: trace}\nfiles: {receiveDirectory: inbox, keepFree: 0B}\n");
+    std::fs::create_dir(room.path("inbox")).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dwcpd"));
+    command.args(["--config", &room.text("b.yaml"), "--runtime-dir", &room.text("run")]);
+    let _b = Killed(command.stdout(Stdio::null()).stderr(writer).spawn().unwrap());
+    drop(command); // its end of the pipe
+    wait_for("daemon", || (room.ctl(&["status", "--node", "b"]).code != 4).then_some(()));
+    let address = room.address("b");
+    let admin = room.status("b")["admin"][0].as_str().unwrap().to_owned();
+    room.config("a", &format!("peers: [{{nodeId: b, addresses: [\"{address}\"]}}]\n"));
+    let _a = room.start("a");
+    let file = room.path("data");
+    write(&file, &noise(10_000, 1));
+    // Each has its line: more than a pipe holds, and than may wait.
+    wait_for("lost lines", || {
+        for _ in 0..1_000 {
+            TcpStream::connect(&admin).unwrap().write_all(b"nonsense\r\n\r\n").unwrap();
+        }
+        (room.status("b")["log_lines_lost_total"].as_u64().unwrap() > 0).then_some(())
+    });
+    room.ctl(&["--node", "a", "copy", file.to_str().unwrap(), "b:"]).ok();
+    room.ctl(&["--node", "a", "ping", "b"]).ok();
+    drop(reader);
+}
+
+/// A process that ends with the test, whatever comes of that.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
