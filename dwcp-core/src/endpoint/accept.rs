@@ -1,6 +1,7 @@
 //! Peers that come in.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use super::greeting::{self, Greeting, GreetingError};
 use super::registry::Standing;
 use super::strangers::Cause;
 use super::{Inner, lock, paths, random, spawn};
-use crate::link::{Incoming, Listener, Relayed, SecuredConnection};
+use crate::link::{DialError, Incoming, Listener, Relayed, SecuredConnection};
 use crate::machine::Role;
 use crate::session::Session;
 use crate::wire::{Hello, HelloReply, Refusal, SessionId};
@@ -115,14 +116,20 @@ async fn handshake(
     let limit = inner.settings.handshake_timeout;
     let greeted = timeout(limit, async {
         let secured = incoming.secure().await;
-        let mut connection =
-            secured.map_err(|error| Rejection::new(Cause::NotSecured, words(&error)))?;
+        let mut connection = secured.map_err(|error| {
+            let is_late = matches!(error, DialError::TimedOut { .. });
+            let cause = if is_late { Cause::TimedOut } else { Cause::NotSecured };
+            Rejection::new(cause, words(&error))
+        })?;
         lock(&inner.gate).prove(ticket);
         match greet(inner, &mut connection).await {
             Ok(Greeted::Ours(greeting, joins)) => Ok(Some((connection, greeting, joins))),
             Ok(Greeted::Relayed(relayed)) => pass_on(connection, relayed).await.map(|()| None),
             Err(error @ GreetingError::Refused { .. }) => {
                 Err(Rejection::new(Cause::Refused, words(&error)))
+            }
+            Err(GreetingError::Io(error)) if error.kind() == io::ErrorKind::TimedOut => {
+                Err(Rejection::new(Cause::TimedOut, words(&error)))
             }
             Err(error) => Err(Rejection::new(Cause::NoHello, words(&error))),
         }

@@ -112,7 +112,11 @@ pub(super) async fn dialer(
 ) -> Option<Result<Greeting, GreetingError>> {
     let peer = connection.peer_id().to_owned();
     let limit = inner.settings.handshake_timeout;
-    let greeted = tokio::time::timeout(limit, greet(inner, connection, resume)).await.ok()?;
+    let greeted = tokio::time::timeout(limit, greet(inner, connection, resume)).await.ok();
+    if !matches!(greeted, Some(Ok(_) | Err(GreetingError::Refused { .. }))) {
+        Inner::count(&inner.counters.handshakes_failed);
+    }
+    let greeted = greeted?;
     if let Some(what) = greeted.as_ref().err().and_then(GreetingError::offence) {
         inner.note_false_hello(&peer, what);
     }

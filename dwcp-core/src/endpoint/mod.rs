@@ -44,7 +44,7 @@ use crate::wire::{Compression, SessionId};
 use conduct::{Conduct, Verdict};
 use gate::Gate;
 use registry::Registry;
-use strangers::Strangers;
+use strangers::{Cause, Strangers};
 
 /// Time that a session has to close in good order once its node is no longer a peer.
 const EXPULSION: Duration = Duration::from_secs(1);
@@ -145,6 +145,8 @@ pub struct EndpointStats {
     pub handshakes_dropped_total: u64,
     /// Connections closed at once because their address begins handshakes too fast; likewise.
     pub handshakes_too_fast_total: u64,
+    /// Connections of others that came to nothing, for each cause.
+    pub turned_away_total: [(&'static str, u64); Cause::COUNT],
 }
 
 /// What a drain left behind.
@@ -337,6 +339,7 @@ impl Endpoint {
             polls: inner.polls.as_ref().map(PollDriver::stats).unwrap_or_default(),
             handshakes_dropped_total: get(&inner.counters.handshakes_dropped),
             handshakes_too_fast_total: get(&inner.counters.handshakes_too_fast),
+            turned_away_total: lock(&inner.strangers).totals(),
         }
     }
 

@@ -110,6 +110,8 @@ impl SessionObserver for Watch {
                 self.publish(SessionEvent::PathUp { path: *path, kind, provider });
             }
             Event::PathDown { path, cause } => {
+                let lost = &self.session.shared.totals.paths_lost;
+                lost[cause.index()].fetch_add(1, Ordering::Relaxed);
                 self.publish(SessionEvent::PathDown { path: *path, cause: *cause });
                 if let Some(offence) = Offence::of_cause(*cause) {
                     self.note_offence(offence);

@@ -57,6 +57,8 @@ pub(crate) struct Peer {
     pub(crate) stream: TcpStream,
     pub(crate) seal: Sealer,
     open: Opener,
+    /// Of the daemon's direction, in its first phase.
+    pub(crate) their_keys: Keys,
     pub(crate) known: Known,
     /// The hello that the path came of.
     pub(crate) hello: Hello,
@@ -139,6 +141,7 @@ impl Peer {
         Self {
             stream,
             seal: Sealer::new(Keys::first(&path, ours, 0), has_hmac),
+            their_keys: Keys::first(&path, theirs, 0),
             open: Opener::new(Keys::first(&path, theirs, 0), has_hmac),
             known,
             hello: hello.clone(),
@@ -330,6 +333,23 @@ impl Peer {
     pub(crate) fn receive(&mut self, channel: u32) -> Option<Vec<u8>> {
         let has = |peer: &mut Self| peer.inbox.get(&channel).is_some_and(|inbox| !inbox.is_empty());
         self.read_until(has).then(|| self.inbox.get_mut(&channel)?.pop_front()).flatten()
+    }
+
+    /// Waits for a higher limit of `channel` than `limit`; `None` when the connection ends before.
+    pub(crate) fn wait_for_credit(&mut self, channel: u32, limit: u64) -> Option<u64> {
+        let mut found = None;
+        self.read_until(|peer| {
+            for heard in peer.heard.drain(..) {
+                if let Heard::Credit { channel: of, limit: raised } = heard
+                    && of == channel
+                    && raised > limit
+                {
+                    found = Some(raised);
+                }
+            }
+            found.is_some()
+        });
+        found
     }
 
     /// Whether the daemon answers a ping on this path.
