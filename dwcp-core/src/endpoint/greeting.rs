@@ -117,6 +117,12 @@ pub(super) async fn dialer(
         Inner::count(&inner.counters.handshakes_failed);
     }
     let greeted = greeted?;
+    // The link's own limit may pass first: that is no other trouble.
+    if let Err(GreetingError::Io(error)) = &greeted
+        && error.kind() == std::io::ErrorKind::TimedOut
+    {
+        return None;
+    }
     if let Some(what) = greeted.as_ref().err().and_then(GreetingError::offence) {
         inner.note_false_hello(&peer, what);
     }

@@ -36,7 +36,7 @@ use crate::driver::{
     Clock, OffendingRecord, PollDriver, PollStats, SessionCore, SessionObserver, drive,
 };
 use crate::link::{Dialer, Listener, MemoryNetwork, PathProvider, Predecessor};
-use crate::machine::ReceiveBudget;
+use crate::machine::{ReceiveBudget, SharedBudget};
 use crate::mem::{Pool, PoolStats};
 use crate::rate::{Rate, SharedRate};
 use crate::session::{EventHub, Events, Session, SessionEvent};
@@ -100,6 +100,9 @@ struct Inner {
     hub: EventHub,
     pool: Pool,
     receive_budget: ReceiveBudget,
+    /// What sessions keep until it is acked, and what their receivers gather: each as much as the pool.
+    send_budget: SharedBudget,
+    gather_budget: SharedBudget,
     clock: Clock,
     is_draining: AtomicBool,
     is_over: signal::Sender<bool>,

@@ -24,7 +24,7 @@ pub struct Sending {
 impl Sending {
     /// A half that has the credit a channel is born with.
     pub fn new(channel: u32, pool: Pool) -> Self {
-        let side = SendSide::new(CHANNEL_WINDOW_MIN, MAX_FRAMES_AHEAD as usize);
+        let side = SendSide::new(CHANNEL_WINDOW_MIN, MAX_FRAMES_AHEAD as usize, Share::default());
         Self { side, pool, channel }
     }
 

@@ -4,10 +4,9 @@ use crate::attacks::{Attack, offence, served};
 use crate::attacks_frames::sends;
 use crate::ground::{MESSAGE_MAX, Scene};
 use crate::peer::frame::{self, Data, FIN, NEXT};
+use crate::peer::session::CREDIT;
 
 const OUT_OF_PLACE: &str = "frame-out-of-place";
-/// The credit of a new channel.
-const CREDIT: u64 = 65_536;
 
 pub(crate) const ATTACKS: &[Attack] = &[
     offence(

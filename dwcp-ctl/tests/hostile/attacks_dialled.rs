@@ -26,6 +26,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
             let ran = scene.be_dialled(|stream| {
                 let mut peer = welcomes(scene, stream, |_| {});
                 assert!(peer.is_alive() && peer.has_service());
+                assert!(peer.read_until(|peer| peer.pings_answered > 0), "dwcp-ctl has its answer");
             });
             assert_eq!(ran.code, 0, "{ran:#?}");
         },
@@ -233,12 +234,7 @@ fn welcomes(scene: &Scene<'_>, stream: TcpStream, change: impl FnOnce(&mut Welco
     tls.send_framed(&reply_bytes).unwrap();
     let exporter = tls.exporter();
     let secret = keys::session_secret(&exporter);
-    let known = Known {
-        id: welcome.session,
-        secret,
-        incarnation: welcome.incarnation,
-        first_exporter: exporter,
-    };
+    let known = Known { id: welcome.session, secret, first_exporter: exporter };
     let agreed = Agreed {
         root: secret,
         hello_bytes: &hello_bytes,

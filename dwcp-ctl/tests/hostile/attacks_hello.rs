@@ -153,8 +153,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 welcome: &welcome,
                 direction: 0,
             };
-            let known =
-                Known { id: welcome.session, secret, incarnation: 1, first_exporter: exporter };
+            let known = Known { id: welcome.session, secret, first_exporter: exporter };
             let mut peer = Peer::over(tls.stream, known, &hello, &agreed);
             peer.send(&frame::ping(1));
             ends(&mut peer.stream);

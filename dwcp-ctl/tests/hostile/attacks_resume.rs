@@ -1,7 +1,10 @@
 //! Sessions that are not one's own to resume, or not in this way.
 
+use std::net::Shutdown;
+
 use crate::attacks::{Attack, outside, served};
 use crate::attacks_hello::is_refused;
+use crate::common::wait_for;
 use crate::ground::{ACCOMPLICE, Scene};
 use crate::peer::bytes::random;
 use crate::peer::frame;
@@ -89,11 +92,15 @@ pub(crate) const ATTACKS: &[Attack] = &[
         });
         assert!(peer.is_alive());
     }),
-    outside("resume-after-the-end", "a session that ended with a violation", REFUSED, |scene| {
+    outside("resume-after-the-end", "a session that was closed", REFUSED, |scene| {
         let mut peer = scene.begin();
         let close = peer.control(&frame::close(0, b"bye"));
         peer.send(&close);
-        peer.wait_for_end();
+        assert!(peer.is_alive(), "it has the Close");
+        peer.stream.shutdown(Shutdown::Both).unwrap();
+        wait_for("the end of the session", || {
+            scene.ground.peer_status(scene.node())["session"].is_null().then_some(())
+        });
         refuses(scene, &peer, 2, UNKNOWN_SESSION, |_, _| {});
     }),
     outside(

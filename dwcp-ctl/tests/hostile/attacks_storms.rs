@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-use crate::attacks::{Attack, End, Kind, offence, served, slowed};
+use crate::attacks::{Attack, End, Kind, offence, path_lost, served, slowed};
+use crate::common::wait_for;
 use crate::ground::MESSAGE_MAX;
 use crate::peer::frame::{self, Data, NEXT};
 use crate::peer::record::FRAMES_MAX;
@@ -113,15 +114,23 @@ pub(crate) const ATTACKS: &[Attack] = &[
         |scene| {
             let mut peer = scene.begin();
             peer.is_polite = false;
-            let frames: Vec<_> =
-                (0..20_000).map(|_| Data::open(peer.new_channel(), "no/such").encode()).collect();
-            peer.send_all(frames);
+            let channels = || scene.ground.peer_status(scene.node())["channels"].as_u64();
+            let is_alive = (0..40).all(|_| {
+                let mut open = || Data::open(peer.new_channel(), "no/such").encode();
+                let frames: Vec<_> = (0..500).map(|_| open()).collect();
+                let is_sent = peer.send_all(frames) && peer.is_alive();
+                // No more at once than the daemon may have open.
+                wait_for("resets", || channels().is_none_or(|open| open < 500).then_some(()));
+                is_sent
+            });
+            assert!(!is_alive, "20,000 Resets wait for their acks");
             peer.wait_for_end();
         },
     ),
-    served(
+    path_lost(
         "unread-early-frames",
         "as much as credit allows on 1,000 channels, behind a frame that never comes",
+        "memory-short",
         |scene| {
             let mut peer = scene.begin();
             let payload = vec![7; 60_000];
@@ -131,14 +140,16 @@ pub(crate) const ATTACKS: &[Attack] = &[
                     break;
                 }
             }
+            peer.wait_for_end();
         },
     ),
     served(
         "unfinished-messages",
-        "messages of 4 MiB on 500 channels, each without its last byte",
+        "messages of 4 MiB on 100 channels, each without its last byte",
         |scene| {
             let mut peer = scene.begin();
-            unfinished(&mut peer, 500);
+            unfinished(&mut peer, 100);
+            assert!(peer.is_alive());
         },
     ),
     Attack {
@@ -161,34 +172,58 @@ pub(crate) const ATTACKS: &[Attack] = &[
     },
 ];
 
-/// Begins the longest message there may be on each of so many channels, and sends all but the last byte of it, as credit
-/// comes.
-fn unfinished(peer: &mut Peer, channels: usize) {
-    let piece = vec![7; 60_000];
-    for _ in 0..channels {
-        let channel = peer.open("bench/sink");
-        peer.message(channel, b"{}");
-        let mut left = MESSAGE_MAX - 1;
-        let mut is_first = true;
-        let (mut used, mut limit) = (1_024, 65_536);
-        while left > 0 {
-            let bytes = left.min(piece.len() as u64);
-            while used + bytes > limit {
-                let Some(raised) = peer.wait_for_credit(channel, limit) else { return };
-                limit = raised;
-            }
-            used += bytes.max(1_024);
-            let seq = peer.next_seq(channel);
-            let piece = &piece[..bytes as usize];
-            let data = match std::mem::take(&mut is_first) {
-                true => Data::first(channel, seq, MESSAGE_MAX, piece),
-                false => Data::new(NEXT, channel, seq, piece),
-            };
-            if !peer.send_body(&data) {
-                return;
-            }
-            left -= bytes;
+/// A message that never ends.
+struct Unfinished {
+    channel: u32,
+    left: u64,
+    /// Credit that was used.
+    used: u64,
+}
+
+impl Unfinished {
+    /// The next piece, if there is credit for it, or for what opens the service.
+    fn next(&mut self, peer: &mut Peer) -> Option<Data> {
+        const PIECE: u64 = 60_000;
+        if self.left == MESSAGE_MAX && self.used == 0 {
+            self.used = 1_024;
+            let seq = peer.next_seq(self.channel);
+            return Some(Data::batch(self.channel, seq, &[b"{}"]));
         }
+        let bytes = PIECE.min(self.left - 1);
+        let cost = bytes.max(1_024);
+        if bytes == 0 || self.used + cost > peer.credit_of(self.channel) {
+            return None;
+        }
+        let (seq, piece) = (peer.next_seq(self.channel), vec![7; bytes as usize]);
+        let is_first = self.left == MESSAGE_MAX;
+        self.used += cost;
+        self.left -= bytes;
+        Some(match is_first {
+            true => Data::first(self.channel, seq, MESSAGE_MAX, &piece),
+            false => Data::new(NEXT, self.channel, seq, &piece),
+        })
     }
-    assert!(peer.is_alive());
+}
+
+/// Begins the longest message there may be on each of so many channels, and sends all but the last byte of it as credit
+/// comes, until none has come for a second.
+fn unfinished(peer: &mut Peer, channels: usize) {
+    let begin = |peer: &mut Peer| Unfinished {
+        channel: peer.open("bench/sink"),
+        left: MESSAGE_MAX,
+        used: 0,
+    };
+    let mut begun: Vec<_> = (0..channels).map(|_| begin(peer)).collect();
+    let mut quiet = 0;
+    while quiet < 20 {
+        quiet += 1;
+        for message in &mut begun {
+            while let Some(data) = message.next(peer) {
+                peer.send_body(&data);
+                quiet = 0;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(peer.is_alive());
+    }
 }

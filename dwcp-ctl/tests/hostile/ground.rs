@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -23,14 +24,17 @@ pub(crate) const MESSAGE_MAX: u64 = 4 << 20;
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What the daemon's memory may grow by under any attack, KiB. It is the sum of what the daemon allows itself:
-/// - messages: `memory.poolSize`, and the 2 MiB behind it that are touched when all else is used up;
-/// - messages of several frames that are gathered: `session.maxMessageSize` for each of the 8 benches that a peer may have;
+/// - messages in the pool: `memory.poolSize`, and the 2 MiB behind it that are touched when all else is used up;
+/// - messages that are not acked, in memory of their own: as much again;
+/// - messages of several frames that are gathered: as much again and one of `session.maxMessageSize`, twice, because memory
+///   that grows is copied;
 /// - control messages that a peer does not ack: 8,192 of 2,053 bytes (`CONTROL_UNACKED_MAX`, `MAX_CONTROL_BYTES`);
 /// - handshakes: 64 of one address with 128 KiB each (`MAX_HANDSHAKE_BYTES`);
 /// - buffers of records: 32 that the process keeps, of 410 KiB at most;
 /// - 4,096 channels with 4 KiB each: both halves of their state, their place in lists, and the task that serves them.
 const RSS_GROWTH_MAX_KIB: u64 = ((POOL_MIB + 2) << 10)
-    + 8 * (MESSAGE_MAX >> 10)
+    + (POOL_MIB << 10)
+    + 2 * ((POOL_MIB << 10) + (MESSAGE_MAX >> 10))
     + (8_192 * 2_053 >> 10)
     + 64 * 128
     + 32 * 410
@@ -41,9 +45,10 @@ pub(crate) const ACCOMPLICE: &str = "accomplice";
 
 /// The daemons.
 pub(crate) struct Ground {
-    room: Room,
     a: Daemon,
     b: Daemon,
+    /// After the daemons, whose logs are in it.
+    room: Room,
     address: String,
     admin: String,
     listeners: HashMap<&'static str, TcpListener>,
@@ -245,13 +250,15 @@ pub(crate) fn fight_dialled(attacks: &[Attack]) {
     fight_on(&Ground::new(attacks, true), attacks);
 }
 
+/// All are made, also after one that went wrong: each is told.
 fn fight_on(ground: &Ground, attacks: &[Attack]) {
     let only = std::env::var("DWCP_ATTACK").ok();
-    for attack in
-        attacks.iter().filter(|attack| only.as_deref().is_none_or(|only| only == attack.name))
-    {
-        ground.face(attack);
-    }
+    let is_chosen = |attack: &&Attack| only.as_deref().is_none_or(|only| only == attack.name);
+    let chosen = attacks.iter().filter(is_chosen);
+    let failed =
+        chosen.filter(|attack| catch_unwind(AssertUnwindSafe(|| ground.face(attack))).is_err());
+    let failed: Vec<_> = failed.map(|attack| attack.name).collect();
+    assert_eq!(failed, [""; 0], "attacks that did not end as they must");
     assert!(!ground.a.log().contains("panicked"));
 }
 
@@ -340,7 +347,9 @@ impl Scene<'_> {
     pub(crate) fn be_dialled(&self, serve: impl FnOnce(TcpStream)) -> Ran {
         let listener = &self.ground.listeners[self.node()];
         std::thread::scope(|scope| {
-            let ran = scope.spawn(|| self.ground.room.ctl(&["--node", "b", "ping", self.node()]));
+            let ran = scope.spawn(|| {
+                self.ground.room.ctl(&["--node", "b", "ping", self.node(), "--count", "1"])
+            });
             let (stream, _) = listener.accept().unwrap();
             serve(limited(stream));
             ran.join().unwrap()

@@ -201,12 +201,17 @@ pub(crate) fn close(code: u32, reason: &[u8]) -> Vec<u8> {
 #[derive(Clone, Debug)]
 pub(crate) enum Heard {
     Data(Data),
-    Ack { channel: u32, cumulative: u64 },
-    Credit { channel: u32, limit: u64 },
+    Credit {
+        channel: u32,
+        limit: u64,
+    },
     Ping(u64),
     Pong(u64),
-    SwitchMark { epoch: u32, path: u32 },
-    Other(u8),
+    SwitchMark {
+        epoch: u32,
+    },
+    /// What the peer need not know.
+    Other,
 }
 
 /// Reads the plaintext of a record.
@@ -221,16 +226,20 @@ pub(crate) fn decode(plain: &[u8]) -> Vec<Heard> {
         heard.push(match take.u8() {
             1 => Heard::Data(data(&mut take, body)),
             2 => {
-                let (channel, cumulative) = (take.u32(), take.u64());
+                take.bytes(12);
                 for _ in 0..take.u8() {
                     take.bytes(8);
                 }
-                Heard::Ack { channel, cumulative }
+                Heard::Other
             }
             3 => Heard::Credit { channel: take.u32(), limit: take.u64() },
             6 => Heard::Ping(take.u64()),
             7 => Heard::Pong(take.u64()),
-            10 => Heard::SwitchMark { epoch: take.u32(), path: take.u32() },
+            10 => {
+                let epoch = take.u32();
+                take.bytes(4);
+                Heard::SwitchMark { epoch }
+            }
             kind => {
                 take.bytes(match kind {
                     4 => 8,
@@ -240,7 +249,7 @@ pub(crate) fn decode(plain: &[u8]) -> Vec<Heard> {
                     12 | 13 => 0,
                     other => panic!("frame type {other}"),
                 });
-                Heard::Other(kind)
+                Heard::Other
             }
         });
     }

@@ -12,6 +12,8 @@ use super::record::{FRAMES_MAX, Opener, Sealer};
 use super::tls::{Credentials, Tls};
 
 pub(crate) const ALPN: &[u8] = b"dwcp/3";
+/// The credit that a channel has at first, bytes.
+pub(crate) const CREDIT: u64 = 65_536;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -48,7 +50,6 @@ pub(crate) fn greet(tls: &mut Tls, hello: &[u8]) -> io::Result<(Reply, Vec<u8>)>
 pub(crate) struct Known {
     pub(crate) id: [u8; 16],
     pub(crate) secret: Secret,
-    pub(crate) incarnation: u64,
     pub(crate) first_exporter: Secret,
 }
 
@@ -64,6 +65,8 @@ pub(crate) struct Peer {
     pub(crate) hello: Hello,
     /// Answers pings and acks data.
     pub(crate) is_polite: bool,
+    pub(crate) pings_answered: usize,
+    credit: HashMap<u32, u64>,
     input: Vec<u8>,
     /// Frames of channel 0 sent so far.
     pub(crate) controls: u64,
@@ -109,12 +112,7 @@ impl Peer {
         };
         let exporter = tls.exporter();
         let secret = keys::session_secret(&exporter);
-        let known = Known {
-            id: welcome.session,
-            secret,
-            incarnation: hello.incarnation,
-            first_exporter: exporter,
-        };
+        let known = Known { id: welcome.session, secret, first_exporter: exporter };
         let agreed = Agreed {
             root: secret,
             hello_bytes: &bytes,
@@ -146,6 +144,8 @@ impl Peer {
             known,
             hello: hello.clone(),
             is_polite: true,
+            pings_answered: 0,
+            credit: HashMap::new(),
             input: Vec::new(),
             controls: 0,
             next_channel: if agreed.direction == 0 { 2 } else { 1 },
@@ -292,8 +292,11 @@ impl Peer {
 
     fn hear(&mut self, heard: Heard, answer: &mut Vec<Vec<u8>>) {
         match heard {
-            Heard::Ping(token) => answer.push(frame::pong(token)),
-            Heard::SwitchMark { epoch, .. } => self.seal.epoch = epoch,
+            Heard::Ping(token) => {
+                answer.push(frame::pong(token));
+                self.pings_answered += 1;
+            }
+            Heard::SwitchMark { epoch } => self.seal.epoch = epoch,
             Heard::Data(data) => {
                 let received = self.received.entry(data.channel).or_default();
                 if data.seq == *received + 1 {
@@ -303,6 +306,10 @@ impl Peer {
                     answer.push(frame::ack(channel, cumulative, &[]));
                 }
             }
+            Heard::Credit { channel, limit } => {
+                self.credit.insert(channel, limit);
+            }
+            Heard::Other => {}
             other => self.heard.push(other),
         }
     }
@@ -335,21 +342,9 @@ impl Peer {
         self.read_until(has).then(|| self.inbox.get_mut(&channel)?.pop_front()).flatten()
     }
 
-    /// Waits for a higher limit of `channel` than `limit`; `None` when the connection ends before.
-    pub(crate) fn wait_for_credit(&mut self, channel: u32, limit: u64) -> Option<u64> {
-        let mut found = None;
-        self.read_until(|peer| {
-            for heard in peer.heard.drain(..) {
-                if let Heard::Credit { channel: of, limit: raised } = heard
-                    && of == channel
-                    && raised > limit
-                {
-                    found = Some(raised);
-                }
-            }
-            found.is_some()
-        });
-        found
+    /// The credit of `channel`, as far as it was heard.
+    pub(crate) fn credit_of(&self, channel: u32) -> u64 {
+        self.credit.get(&channel).copied().unwrap_or(CREDIT)
     }
 
     /// Whether the daemon answers a ping on this path.
