@@ -4,6 +4,7 @@ use super::held::Held;
 use super::receive_side::ReceiveSide;
 use super::send_side::{SendSide, SentState};
 use super::settings::{CHANNEL_WINDOW_MIN, MAX_FRAMES_AHEAD};
+use super::share::Share;
 use super::window::{ReceiveBudget, Window};
 use super::{SendError, Time, Violation};
 use crate::mem::{Payload, Pool};
