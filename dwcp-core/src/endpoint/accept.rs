@@ -155,7 +155,7 @@ async fn pass_on(
     connection: Box<dyn SecuredConnection>,
     relayed: Box<dyn Relayed>,
 ) -> Result<(), Rejection> {
-    let failed = |error: std::io::Error| {
+    let failed = |error: io::Error| {
         let words = format!("its session's process could not be handed the connection: {error}");
         Rejection::new(Cause::NotUsable, words)
     };

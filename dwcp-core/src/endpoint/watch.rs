@@ -143,7 +143,11 @@ impl SessionObserver for Watch {
                 }
             }
             Event::PeerLeaves => {
-                lock(&self.inner.registry).retire(self.session.peer_id(), self.session.id());
+                let (peer, id) = (self.session.peer_id(), self.session.id());
+                let oldest = lock(&self.inner.registry).retire(peer, id);
+                if let Some(oldest) = oldest {
+                    oldest.abort();
+                }
                 self.inner.changed.notify_waiters();
                 self.publish(SessionEvent::PeerLeaves);
             }

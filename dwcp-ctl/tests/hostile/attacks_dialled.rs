@@ -96,10 +96,10 @@ pub(crate) const ATTACKS: &[Attack] = &[
     ),
     offence(
         "welcome-other-version",
-        "versions 2 and 4, of which neither was offered",
+        "versions 2 and 5, of which neither was offered",
         FALSE,
         |scene| {
-            for version in [2, 4] {
+            for version in [2, 5] {
                 false_welcome(scene, |welcome| welcome.version = version);
             }
         },
@@ -211,7 +211,7 @@ fn hears(scene: &Scene<'_>, stream: TcpStream) -> (Tls, Hello, Vec<u8>) {
 fn replies(scene: &Scene<'_>, make: impl FnOnce(&Hello) -> Vec<u8>) {
     dial_fails(scene, |stream| {
         let (mut tls, hello, _) = hears(scene, stream);
-        assert_eq!((hello.versions, &hello.peer[..]), ((3, 3), scene.node().as_bytes()));
+        assert_eq!((hello.versions, &hello.peer[..]), ((3, 4), scene.node().as_bytes()));
         let _ = tls.send_framed(&make(&hello));
         ends(&mut tls.stream);
     });

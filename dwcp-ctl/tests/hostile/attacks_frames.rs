@@ -132,10 +132,29 @@ pub(crate) const ATTACKS: &[Attack] = &[
             assert!(peer.has_service());
         },
     ),
-    offence("unknown-control", "control messages of type 0, 8 and 255", "bad-control", |scene| {
-        for kind in [0, 8, 255] {
+    offence("unknown-control", "control messages of type 0, 9 and 255", "bad-control", |scene| {
+        for kind in [0, 9, 255] {
             controls(scene, &[kind, 0, 0, 0, 0]);
         }
+    }),
+    offence(
+        "leaving-in-version-3",
+        "a Leaving in a session of version 3",
+        "bad-control",
+        |scene| {
+            let mut hello = scene.hello();
+            hello.versions = (3, 3);
+            let mut peer = scene.begin_by(&hello);
+            let leaving = peer.control(&[8]);
+            peer.send(&leaving);
+            peer.wait_for_end();
+        },
+    ),
+    served("leaving-for-ever", "300 Leavings", |scene| {
+        let mut peer = scene.begin();
+        let leavings: Vec<_> = (0..300).map(|_| peer.control(&[8])).collect();
+        peer.send_all(leavings);
+        assert!(peer.has_service());
     }),
     offence(
         "control-left-over",

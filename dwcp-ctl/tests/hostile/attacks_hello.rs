@@ -88,8 +88,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
         hello.peer = b"a".to_vec();
         is_refused(scene, &hello, 1);
     }),
-    outside("version-downgrade", "versions 1 to 2; 4 to 9; 4 to 3", "refused", |scene| {
-        for versions in [(1, 2), (4, 9), (4, 3)] {
+    outside("version-downgrade", "versions 1 to 2; 5 to 9; 5 to 4", "refused", |scene| {
+        for versions in [(1, 2), (5, 9), (5, 4)] {
             let mut hello = scene.hello();
             hello.versions = versions;
             is_refused(scene, &hello, 0);
@@ -186,6 +186,40 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 last = Some(scene.begin());
             }
             assert!(last.is_some_and(|mut peer| peer.has_service()));
+        },
+    ),
+    served(
+        "endless-succession",
+        "60 hellos, each of which names the life before it as its predecessor, and all go on",
+        |scene| {
+            let mut lives: Vec<Peer> = Vec::new();
+            for _ in 0..60 {
+                let mut hello = scene.hello();
+                hello.predecessor = lives.last().map(|life| life.hello.incarnation);
+                lives.push(scene.begin_by(&hello));
+            }
+            let live = lives.iter_mut().filter_map(|life| life.is_alive().then_some(())).count();
+            assert!(live <= 5, "{live} lives of one node have sessions");
+            assert!(lives.last_mut().is_some_and(Peer::has_service));
+        },
+    ),
+    served(
+        "endless-leaving",
+        "60 hellos, each after a Leaving on the session before, and all go on",
+        |scene| {
+            let mut lives: Vec<Peer> = Vec::new();
+            for _ in 0..60 {
+                let mut hello = scene.hello();
+                // The same life: nothing but the Leaving makes room for another session.
+                hello.incarnation = 7;
+                let mut life = scene.begin_by(&hello);
+                let leaving = life.control(&[8]);
+                life.send(&leaving);
+                assert!(life.is_alive());
+                lives.push(life);
+            }
+            let live = lives.iter_mut().filter_map(|life| life.is_alive().then_some(())).count();
+            assert!(live <= 5, "{live} sessions of one node");
         },
     ),
 ];

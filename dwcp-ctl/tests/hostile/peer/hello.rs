@@ -21,6 +21,8 @@ pub(crate) struct Hello {
     pub(crate) suites: Vec<Vec<u8>>,
     pub(crate) trusted_suites: Vec<Vec<u8>>,
     pub(crate) resume: Option<Resume>,
+    /// From version 4 on.
+    pub(crate) predecessor: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -40,7 +42,7 @@ impl Hello {
     pub(crate) fn new(node: &str, peer: &str) -> Self {
         Self {
             magic: *b"DWCP",
-            versions: (3, 3),
+            versions: (3, 4),
             features: 0,
             node: node.into(),
             peer: peer.into(),
@@ -51,6 +53,7 @@ impl Hello {
             suites: names(&["aes-256-gcm"]),
             trusted_suites: names(&["aes-256-gcm", "hmac-sha256", "crc32"]),
             resume: None,
+            predecessor: None,
         }
     }
 
@@ -77,6 +80,11 @@ impl Hello {
                 out.put(&resume.proof);
             }
         }
+        if self.versions.1 >= 4 {
+            // Without a session to resume and without a predecessor, their fields are there all the same, and ignored.
+            out.u8(u8::from(self.predecessor.is_some()));
+            out.u64(self.predecessor.unwrap_or_default());
+        }
         out
     }
 
@@ -95,6 +103,8 @@ impl Hello {
         let code = take.u8();
         let resume =
             (code > 0).then(|| Resume { code, session: take.array(), proof: take.array() });
+        let names_predecessor = versions.1 >= 4 && take.u8() == 1;
+        let predecessor = names_predecessor.then(|| take.u64());
         Self {
             magic,
             versions,
@@ -108,6 +118,7 @@ impl Hello {
             suites,
             trusted_suites,
             resume,
+            predecessor,
         }
     }
 }
@@ -136,7 +147,7 @@ impl Welcome {
     /// An honest answer of `node` to `hello`.
     pub(crate) fn to(hello: &Hello, node: &str) -> Self {
         Self {
-            version: 3,
+            version: hello.versions.1,
             features: hello.features & HMAC,
             node: node.into(),
             incarnation: u64::from_le_bytes(random()),
