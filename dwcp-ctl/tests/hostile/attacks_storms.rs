@@ -159,10 +159,13 @@ pub(crate) const ATTACKS: &[Attack] = &[
         end: End::PathLost("link-failed"),
         run: |scene| {
             let mut peer = scene.begin();
-            for _ in 0..20 {
+            for number in 0..20 {
                 let channel = peer.open("bench/source");
                 peer.send(&frame::credit(channel, u64::MAX / 2));
-                peer.message(channel, br#"{"size":65536,"duration_ms":60000}"#);
+                // Copied into the pool, or in memory of their own.
+                let size = if number % 2 == 0 { 1_000 } else { 9_000 };
+                let plan = format!("{{\"size\":{size},\"duration_ms\":60000}}");
+                peer.message(channel, plan.as_bytes());
             }
             for _ in 0..30 {
                 std::thread::sleep(Duration::from_millis(100));

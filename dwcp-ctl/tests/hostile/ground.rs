@@ -112,6 +112,14 @@ impl Ground {
         self.room.ctl(&["--node", "a", "ping", "b"]).ok();
     }
 
+    /// It carries messages, too: there and back, in memory of the daemon's.
+    fn exchange(&self) {
+        let words = ["bench", "latency", "b", "--duration", "30ms", "--warm-up", "1ms"];
+        let mut tries = (0..3).map(|_| self.room.ctl(&[&["--node", "a"], &words[..]].concat()));
+        // On a busy machine so short a time may pass without a round trip.
+        assert!(tries.any(|ran| ran.code == 0), "no message came back");
+    }
+
     fn get(&self, path: &str) -> String {
         let (code, body) = http(&self.admin, path);
         assert!(code == 200 || code == 503, "{path}: {code} {body}");
@@ -183,6 +191,7 @@ impl Ground {
             (self.descriptors() <= before.descriptors).then_some(())
         });
         self.ping();
+        self.exchange();
         let now = self.peer_status("a");
         assert_eq!(now["session"], before.session_of_a, "{}: {now}", attack.name);
         assert!(now["reputation"].is_null() && now["quarantine_seconds"].is_null(), "{now}");
@@ -203,6 +212,7 @@ impl Ground {
             scope.spawn(|| {
                 while !is_over.load(Ordering::SeqCst) {
                     self.ping();
+                    self.exchange();
                     std::thread::sleep(Duration::from_millis(20));
                 }
             });
