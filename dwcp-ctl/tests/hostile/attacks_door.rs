@@ -29,7 +29,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
     ),
     outside("endless-tls", "TLS records of handshake that never end", NOT_SECURED, endless_tls),
     outside("tls-1.2", "a ClientHello of TLS 1.2", NOT_SECURED, |scene| {
-        says(scene, &hello_of_tls_1_2())
+        says(scene, &hello_of_tls_1_2());
     }),
     outside("wrong-alpn", "ALPN `h2`; none at all", NOT_SECURED, |scene| {
         let credentials = scene.credentials();

@@ -88,7 +88,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
     outside("resume-downgrade", "other suites than were agreed on", REFUSED, |scene| {
         let mut peer = scene.begin();
         refuses(scene, &peer, 2, NO_COMMON_SUITE, |hello, _| {
-            hello.suites = vec![b"crc32".to_vec()]
+            hello.suites = vec![b"crc32".to_vec()];
         });
         assert!(peer.is_alive());
     }),

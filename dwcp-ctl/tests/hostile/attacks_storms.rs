@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::attacks::{Attack, End, Kind, offence, path_lost, served, slowed};
 use crate::common::wait_for;
 use crate::ground::MESSAGE_MAX;
-use crate::peer::frame::{self, Data, NEXT};
+use crate::peer::frame::{self, Data, FIN, NEXT};
 use crate::peer::record::FRAMES_MAX;
 use crate::peer::session::Peer;
 
@@ -116,7 +116,10 @@ pub(crate) const ATTACKS: &[Attack] = &[
             peer.is_polite = false;
             let channels = || scene.ground.peer_status(scene.node())["channels"].as_u64();
             let is_alive = (0..40).all(|_| {
-                let mut open = || Data::open(peer.new_channel(), "no/such").encode();
+                let mut open = || {
+                    let channel = peer.new_channel();
+                    Data::open(channel, &format!("no/such/{channel}")).encode()
+                };
                 let frames: Vec<_> = (0..500).map(|_| open()).collect();
                 let is_sent = peer.send_all(frames) && peer.is_alive();
                 // No more at once than the daemon may have open.
@@ -134,6 +137,25 @@ pub(crate) const ATTACKS: &[Attack] = &[
             let mut peer = scene.begin();
             unfinished(&mut peer, 40);
             assert!(peer.is_alive());
+        },
+    ),
+    served(
+        "frames-of-channels-that-are-over",
+        "100,000 Fins on 5,000 channels that were reset, and no answer is read meanwhile",
+        |scene| {
+            let mut peer = scene.begin();
+            let channels: Vec<_> = (0..5_000).map(|_| peer.new_channel()).collect();
+            for part in channels.chunks(1_000) {
+                let mut frames = Vec::new();
+                for channel in part {
+                    frames.push(Data::open(*channel, "bench/sink").encode());
+                    frames.push(peer.control(&frame::reset(*channel, 1)));
+                }
+                assert!(peer.send_all(frames) && peer.is_alive());
+            }
+            let frames = channels.iter().cycle().take(100_000);
+            assert!(peer.send_all(frames.map(|channel| Data::new(FIN, *channel, 9, b"").encode())));
+            assert!(peer.is_alive() && peer.has_service());
         },
     ),
     path_lost(

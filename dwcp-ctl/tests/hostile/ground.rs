@@ -35,10 +35,14 @@ pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 const RSS_GROWTH_MAX_KIB: u64 = ((POOL_MIB + 2) << 10)
     + (POOL_MIB << 10)
     + 2 * ((POOL_MIB << 10) + (MESSAGE_MAX >> 10))
-    + (8_192 * 2_053 >> 10)
+    + ((8_192 * 2_053) >> 10)
     + 64 * 128
     + 32 * 410
     + 4_096 * 4;
+
+/// What the daemon's log may grow by under one attack, bytes: strangers cannot fill a disk with it, and peers not soon.
+const LOG_GROWTH_MAX: u64 = 512 << 10;
+const LOG_GROWTH_MAX_OF_STRANGERS: u64 = 16 << 10;
 
 /// A node beside the attackers that `b` knows.
 pub(crate) const ACCOMPLICE: &str = "accomplice";
@@ -61,6 +65,7 @@ struct Before {
     descriptors: usize,
     session_of_a: Value,
     rss_kib: u64,
+    log_bytes: u64,
 }
 
 impl Ground {
@@ -172,6 +177,7 @@ impl Ground {
             descriptors: self.descriptors(),
             session_of_a: self.peer_status("a")["session"].clone(),
             rss_kib: self.memory_kib("VmRSS"),
+            log_bytes: self.b.log().len() as u64,
         }
     }
 
@@ -185,7 +191,9 @@ impl Ground {
         self.check_end(attack, &before);
         self.check_evidence(attack, &before);
         let growth_kib = self.memory_kib("VmHWM").saturating_sub(before.rss_kib);
-        println!("{}: {:.1} s, {growth_kib} KiB", attack.name, start.elapsed().as_secs_f32());
+        let logged = self.b.log().len() as u64 - before.log_bytes;
+        let seconds = start.elapsed().as_secs_f32();
+        println!("{}: {seconds:.1} s, {growth_kib} KiB, {logged} bytes of log", attack.name);
         assert!(growth_kib <= RSS_GROWTH_MAX_KIB, "{}: {growth_kib} KiB", attack.name);
         wait_for("descriptors given back", || {
             (self.descriptors() <= before.descriptors).then_some(())
@@ -196,7 +204,10 @@ impl Ground {
         assert_eq!(now["session"], before.session_of_a, "{}: {now}", attack.name);
         assert!(now["reputation"].is_null() && now["quarantine_seconds"].is_null(), "{now}");
         assert_eq!(self.get("/livez"), "ok\n");
-        assert!(!self.b.log().contains("panicked"), "{}", attack.name);
+        let log = self.b.log();
+        assert!(!log.contains("panicked"), "{}", attack.name);
+        let (logged, most) = (log.len() as u64 - before.log_bytes, attack.log_growth_max());
+        assert!(logged <= most, "{}: {logged} bytes of log", attack.name);
     }
 
     /// The attack, while the honest session is used again and again.
@@ -246,6 +257,15 @@ impl Ground {
             }
         } else {
             assert_eq!(self.evidence().len(), before.evidence, "{}", attack.name);
+        }
+    }
+}
+
+impl Attack {
+    fn log_growth_max(&self) -> u64 {
+        match self.end {
+            End::TurnedAway(_) => LOG_GROWTH_MAX_OF_STRANGERS,
+            _ => LOG_GROWTH_MAX,
         }
     }
 }

@@ -16,6 +16,7 @@ mod attacks_records;
 mod attacks_resume;
 mod attacks_storms;
 mod ground;
+mod on_the_way;
 mod peer;
 
 use std::collections::BTreeSet;
