@@ -1,7 +1,7 @@
 //! The daemon dials, and who answers is hostile.
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 
 use crate::attacks::{Attack, End, Kind, no_session, offence, path_lost};
 use crate::attacks_door::ends;
@@ -23,12 +23,16 @@ pub(crate) const ATTACKS: &[Attack] = &[
         sent: "a Welcome as it should be",
         end: End::Served,
         run: |scene| {
+            let mut socket = None;
             let ran = scene.be_dialled(|stream| {
                 let mut peer = welcomes(scene, stream, |_| {});
                 assert!(peer.is_alive() && peer.has_service());
-                assert!(peer.read_until(|peer| peer.pings_answered > 0), "dwcp-ctl has its answer");
+                socket = Some(peer.stream.try_clone().unwrap());
+                // It answers until the command has what it asked for.
+                std::thread::spawn(move || peer.read_until(|_| false));
             });
             assert_eq!(ran.code, 0, "{ran:#?}");
+            socket.unwrap().shutdown(Shutdown::Both).unwrap();
         },
     },
     no_session(

@@ -179,10 +179,10 @@ pub(crate) const ATTACKS: &[Attack] = &[
     }),
     served(
         "greets-again-and-again",
-        "60 hellos for a new session, each of a new incarnation",
+        "300 hellos for a new session, each of a new incarnation",
         |scene| {
             let mut last = None;
-            for _ in 0..60 {
+            for _ in 0..300 {
                 last = Some(scene.begin());
             }
             assert!(last.is_some_and(|mut peer| peer.has_service()));

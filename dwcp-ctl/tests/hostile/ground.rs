@@ -41,7 +41,7 @@ const RSS_GROWTH_MAX_KIB: u64 = ((POOL_MIB + 2) << 10)
     + 4_096 * 4;
 
 /// What the daemon's log may grow by under one attack, bytes: strangers cannot fill a disk with it, and peers not soon.
-const LOG_GROWTH_MAX: u64 = 512 << 10;
+const LOG_GROWTH_MAX: u64 = 64 << 10;
 const LOG_GROWTH_MAX_OF_STRANGERS: u64 = 16 << 10;
 
 /// A node beside the attackers that `b` knows.

@@ -65,7 +65,6 @@ pub(crate) struct Peer {
     pub(crate) hello: Hello,
     /// Answers pings and acks data.
     pub(crate) is_polite: bool,
-    pub(crate) pings_answered: usize,
     credit: HashMap<u32, u64>,
     input: Vec<u8>,
     /// Frames of channel 0 sent so far.
@@ -144,7 +143,6 @@ impl Peer {
             known,
             hello: hello.clone(),
             is_polite: true,
-            pings_answered: 0,
             credit: HashMap::new(),
             input: Vec::new(),
             controls: 0,
@@ -292,10 +290,7 @@ impl Peer {
 
     fn hear(&mut self, heard: Heard, answer: &mut Vec<Vec<u8>>) {
         match heard {
-            Heard::Ping(token) => {
-                answer.push(frame::pong(token));
-                self.pings_answered += 1;
-            }
+            Heard::Ping(token) => answer.push(frame::pong(token)),
             Heard::SwitchMark { epoch } => self.seal.epoch = epoch,
             Heard::Data(data) => {
                 let received = self.received.entry(data.channel).or_default();
