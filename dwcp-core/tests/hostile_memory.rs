@@ -165,3 +165,65 @@ fn a_frame_pins_at_most_eight_times_its_credit() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_messages_that_share_too_little_memory_are_all_gathered_in_the_end() {
+    let network = MemoryNetwork::default();
+    let a = build(&network, "a", "b", 1 << 30);
+    let b = build(&network, "b", "a", 1 << 20);
+    let (session, peer) = sessions(&a, &b).await;
+    // Each is more than half of what all may gather, and they come side by side.
+    const BYTES: usize = 700 << 10;
+    let mut senders = Vec::new();
+    let mut receivers = Vec::new();
+    for _ in 0..8 {
+        let mut channel = session.open("c", ChannelOptions::default()).expect("room");
+        channel.sender.send_copy(b"first").await.expect("open");
+        channel.sender.flush();
+        receivers.push(tokio::spawn({
+            let mut incoming = peer.accept().await.expect("a channel");
+            async move {
+                incoming.receiver.recv().await.expect("open").expect("the first");
+                incoming.receiver.recv().await.expect("open").expect("the long one").len()
+            }
+        }));
+        senders.push(tokio::spawn(async move {
+            channel.sender.send(vec![7; BYTES]).await.expect("open");
+            channel.sender.acked().await.expect("open");
+        }));
+    }
+    let all = async {
+        for receiver in receivers {
+            assert_eq!(receiver.await.expect("no panic"), BYTES);
+        }
+        for sender in senders {
+            sender.await.expect("no panic");
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), all).await.expect("none waits for ever");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_goes_leaves_its_place_to_those_that_wait_for_memory() {
+    let network = MemoryNetwork::default();
+    let a = build(&network, "a", "b", 1 << 30);
+    let b = build(&network, "b", "a", 1 << 20);
+    let (session, peer) = sessions(&a, &b).await;
+    let mut begun = Vec::new();
+    for _ in 0..4 {
+        let mut channel = session.open("c", ChannelOptions::default()).expect("room");
+        channel.sender.send(vec![7; 900 << 10]).await.expect("open");
+        channel.sender.flush();
+        let mut incoming = peer.accept().await.expect("a channel");
+        // Some of it is gathered; then nobody asks for more.
+        let taken = tokio::time::timeout(Duration::from_millis(50), incoming.receiver.recv()).await;
+        begun.push((channel, incoming, taken.is_ok()));
+    }
+    let (_channel, mut last, is_whole) = begun.pop().expect("four");
+    drop(begun);
+    if !is_whole {
+        let recv = tokio::time::timeout(Duration::from_secs(60), last.receiver.recv()).await;
+        let message = recv.expect("those before it are gone").expect("open").expect("one");
+        assert_eq!(message.len(), 900 << 10);
+    }
+}

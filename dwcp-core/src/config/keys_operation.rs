@@ -66,7 +66,7 @@ section! {
     pub struct Memory {
         /// Whether slots lie in hugepages. `auto`: when there are any.
         "hugepages" hugepages: Auto<bool> = Auto::Auto;
-        /// Most memory for slots, sent and received together.
+        /// Most memory for slots, sent and received together. As much again at most is kept for messages that peers do not ack, and for messages of which they have not sent the end; no session holds more of either than it leaves to the others.
         "poolSize" pool_size: Size [Size::mib(8), Size::gib(4096)] = Size::mib(512);
         /// What all peers together may have sent and we not yet consumed, beyond 64 KiB a channel. No session holds more of it than it leaves to the others.
         "budget" budget: Size [Size::mib(1), Size::gib(4096)] = Size::mib(256);

@@ -12,7 +12,9 @@ use super::grave;
 use super::path_io::PathIo;
 use super::waiting::Waiters;
 use crate::link::Signal;
-use crate::machine::{ChannelKey, Closed, Event, InDoubt, Machine, Priority, Time};
+use crate::machine::{
+    ChannelKey, Closed, Event, InDoubt, Machine, Priority, Share, SharedBudget, Time,
+};
 use crate::mem::Pool;
 use crate::rate::{Asked, SharedRate};
 use crate::wire::PathId;
@@ -71,6 +73,8 @@ pub(crate) struct State {
     pub(crate) is_flush_due: bool,
     /// A sender found no memory for so many bytes: other sessions' acks may free some, so the driver looks again.
     pub(crate) waits_for_memory: Option<usize>,
+    /// Messages that come in pieces, gathered by receivers.
+    pub(crate) gathered: Gathered,
     pub(crate) flushed_at: Time,
     /// When the driver will look at the machine's timers next.
     pub(crate) armed: Time,
@@ -91,6 +95,41 @@ pub struct OffendingRecord {
     pub number: u64,
     /// The epoch in its header.
     pub epoch: u32,
+}
+
+/// What the receivers of a session gather.
+#[derive(Default)]
+pub(crate) struct Gathered {
+    share: Share,
+    /// The channel that may go on although the share is used up: one always may, or none would ever end.
+    eldest: Option<ChannelKey>,
+    /// A receiver waits until it may go on: other sessions' may give some back, so the driver looks again.
+    pub(crate) is_waited_for: bool,
+}
+
+impl Gathered {
+    /// Whether the receiver of `channel` may take another piece.
+    pub(crate) fn may_take(&mut self, channel: ChannelKey) -> bool {
+        let may = self.share.may_grow() || *self.eldest.get_or_insert(channel) == channel;
+        self.is_waited_for |= !may;
+        may
+    }
+
+    /// It has taken one of so many bytes.
+    pub(crate) fn add(&mut self, bytes: u64) {
+        self.share.add(bytes);
+    }
+
+    /// It holds these no more: its message is whole, or nobody wants it.
+    pub(crate) fn end(&mut self, channel: ChannelKey, bytes: u64) {
+        self.share.sub(bytes);
+        self.eldest = self.eldest.filter(|eldest| *eldest != channel);
+    }
+
+    /// Whether somebody who waits may go on.
+    pub(crate) fn has_room(&self) -> bool {
+        self.share.may_grow() || self.eldest.is_none()
+    }
 }
 
 /// Who waits for one channel.
@@ -120,6 +159,7 @@ impl SessionCore {
                 work: VecDeque::new(),
                 is_flush_due: false,
                 waits_for_memory: None,
+                gathered: Gathered::default(),
                 flushed_at: Time(0),
                 armed: Time(u64::MAX),
                 asked: Asked::default(),
@@ -132,6 +172,12 @@ impl SessionCore {
             counters: SessionCounters::default(),
             request_rate: Arc::default(),
         }
+    }
+
+    /// What the receivers of all sessions may gather together.
+    pub(crate) fn with_gather_budget(self, budget: SharedBudget) -> Self {
+        self.lock().gathered.share = Share::new(budget);
+        self
     }
 
     /// The peer may ask no more than `rate`.
@@ -310,6 +356,11 @@ impl State {
     /// Wakes every sender that waits.
     pub(crate) fn wake_senders(&mut self, wakers: &mut Vec<Waker>) {
         wakers.extend(self.channels.iter_mut().filter_map(|waiting| waiting.send.take()));
+    }
+
+    /// Wakes all who wait to receive.
+    pub(crate) fn wake_receivers(&mut self, wakers: &mut Vec<Waker>) {
+        wakers.extend(self.channels.iter_mut().filter_map(|waiting| waiting.recv.take()));
     }
 
     /// Keeps the waker of whoever waits to receive. Returns the one it replaces, to be dropped once the

@@ -113,17 +113,26 @@ impl Turn {
         count + self.core.lock().work.len()
     }
 
-    /// Wakes senders that wait for memory when there is some.
+    /// Wakes senders and receivers that wait for memory when there is some.
     fn look_for_memory(&mut self, now: Time) {
         let mut state = self.core.lock();
-        let Some(bytes) = state.waits_for_memory else { return };
-        if self.core.pool.take(bytes).is_none() {
-            self.retry_at = Some(now + MEMORY_RETRY);
-            return;
-        }
-        state.waits_for_memory = None;
         let mut wakers = Vec::new();
-        state.wake_senders(&mut wakers);
+        if let Some(bytes) = state.waits_for_memory {
+            if state.machine.may_keep() && self.core.pool.take(bytes).is_some() {
+                state.waits_for_memory = None;
+                state.wake_senders(&mut wakers);
+            } else {
+                self.retry_at = Some(now + MEMORY_RETRY);
+            }
+        }
+        if state.gathered.is_waited_for {
+            if state.gathered.has_room() {
+                state.gathered.is_waited_for = false;
+                state.wake_receivers(&mut wakers);
+            } else {
+                self.retry_at = Some(now + MEMORY_RETRY);
+            }
+        }
         drop(state);
         wakers.into_iter().for_each(std::task::Waker::wake);
     }

@@ -1,6 +1,7 @@
 //! Peers that come in.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use super::greeting::{self, Greeting, GreetingError};
 use super::registry::Standing;
 use super::strangers::Cause;
 use super::{Inner, lock, paths, random, spawn};
-use crate::link::{Incoming, Listener, Relayed, SecuredConnection};
+use crate::link::{DialError, Incoming, Listener, Relayed, SecuredConnection};
 use crate::machine::Role;
 use crate::session::Session;
 use crate::wire::{Hello, HelloReply, Refusal, SessionId};
@@ -41,7 +42,6 @@ pub(super) async fn run(inner: Arc<Inner>, listener: Box<dyn Listener>) {
             Ok(incoming) => receive(&inner, incoming),
             Err(error) => {
                 let now = Instant::now().into_std();
-                Inner::count(&inner.counters.not_accepted);
                 *lock(&inner.not_accepted) = Some((error.to_string(), now));
                 if let Some(more) = lock(&inner.strangers).count(now, Cause::NotAccepted) {
                     let address = listener.local_address();
@@ -117,14 +117,20 @@ async fn handshake(
     let limit = inner.settings.handshake_timeout;
     let greeted = timeout(limit, async {
         let secured = incoming.secure().await;
-        let mut connection =
-            secured.map_err(|error| Rejection::new(Cause::NotSecured, words(&error)))?;
+        let mut connection = secured.map_err(|error| {
+            let is_late = matches!(error, DialError::TimedOut { .. });
+            let cause = if is_late { Cause::TimedOut } else { Cause::NotSecured };
+            Rejection::new(cause, words(&error))
+        })?;
         lock(&inner.gate).prove(ticket);
         match greet(inner, &mut connection).await {
             Ok(Greeted::Ours(greeting, joins)) => Ok(Some((connection, greeting, joins))),
             Ok(Greeted::Relayed(relayed)) => pass_on(connection, relayed).await.map(|()| None),
             Err(error @ GreetingError::Refused { .. }) => {
                 Err(Rejection::new(Cause::Refused, words(&error)))
+            }
+            Err(GreetingError::Io(error)) if error.kind() == io::ErrorKind::TimedOut => {
+                Err(Rejection::new(Cause::TimedOut, words(&error)))
             }
             Err(error) => Err(Rejection::new(Cause::NoHello, words(&error))),
         }
@@ -150,7 +156,7 @@ async fn pass_on(
     connection: Box<dyn SecuredConnection>,
     relayed: Box<dyn Relayed>,
 ) -> Result<(), Rejection> {
-    let failed = |error: std::io::Error| {
+    let failed = |error: io::Error| {
         let words = format!("its session's process could not be handed the connection: {error}");
         Rejection::new(Cause::NotUsable, words)
     };

@@ -13,7 +13,7 @@ use super::{Counters, Endpoint, Handle, Inner, Peers, listen, random, rotate_key
 use crate::crypto::{Secret, Suite};
 use crate::driver::{Clock, PollDriver, PollSettings};
 use crate::link::{Dialer, Listener, PathProvider, Predecessor};
-use crate::machine::ReceiveBudget;
+use crate::machine::{ReceiveBudget, SharedBudget};
 use crate::mem::Pool;
 use crate::rate::{Rate, SharedRate};
 use crate::session::EventHub;
@@ -262,6 +262,8 @@ impl EndpointBuilder {
             incarnation: u64::from_le_bytes(random()),
             pool: Pool::new(self.settings.memory_budget_bytes),
             receive_budget: ReceiveBudget::new(self.settings.receive_budget_bytes),
+            send_budget: SharedBudget::new(self.settings.memory_budget_bytes as u64),
+            gather_budget: SharedBudget::new(self.settings.memory_budget_bytes as u64),
             gate: Mutex::new(Gate::new(self.settings.handshake_rate)),
             strangers: Mutex::new(Strangers::default()),
             conduct: Mutex::new(Conduct::new(self.settings.reputation)),

@@ -112,7 +112,17 @@ pub(super) async fn dialer(
 ) -> Option<Result<Greeting, GreetingError>> {
     let peer = connection.peer_id().to_owned();
     let limit = inner.settings.handshake_timeout;
-    let greeted = tokio::time::timeout(limit, greet(inner, connection, resume)).await.ok()?;
+    let greeted = tokio::time::timeout(limit, greet(inner, connection, resume)).await.ok();
+    if !matches!(greeted, Some(Ok(_) | Err(GreetingError::Refused { .. }))) {
+        Inner::count(&inner.counters.handshakes_failed);
+    }
+    let greeted = greeted?;
+    // The link's own limit may pass first: that is no other trouble.
+    if let Err(GreetingError::Io(error)) = &greeted
+        && error.kind() == std::io::ErrorKind::TimedOut
+    {
+        return None;
+    }
     if let Some(what) = greeted.as_ref().err().and_then(GreetingError::offence) {
         inner.note_false_hello(&peer, what);
     }

@@ -36,7 +36,7 @@ use crate::driver::{
     Clock, OffendingRecord, PollDriver, PollStats, SessionCore, SessionObserver, drive,
 };
 use crate::link::{Dialer, Listener, MemoryNetwork, PathProvider, Predecessor};
-use crate::machine::ReceiveBudget;
+use crate::machine::{ReceiveBudget, SharedBudget};
 use crate::mem::{Pool, PoolStats};
 use crate::rate::{Rate, SharedRate};
 use crate::session::{EventHub, Events, Session, SessionEvent};
@@ -44,7 +44,7 @@ use crate::wire::{Compression, SessionId};
 use conduct::{Conduct, Verdict};
 use gate::Gate;
 use registry::Registry;
-use strangers::Strangers;
+use strangers::{Cause, Strangers};
 
 /// Time that a session has to close in good order once its node is no longer a peer.
 const EXPULSION: Duration = Duration::from_secs(1);
@@ -100,6 +100,9 @@ struct Inner {
     hub: EventHub,
     pool: Pool,
     receive_budget: ReceiveBudget,
+    /// What sessions keep until it is acked, and what their receivers gather: each as much as the pool.
+    send_budget: SharedBudget,
+    gather_budget: SharedBudget,
     clock: Clock,
     is_draining: AtomicBool,
     is_over: signal::Sender<bool>,
@@ -122,7 +125,6 @@ struct Counters {
     refused: AtomicU64,
     handshakes_dropped: AtomicU64,
     handshakes_too_fast: AtomicU64,
-    not_accepted: AtomicU64,
 }
 
 /// An endpoint at one moment.
@@ -148,8 +150,8 @@ pub struct EndpointStats {
     pub handshakes_dropped_total: u64,
     /// Connections closed at once because their address begins handshakes too fast; likewise.
     pub handshakes_too_fast_total: u64,
-    /// Times the system gave no connection although one had come: out of descriptors, say. It is tried again.
-    pub not_accepted_total: u64,
+    /// Connections of others that came to nothing, for each cause.
+    pub turned_away_total: [(&'static str, u64); Cause::COUNT],
 }
 
 /// What a drain left behind.
@@ -342,7 +344,7 @@ impl Endpoint {
             polls: inner.polls.as_ref().map(PollDriver::stats).unwrap_or_default(),
             handshakes_dropped_total: get(&inner.counters.handshakes_dropped),
             handshakes_too_fast_total: get(&inner.counters.handshakes_too_fast),
-            not_accepted_total: get(&inner.counters.not_accepted),
+            turned_away_total: lock(&inner.strangers).totals(),
         }
     }
 

@@ -39,6 +39,7 @@ pub(super) fn begin(
     settings.time_to_live = given.time_to_live;
     settings.window_bytes = given.window_bytes;
     settings.receive_budget = inner.receive_budget.clone();
+    settings.send_budget = inner.send_budget.clone();
     settings.max_message_bytes = given.max_message_bytes;
     settings.peer_max_message_bytes = greeting.peer_max_message_bytes;
     settings.heartbeat_interval = given.heartbeat_interval;
@@ -48,7 +49,10 @@ pub(super) fn begin(
     settings.may_offer_paths = greeting.agreement.features.has(Features::HYBRID);
     let machine = Machine::new(settings);
     let core = SessionCore::new(machine, inner.pool.clone(), inner.clock, given.spin);
-    let core = Arc::new(core.with_request_rate(inner.request_rate.clone()));
+    let core = Arc::new(
+        core.with_request_rate(inner.request_rate.clone())
+            .with_gather_budget(inner.gather_budget.clone()),
+    );
     let session = Session {
         shared: Arc::new(SessionShared {
             id: greeting.session,

@@ -12,6 +12,10 @@ use crate::wire::SessionId;
 /// How a dial ended, for all who wait for it.
 pub(super) type Outcome = Option<Result<Session, ConnectError>>;
 
+/// Sessions of one peer that go on beside the present one, at most: a process that follows another may be followed before
+/// that one is through. Without a limit a peer could have any number of sessions.
+const LEAVING_MAX: usize = 4;
+
 /// One session a peer, those that it follows, and the dial that may bring it.
 #[derive(Default)]
 pub(super) struct Registry {
@@ -29,6 +33,13 @@ struct Entry {
 }
 
 impl Entry {
+    /// Keeps `session` beside the one that follows it; returns the one for which there is no place any more.
+    fn leave(&mut self, session: Option<Session>) -> Option<Session> {
+        self.leaving.extend(session);
+        self.leaving.retain(|session| !session.is_over());
+        (self.leaving.len() > LEAVING_MAX).then(|| self.leaving.remove(0))
+    }
+
     fn all(&self) -> impl Iterator<Item = &Session> {
         self.session.iter().chain(&self.leaving)
     }
@@ -77,9 +88,11 @@ impl Registry {
     }
 
     /// The session `id` with `peer` takes nothing new any more: the next one is another.
-    pub(super) fn retire(&mut self, peer: &str, id: SessionId) {
-        let Some(entry) = self.peers.get_mut(peer) else { return };
-        entry.leaving.extend(entry.session.take_if(|session| session.id() == id));
+    /// Returns an older one that has to end for it.
+    pub(super) fn retire(&mut self, peer: &str, id: SessionId) -> Option<Session> {
+        let entry = self.peers.get_mut(peer)?;
+        let retired = entry.session.take_if(|session| session.id() == id);
+        entry.leave(retired)
     }
 
     /// The dial to `peer` under way.
@@ -127,7 +140,7 @@ impl Registry {
         }
     }
 
-    /// Enters a session; returns the one it replaces. One with `predecessor`, a life of the peer that goes on beside the
+    /// Enters a session; returns the one that ends for it. One with `predecessor`, a life of the peer that goes on beside the
     /// new one, is not replaced. The error is the one that stands: while each end dialled the other, that of the lower
     /// node id came first.
     pub(super) fn insert(
@@ -139,7 +152,8 @@ impl Registry {
         let peer = session.peer_id();
         let entry = self.peers.entry(peer.to_owned()).or_default();
         let is_before = |old: &mut Session| Some(old.shared.peer_incarnation) == predecessor;
-        entry.leaving.extend(entry.session.take_if(is_before));
+        let before = entry.session.take_if(is_before);
+        let oldest = entry.leave(before);
         if let Some(old) = &entry.session {
             let dialled_by_lower = (old.role() == Role::Dialer) == (ours < peer);
             let is_simultaneous = old.role() != session.role()
@@ -148,7 +162,7 @@ impl Registry {
                 return Err(old.clone());
             }
         }
-        Ok(entry.session.replace(session.clone()).filter(|old| !old.is_over()))
+        Ok(entry.session.replace(session.clone()).filter(|old| !old.is_over()).or(oldest))
     }
 
     pub(super) fn remove(&mut self, peer: &str, id: SessionId) {

@@ -8,7 +8,7 @@ const QUIET: Duration = Duration::from_secs(10);
 
 /// Why a connection was turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
+pub(crate) enum Cause {
     /// It did not secure the connection: no TLS, no certificate of ours, gone.
     NotSecured,
     /// It secured the connection, and its hello did not come or was none.
@@ -29,7 +29,17 @@ pub(super) enum Cause {
 
 impl Cause {
     /// How many there are.
-    const COUNT: usize = 8;
+    pub(crate) const COUNT: usize = 8;
+    const ALL: [Self; Self::COUNT] = [
+        Self::NotSecured,
+        Self::NoHello,
+        Self::Refused,
+        Self::TimedOut,
+        Self::Dropped,
+        Self::TooFast,
+        Self::NotUsable,
+        Self::NotAccepted,
+    ];
 
     /// For logs and metrics.
     pub(super) fn name(self) -> &'static str {
@@ -50,6 +60,7 @@ impl Cause {
 #[derive(Debug, Default)]
 pub(super) struct Strangers {
     lines: [Line; Cause::COUNT],
+    totals: [u64; Cause::COUNT],
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,6 +73,7 @@ struct Line {
 impl Strangers {
     /// One more was turned away. If a line is due: how many had none since the last one.
     pub(super) fn count(&mut self, now: Instant, cause: Cause) -> Option<u64> {
+        self.totals[cause as usize] += 1;
         let line = &mut self.lines[cause as usize];
         if line.last.is_some_and(|last| now.saturating_duration_since(last) < QUIET) {
             line.since += 1;
@@ -69,6 +81,11 @@ impl Strangers {
         }
         line.last = Some(now);
         Some(std::mem::take(&mut line.since))
+    }
+
+    /// How many were turned away for each cause, by its name.
+    pub(super) fn totals(&self) -> [(&'static str, u64); Cause::COUNT] {
+        Cause::ALL.map(|cause| (cause.name(), self.totals[cause as usize]))
     }
 }
 
@@ -88,5 +105,8 @@ mod tests {
         assert_eq!(strangers.count(at(9.0), Cause::NotUsable), Some(0), "another cause");
         assert_eq!(strangers.count(at(10.0), Cause::NotSecured), Some(8_999));
         assert_eq!(strangers.count(at(30.0), Cause::NotSecured), Some(0));
+        let totals = strangers.totals();
+        assert_eq!(totals.iter().filter(|(_, total)| *total > 0).count(), 2);
+        assert_eq!((totals[0], totals[6]), (("not_secured", 9_002), ("not_usable", 1)));
     }
 }

@@ -110,6 +110,8 @@ impl SessionObserver for Watch {
                 self.publish(SessionEvent::PathUp { path: *path, kind, provider });
             }
             Event::PathDown { path, cause } => {
+                let lost = &self.session.shared.totals.paths_lost;
+                lost[cause.index()].fetch_add(1, Ordering::Relaxed);
                 self.publish(SessionEvent::PathDown { path: *path, cause: *cause });
                 if let Some(offence) = Offence::of_cause(*cause) {
                     self.note_offence(offence);
@@ -141,7 +143,11 @@ impl SessionObserver for Watch {
                 }
             }
             Event::PeerLeaves => {
-                lock(&self.inner.registry).retire(self.session.peer_id(), self.session.id());
+                let (peer, id) = (self.session.peer_id(), self.session.id());
+                let oldest = lock(&self.inner.registry).retire(peer, id);
+                if let Some(oldest) = oldest {
+                    oldest.abort();
+                }
                 self.inner.changed.notify_waiters();
                 self.publish(SessionEvent::PeerLeaves);
             }

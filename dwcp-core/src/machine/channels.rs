@@ -65,6 +65,8 @@ pub(super) struct Channels {
     recently_closed: VecDeque<u32>,
     /// Receive window for channels beyond the minimum.
     pub(super) window: Window,
+    /// What all channels keep until it is acked.
+    pub(super) kept: Share,
     /// Messages committed on channels that are no more.
     pub(super) messages_over: u64,
     /// Bytes of memory that received frames keep.
@@ -72,7 +74,7 @@ pub(super) struct Channels {
 }
 
 impl Channels {
-    pub(super) fn new(role: Role, window: Window) -> Self {
+    pub(super) fn new(role: Role, window: Window, kept: Share) -> Self {
         let mut channels = Self {
             role,
             slots: Vec::new(),
@@ -88,6 +90,7 @@ impl Channels {
             closed_acks: Vec::new(),
             recently_closed: VecDeque::new(),
             window,
+            kept,
             messages_over: 0,
             held: Arc::default(),
         };
@@ -102,7 +105,7 @@ impl Channels {
             id,
             priority,
             may_compress: true,
-            send: SendSide::new(CHANNEL_WINDOW_MIN, frames_max),
+            send: SendSide::new(CHANNEL_WINDOW_MIN, frames_max, self.kept.of_channel()),
             receive: ReceiveSide::new(is_opened_by_peer, Held::new(&self.held)),
             confirmed: 0,
             confirms: 0,

@@ -153,19 +153,37 @@ pub enum PathCause {
 }
 
 impl PathCause {
+    /// The names of all causes, each at its [`index`](Self::index).
+    pub const NAMES: [&'static str; 9] = [
+        "link-failed",
+        "bad-record",
+        "malformed-record",
+        "memory-short",
+        "silent",
+        "heartbeat-lost",
+        "not-validated",
+        "peer-closed",
+        "closed",
+    ];
+
+    /// The place of the cause where causes are counted.
+    pub fn index(self) -> usize {
+        match self {
+            Self::LinkFailed => 0,
+            Self::BadRecord => 1,
+            Self::Malformed { .. } => 2,
+            Self::MemoryShort => 3,
+            Self::Silent => 4,
+            Self::HeartbeatLost => 5,
+            Self::NotValidated => 6,
+            Self::PeerClosed => 7,
+            Self::Closed => 8,
+        }
+    }
+
     /// The name used in events and metrics.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::LinkFailed => "link-failed",
-            Self::BadRecord => "bad-record",
-            Self::Malformed { .. } => "malformed-record",
-            Self::MemoryShort => "memory-short",
-            Self::Silent => "silent",
-            Self::HeartbeatLost => "heartbeat-lost",
-            Self::NotValidated => "not-validated",
-            Self::PeerClosed => "peer-closed",
-            Self::Closed => "closed",
-        }
+        Self::NAMES[self.index()]
     }
 }
 

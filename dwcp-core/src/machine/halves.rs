@@ -4,6 +4,7 @@ use super::held::Held;
 use super::receive_side::ReceiveSide;
 use super::send_side::{SendSide, SentState};
 use super::settings::{CHANNEL_WINDOW_MIN, MAX_FRAMES_AHEAD};
+use super::share::Share;
 use super::window::{ReceiveBudget, Window};
 use super::{SendError, Time, Violation};
 use crate::mem::{Payload, Pool};
@@ -24,7 +25,7 @@ pub struct Sending {
 impl Sending {
     /// A half that has the credit a channel is born with.
     pub fn new(channel: u32, pool: Pool) -> Self {
-        let side = SendSide::new(CHANNEL_WINDOW_MIN, MAX_FRAMES_AHEAD as usize);
+        let side = SendSide::new(CHANNEL_WINDOW_MIN, MAX_FRAMES_AHEAD as usize, Share::default());
         Self { side, pool, channel }
     }
 

@@ -16,6 +16,7 @@ mod receive;
 mod receive_side;
 mod send_side;
 mod settings;
+mod share;
 mod sleep;
 mod switching;
 mod time;
@@ -31,6 +32,7 @@ pub use settings::{
     BATCH_MESSAGE_BYTES_MAX, CHANNEL_WINDOW_MIN, FRAME_COST_MIN, MAX_FRAMES_AHEAD, Priority, Role,
     Settings, TRANSMIT_BYTES,
 };
+pub use share::{Share, SharedBudget};
 pub use time::Time;
 pub use transmit::{TxBatch, TxData, TxRecord};
 pub use window::ReceiveBudget;
@@ -202,6 +204,7 @@ impl Machine {
             channels: Channels::new(
                 settings.role,
                 Window::new(settings.window_bytes, settings.receive_budget.clone()),
+                Share::new(settings.send_budget.clone()),
             ),
             settings,
             paths: Vec::new(),
@@ -521,6 +524,16 @@ impl Machine {
     /// Channels that are open, the control channel not counted.
     pub fn channel_count(&self) -> usize {
         self.channels.iter().count() - 1
+    }
+
+    /// Whether the session may keep more until it is acked; otherwise messages are refused with [`SendError::Pool`].
+    pub fn may_keep(&self) -> bool {
+        self.channels.kept.may_grow()
+    }
+
+    /// Whether taking the next frame of `channel` means to gather a message that comes in pieces.
+    pub fn is_next_a_piece(&self, channel: ChannelKey) -> bool {
+        self.channels.get(channel).is_some_and(|channel| channel.receive.is_next_a_piece())
     }
 
     /// Whether `channel` would take a message now.

@@ -216,6 +216,14 @@ impl ReceiveSide {
         Some(frame)
     }
 
+    /// Whether the next frame in order is a piece of a message.
+    pub(super) fn is_next_a_piece(&self) -> bool {
+        self.ready.front().is_some_and(|frame| match frame.kind {
+            DataKind::First { total } => total > u64::from(frame.length),
+            kind => kind == DataKind::Next,
+        })
+    }
+
     pub(super) fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::settings::{BATCH_MESSAGE_BYTES_MAX, CHANNEL_WINDOW_MIN, frame_cost};
+use super::share::Share;
 use super::{SendError, Time};
 use crate::mem::{Payload, Pool, SlotMut};
 use crate::wire::{
@@ -41,6 +42,8 @@ pub(super) struct SendSide {
     pub(super) finished: bool,
     /// A `send` was refused for want of credit: tell when there is some.
     pub(super) wants_writable: bool,
+    /// The memory of all that is un-acked.
+    kept: Share,
 }
 
 /// One frame kept until it is acked.
@@ -67,6 +70,17 @@ pub(super) enum SentState {
     Acked,
 }
 
+impl Sent {
+    /// Bytes of memory that are kept for it.
+    fn kept_bytes(&self) -> u64 {
+        match self.kind {
+            DataKind::Batch => self.payload.pinned_bytes(),
+            DataKind::First { .. } | DataKind::Next => self.payload.len() as u64,
+            DataKind::Open | DataKind::Fin | DataKind::Control => 0,
+        }
+    }
+}
+
 /// Small messages being gathered, each behind its length.
 struct Batch {
     slot: SlotMut,
@@ -89,8 +103,8 @@ pub(super) struct Acked {
 }
 
 impl SendSide {
-    pub(super) fn new(limit: u64, frames_max: usize) -> Self {
-        Self { first_seq: 1, sent_end: 1, limit, frames_max, ..Self::default() }
+    pub(super) fn new(limit: u64, frames_max: usize, kept: Share) -> Self {
+        Self { first_seq: 1, sent_end: 1, limit, frames_max, kept, ..Self::default() }
     }
 
     /// Commits one message; see [`Machine::send`](super::Machine::send).
@@ -103,6 +117,11 @@ impl SendSide {
         if !self.has_credit(frame_cost(payload.len().min(PIECE_BYTES_MIN) as u64)) {
             return Err(self.refuse());
         }
+        // A slot is there already, and the pool bounds those.
+        if matches!(payload, Payload::Bytes(_)) && !self.kept.may_grow() {
+            return Err(SendError::Pool);
+        }
+        self.kept.add(payload.len() as u64);
         self.messages += 1;
         self.large = Some(Large { payload: payload.clone(), offset: 0 });
         self.cut_large();
@@ -136,8 +155,12 @@ impl SendSide {
         }
         if self.batch.is_none() {
             // A lone message gets a small slot; under load the next ones gather in a large one.
+            if !self.kept.may_grow() {
+                return Err(SendError::Pool);
+            }
             let capacity = if self.frames.len() < 2 { bytes } else { FRAME_BYTES };
             let slot = pool.take(capacity).or_else(|| pool.take(bytes)).ok_or(SendError::Pool)?;
+            self.kept.add(slot.capacity() as u64);
             self.batch = Some(Batch { slot, messages: 0 });
             self.unacked += 1;
         }
@@ -329,6 +352,7 @@ impl SendSide {
                 }
                 acked.frames += 1;
                 self.unacked -= 1;
+                self.kept.sub(sent.kept_bytes());
                 sent.payload = Payload::default();
                 done(state);
             }
@@ -366,6 +390,10 @@ impl SendSide {
         if kept == self.frames.len() && !has_rest {
             return;
         }
+        let dropped: u64 = self.frames.iter().skip(kept).map(Sent::kept_bytes).sum();
+        let batch = self.batch.as_ref().map_or(0, |batch| batch.slot.capacity());
+        let large = self.large.as_ref().map_or(0, |large| large.payload.len() - large.offset);
+        self.kept.sub(dropped + batch as u64 + large as u64);
         self.unacked -= self.frames.len() - kept + usize::from(self.batch.is_some());
         self.frames.truncate(kept);
         (self.batch, self.large, self.finished) = (None, None, true);
@@ -395,6 +423,7 @@ impl SendSide {
 
     /// Forgets everything un-acked.
     pub(super) fn abandon(&mut self) -> VecDeque<Sent> {
+        self.kept.clear();
         self.batch = None;
         self.large = None;
         self.finished = true;

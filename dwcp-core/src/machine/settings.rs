@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::share::SharedBudget;
 use super::window::ReceiveBudget;
 use crate::mem::Pool;
 
@@ -57,6 +58,8 @@ pub struct Settings {
     pub window_bytes: u64,
     /// What the sessions of the endpoint may promise together; that window is taken from it.
     pub receive_budget: ReceiveBudget,
+    /// What the sessions of the endpoint may keep together until it is acked.
+    pub send_budget: SharedBudget,
     /// The largest message the application receives whole, bytes.
     pub max_message_bytes: u64,
     /// The largest message the peer receives whole, bytes.
@@ -84,6 +87,7 @@ impl Settings {
             time_to_live: Duration::from_secs(60),
             window_bytes: 16 << 20,
             receive_budget: ReceiveBudget::new(u64::MAX),
+            send_budget: SharedBudget::default(),
             max_message_bytes: 64 << 20,
             peer_max_message_bytes: 64 << 20,
             heartbeat_interval: Duration::from_secs(1),

@@ -25,6 +25,8 @@ pub struct Receiver {
     at: usize,
     /// A long message whose fragments have not all come.
     partial: Option<Partial>,
+    /// Bytes of it that count as gathered.
+    gathered: u64,
     /// Messages given to the application and not yet counted.
     uncounted: u64,
     spin: Spin,
@@ -72,7 +74,15 @@ const PARTIAL_BYTES: u64 = 1 << 20;
 impl Receiver {
     pub(super) fn new(shared: Arc<ChannelShared>) -> Self {
         let spin = Spin::new(shared.core.spin);
-        Self { shared, batch: Payload::default(), at: 0, partial: None, uncounted: 0, spin }
+        Self {
+            shared,
+            batch: Payload::default(),
+            at: 0,
+            partial: None,
+            gathered: 0,
+            uncounted: 0,
+            spin,
+        }
     }
 
     /// The channel's id on the wire.
@@ -96,8 +106,10 @@ impl Receiver {
     /// The next message, whole; `None` when the peer has finished the channel. What is left of a message of
     /// which [`recv_chunk`](Self::recv_chunk) gave a piece is passed over.
     ///
-    /// A message of more than one frame is gathered in memory of its own, outside the endpoint's budget: as much as
-    /// `max_message_bytes` for each receiver that waits. [`recv_chunk`](Self::recv_chunk) gathers nothing.
+    /// A message of more than one frame is gathered in memory of its own, beside the endpoint's pool: all receivers
+    /// together gather as much as `memory_budget_bytes`, those of one session never more than they leave to the others,
+    /// but for one message of each session. Beyond that a receiver waits, and its peer with it, until another message is
+    /// whole. [`recv_chunk`](Self::recv_chunk) gathers nothing.
     ///
     /// Before it waits, it polls the link for as long as the endpoint's `spin` says, if the peer has lately
     /// answered within that time: a wake-up costs more.
@@ -168,7 +180,9 @@ impl Receiver {
             if let Some(message) = self.next_of_batch() {
                 return Ok(Step::Message(message));
             }
-            let frame = match self.take_frame()? {
+            // Of a message that is handed out in pieces nothing is gathered.
+            let gathers = self.partial.as_ref().is_none_or(|partial| !partial.is_begun);
+            let frame = match self.take_frame(gathers)? {
                 Taken::Frame(frame) => frame,
                 Taken::Nothing => return Ok(Step::Nothing),
                 Taken::End => return Ok(Step::End),
@@ -208,8 +222,9 @@ impl Receiver {
         self.shared.core.wake.raise();
     }
 
-    /// The next frame in order, and the credit it returns.
-    fn take_frame(&mut self) -> Result<Taken, RecvError> {
+    /// The next frame in order, and the credit it returns. `gathers`: a piece of a message is kept until the message is
+    /// whole, so there must be memory for it.
+    fn take_frame(&mut self, gathers: bool) -> Result<Taken, RecvError> {
         let core = &self.shared.core;
         let key = self.shared.key;
         if self.uncounted > 0 {
@@ -217,6 +232,12 @@ impl Receiver {
             self.uncounted = 0;
         }
         let mut state = core.lock();
+        let is_piece = gathers && state.machine.is_next_a_piece(key);
+        if is_piece && !state.gathered.may_take(key) {
+            drop(state);
+            core.wake.raise();
+            return Ok(Taken::Nothing);
+        }
         let Some(frame) = state.machine.poll_message(key) else {
             return match state.machine.end_of(key) {
                 ChannelEnd::Open => Ok(Taken::Nothing),
@@ -229,6 +250,10 @@ impl Receiver {
                 }
             };
         };
+        if is_piece {
+            state.gathered.add(u64::from(frame.length));
+            self.gathered += u64::from(frame.length);
+        }
         let path =
             if state.machine.has_credit_to_tell() { state.active_path().cloned() } else { None };
         drop(state);
@@ -275,10 +300,26 @@ impl Receiver {
             return Step::Nothing;
         }
         let Partial { bytes, is_begun, .. } = self.partial.take().expect("it is there");
+        self.end_gathering();
         self.uncounted += 1;
         match is_begun {
             true => Step::Nothing,
             false => Step::Message(Message(Payload::Bytes(bytes.freeze()))),
+        }
+    }
+
+    /// What was gathered is the application's now, or nobody's.
+    fn end_gathering(&mut self) {
+        let bytes = std::mem::take(&mut self.gathered);
+        if bytes > 0 {
+            let core = &self.shared.core;
+            let mut state = core.lock();
+            state.gathered.end(self.shared.key, bytes);
+            let is_waited_for = state.gathered.is_waited_for;
+            drop(state);
+            if is_waited_for {
+                core.wake.raise();
+            }
         }
     }
 
@@ -297,6 +338,7 @@ impl Receiver {
             let bytes: Bytes = std::mem::take(&mut partial.bytes).freeze();
             partial.is_begun = true;
             let total_bytes = partial.total;
+            self.end_gathering();
             return Ok(Poll::Ready(Some(Chunk {
                 bytes: bytes.into(),
                 is_last: false,
@@ -304,7 +346,7 @@ impl Receiver {
             })));
         }
         loop {
-            let frame = match self.take_frame()? {
+            let frame = match self.take_frame(false)? {
                 Taken::Frame(frame) => frame,
                 Taken::Nothing => return Ok(Poll::Pending),
                 Taken::End => return Ok(Poll::Ready(None)),
@@ -348,6 +390,7 @@ impl Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
+        self.end_gathering();
         self.shared.core.with_state(|state| state.deafen(self.shared.key));
         self.shared.core.wake.raise();
     }

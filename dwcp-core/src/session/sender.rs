@@ -154,9 +154,14 @@ impl Sender {
             return Err(SendError::TooLong { limit_bytes: SLOT_BYTES_MAX as u64 });
         }
         let core = &self.shared.core;
-        if !core.lock().machine.is_writable(self.shared.key) {
+        let state = core.lock();
+        if !state.machine.is_writable(self.shared.key) {
             return Err(SendError::Window);
         }
+        if !state.machine.may_keep() {
+            return Err(SendError::Pool);
+        }
+        drop(state);
         let mut slot = core.pool.take(bytes).ok_or(SendError::Pool)?;
         slot.set_len(bytes);
         slot.fill(0); // it may hold what another session sent or received

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use super::Session;
 use crate::driver::PathIo;
 use crate::link::SocketFacts;
-use crate::machine::{PathState, PathView, Role};
+use crate::machine::{PathCause, PathState, PathView, Role};
 use crate::wire::{PathId, PathKind, SessionId, SwitchReason};
 
 /// A session at one moment. Totals count from its beginning.
@@ -62,6 +62,8 @@ pub struct SessionStats {
     pub reconnects_total: u64,
     /// Messages reported as in doubt.
     pub in_doubt_total: u64,
+    /// Paths that ended, by [`PathCause::index`].
+    pub paths_lost_total: [u64; PathCause::NAMES.len()],
     /// Times the peer was not listened to for a while, because it asked more than its rate allows.
     pub slowed_total: u64,
     /// The last move.
@@ -132,6 +134,7 @@ pub(crate) struct Totals {
     pub(crate) failovers: AtomicU64,
     pub(crate) reconnects: AtomicU64,
     pub(crate) in_doubt: AtomicU64,
+    pub(crate) paths_lost: [AtomicU64; PathCause::NAMES.len()],
     /// The session has no path, here or at the dialer: the next one brings it back.
     #[cfg(feature = "tokio")]
     pub(crate) is_holding: AtomicBool,
@@ -147,6 +150,7 @@ impl Totals {
             failovers: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
             in_doubt: AtomicU64::new(0),
+            paths_lost: Default::default(),
             #[cfg(feature = "tokio")]
             is_holding: AtomicBool::new(false),
             last_switch: Mutex::new(None),
@@ -196,6 +200,7 @@ pub(super) fn collect(session: &Session) -> SessionStats {
         failovers_total: get(&totals.failovers),
         reconnects_total: get(&totals.reconnects),
         in_doubt_total: get(&totals.in_doubt),
+        paths_lost_total: totals.paths_lost.each_ref().map(get),
         slowed_total: get(&shared.core.counters.slowed),
         last_switch: totals.last_switch.lock().unwrap_or_else(PoisonError::into_inner).clone(),
     }

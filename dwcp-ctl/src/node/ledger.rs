@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use dwcp_core::machine::PathCause;
 use dwcp_core::wire::SessionId;
 use dwcp_core::{Session, SessionStats};
 
@@ -24,6 +25,7 @@ pub(super) struct Totals {
     pub(super) reconnects: u64,
     pub(super) in_doubt: u64,
     pub(super) slowed: u64,
+    pub(super) paths_lost: [u64; PathCause::NAMES.len()],
 }
 
 impl Totals {
@@ -38,6 +40,9 @@ impl Totals {
         self.reconnects += stats.reconnects_total;
         self.in_doubt += stats.in_doubt_total;
         self.slowed += stats.slowed_total;
+        for (total, more) in self.paths_lost.iter_mut().zip(stats.paths_lost_total) {
+            *total += more;
+        }
     }
 }
 

@@ -88,9 +88,12 @@ fn node(page: &mut Page, status: &Status) {
     page.counter("dwcp_handshakes_dropped", dropped, status.handshakes_dropped_total);
     let too_fast = "Of the failed handshakes, those of addresses that began too many.";
     page.counter("dwcp_handshakes_too_fast", too_fast, status.handshakes_too_fast_total);
-    let not_accepted = "Times the system gave no connection although one had come.";
-    page.counter("dwcp_not_accepted", not_accepted, status.not_accepted_total);
     page.counter("dwcp_log_lines_lost", "Lines that are in no log.", status.log_lines_lost_total);
+    let help = "Connections of others that came to nothing, by cause.";
+    page.family("dwcp_connections_turned_away", "counter", "", help);
+    for (cause, count) in &status.turned_away_total {
+        page.sample("dwcp_connections_turned_away_total", &[("cause", cause)], count);
+    }
     let not_after = status.certificate_not_after;
     let help = "When the node's certificate ends, since 1970.";
     page.gauge("dwcp_certificate_not_after_seconds", "seconds", help, not_after);
@@ -151,6 +154,7 @@ fn peers(page: &mut Page, status: &Status) {
     for peer in with_session() {
         page.sample("dwcp_unacked_messages", &[("peer", &peer.peer)], peer.unacked_messages);
     }
+    paths_lost(page, status);
     page.family("dwcp_peer_reputation", "gauge", "", "Score of a peer, from 1 down to 0.");
     for peer in &status.peers {
         page.sample(
@@ -167,6 +171,15 @@ fn peers(page: &mut Page, status: &Status) {
     page.family("dwcp_peer_state", "gauge", "", "State of each peer: 1 for the one it is in.");
     for peer in &status.peers {
         page.sample("dwcp_peer_state", &[("peer", &peer.peer), ("state", &peer.state)], 1);
+    }
+}
+
+fn paths_lost(page: &mut Page, status: &Status) {
+    page.family("dwcp_paths_lost", "counter", "", "Paths that ended, by cause.");
+    for peer in &status.peers {
+        for (cause, count) in &peer.paths_lost_total {
+            page.sample("dwcp_paths_lost_total", &[("peer", &peer.peer), ("cause", cause)], count);
+        }
     }
 }
 

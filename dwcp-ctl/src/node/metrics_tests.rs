@@ -32,6 +32,7 @@ pub(crate) fn example() -> Status {
         session: Some("00".into()),
         paths: vec![path()],
         unacked_messages: 7,
+        paths_lost_total: [("bad-record".to_owned(), 2)].into(),
         ..PeerStatus::default()
     };
     let config = ConfigStatus {
@@ -71,8 +72,8 @@ pub(crate) fn example() -> Status {
         handshakes_failed_total: 5,
         handshakes_dropped_total: 3,
         handshakes_too_fast_total: 2,
-        not_accepted_total: 0,
         log_lines_lost_total: 0,
+        turned_away_total: [("refused".to_owned(), 1)].into(),
         certificate_not_after: 5,
     }
 }

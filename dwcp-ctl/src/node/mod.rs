@@ -1,6 +1,7 @@
 //! The daemon: `dwcpd`.
 
 mod admin;
+mod chatter;
 mod command_server;
 mod drain;
 mod evidence;

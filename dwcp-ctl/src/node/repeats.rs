@@ -20,7 +20,7 @@ const WORDS_MAX: usize = 400;
 /// Target of lines that are said every time.
 pub(super) const EVERY_TIME: &str = "dwcp::every_time";
 /// What differs from one stranger to the next and is no other cause.
-const NO_CAUSE: [&str; 4] = ["address", "from", "path", "session"];
+const NO_CAUSE: [&str; 5] = ["address", "from", "path", "remote", "session"];
 
 /// What makes two lines the same: the place in the program, and its words without what only says who.
 #[derive(Clone, PartialEq, Eq, Hash)]

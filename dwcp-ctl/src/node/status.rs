@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use dwcp_core::machine::PathState;
+use dwcp_core::machine::{PathCause, PathState};
 use dwcp_core::{PathStats, PeerConduct, Session, SessionStats};
 use serde::{Deserialize, Serialize};
 
@@ -43,12 +43,12 @@ pub struct Status {
     /// Of the failed ones: the address began too many.
     #[serde(default)]
     pub handshakes_too_fast_total: u64,
-    /// Times the system gave no connection although one had come.
-    #[serde(default)]
-    pub not_accepted_total: u64,
     /// Lines that are in no log.
     #[serde(default)]
     pub log_lines_lost_total: u64,
+    /// Connections of others that came to nothing, for each cause.
+    #[serde(default)]
+    pub turned_away_total: BTreeMap<String, u64>,
     /// When the node's certificate ends, seconds since 1970.
     pub certificate_not_after: u64,
 }
@@ -113,6 +113,9 @@ pub struct PeerStatus {
     pub failovers_total: u64,
     pub reconnects_total: u64,
     pub in_doubt_total: u64,
+    /// Paths that ended, by cause.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub paths_lost_total: BTreeMap<String, u64>,
     /// Times the peer was not listened to for a while, because it asked more than `byzantine.rateLimit` allows.
     #[serde(default)]
     pub slowed_total: u64,
@@ -237,8 +240,12 @@ impl Node {
             handshakes_failed_total: stats.handshakes_failed_total,
             handshakes_dropped_total: stats.handshakes_dropped_total,
             handshakes_too_fast_total: stats.handshakes_too_fast_total,
-            not_accepted_total: stats.not_accepted_total,
             log_lines_lost_total: self.logs.lost(),
+            turned_away_total: stats
+                .turned_away_total
+                .iter()
+                .map(|(cause, count)| ((*cause).to_owned(), *count))
+                .collect(),
             certificate_not_after: unix_seconds(self.identity.not_after()),
             config,
         }
@@ -387,6 +394,8 @@ impl PeerStatus {
         self.reconnects_total = totals.reconnects;
         self.in_doubt_total = totals.in_doubt;
         self.slowed_total = totals.slowed;
+        let lost = PathCause::NAMES.iter().zip(totals.paths_lost).filter(|(_, count)| *count > 0);
+        self.paths_lost_total = lost.map(|(name, count)| ((*name).to_owned(), count)).collect();
     }
 
     fn set_conduct(&mut self, conduct: &PeerConduct) {

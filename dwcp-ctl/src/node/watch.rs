@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dwcp_core::{Endpoint, EndpointEvent, Events, SessionEvent};
 use tracing::{info, warn};
 
+use super::chatter::{Chatter, Say};
 use super::evidence::EvidenceLog;
 use super::ledger::Ledger;
 use super::repeats::EVERY_TIME;
@@ -21,7 +22,7 @@ pub(super) async fn watch(
     evidence: Arc<EvidenceLog>,
     mut events: Events,
 ) {
-    let mut served = HashSet::new();
+    let (mut served, mut chatter) = (HashSet::new(), Chatter::default());
     loop {
         // An event may have been missed: what counts is which sessions there are.
         let sessions = endpoint.sessions();
@@ -39,7 +40,7 @@ pub(super) async fn watch(
         }
         loop {
             let Some(event) = events.recv().await else { return };
-            log(&event);
+            log(&event, &mut chatter);
             evidence.note(&event);
             if matches!(event.event, SessionEvent::Up { .. } | SessionEvent::Closed(_)) {
                 break;
@@ -62,8 +63,31 @@ pub(super) async fn settle(endpoint: Endpoint, ledger: Arc<Ledger>) {
     }
 }
 
-fn log(event: &EndpointEvent) {
+/// What a peer can make happen again and again without breaking a rule. What is rare, or wrong, is told each time, or as
+/// often as warnings are.
+fn is_ordinary(event: &SessionEvent) -> bool {
+    matches!(
+        event,
+        SessionEvent::Up { .. }
+            | SessionEvent::PathUp { .. }
+            | SessionEvent::PathDown { .. }
+            | SessionEvent::Switched(_)
+            | SessionEvent::PeerLeaves
+            | SessionEvent::Closed(_)
+    )
+}
+
+fn log(event: &EndpointEvent, chatter: &mut Chatter) {
     let peer = &event.peer;
+    if is_ordinary(&event.event) {
+        match chatter.note(Instant::now(), peer) {
+            Say::Nothing => return,
+            Say::After(0) => {}
+            Say::After(lines) => {
+                info!(peer, lines, "said no more of this peer's sessions for a while");
+            }
+        }
+    }
     let session = event.session.map_or_else(|| "none".to_owned(), |session| session.to_string());
     match &event.event {
         SessionEvent::Up { role } => info!(peer, %session, ?role, "session up"),

@@ -139,6 +139,8 @@ pub async fn source(channel: Channel) -> Result<(), ServiceError> {
     let mut numbered = Numbered::new(plan.size);
     while start.elapsed() < duration {
         numbered.send(&mut sender).await?;
+        // Where the peer gives credit without end, nothing else makes this wait for anybody.
+        tokio::task::coop::consume_budget().await;
         report.messages += 1;
         report.bytes += plan.size as u64;
     }

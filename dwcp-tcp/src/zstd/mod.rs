@@ -152,13 +152,30 @@ struct PathDecompressor;
 /// 2^19 bytes: frames are at most 256 KiB, so no honest window is longer.
 const WINDOW_LOG_MAX: u32 = 19;
 
+/// Whether the window of a frame is within its limit. Zstandard looks at that only where it decompresses piece by piece;
+/// the head of a frame is as in RFC 8878, section 3.1.1.1.
+fn is_window_good(frame: &[u8]) -> bool {
+    const SINGLE_SEGMENT: u8 = 1 << 5;
+    match frame.get(4..6) {
+        Some(&[descriptor, _]) if descriptor & SINGLE_SEGMENT != 0 => true, // the window is the content
+        Some(&[_, window]) => {
+            let base = 1_u64 << (10 + (window >> 3));
+            base + base / 8 * u64::from(window & 7) <= 1 << WINDOW_LOG_MAX
+        }
+        _ => false,
+    }
+}
+
 impl Decompress for PathDecompressor {
     fn decompress(&mut self, input: &[u8], out: &mut [u8]) -> Result<(), DecodeError> {
         let error = DecodeError { what: "compressed frame" };
         // One frame, nothing behind it, and the size that the record declares: before any work is done.
         let declared = zstd_safe::get_frame_content_size(input).ok().flatten();
         let length = zstd_safe::find_frame_compressed_size(input).ok();
-        if declared != Some(out.len() as u64) || length != Some(input.len()) {
+        if declared != Some(out.len() as u64)
+            || length != Some(input.len())
+            || !is_window_good(input)
+        {
             return Err(error);
         }
         let count = DECOMPRESSOR.with_borrow_mut(|slot| {
