@@ -27,7 +27,22 @@ pub(crate) fn target(data: &[u8]) {
 fn compare(text: &str) {
     let Some(ours) = config::tree(text) else { return };
     let Ok(theirs) = serde_yaml::from_str::<Value>(text) else { return };
-    assert_eq!(plain(&ours), plain(&theirs), "{text:?}");
+    // A key is text here, whatever it looks like: `-.inf: 1` is no number's value.
+    if !has_other_keys(&theirs) {
+        assert_eq!(plain(&ours), plain(&theirs), "{text:?}");
+    }
+}
+
+/// Whether some mapping has keys that are not text.
+fn has_other_keys(value: &Value) -> bool {
+    match value {
+        Value::Sequence(items) => items.iter().any(has_other_keys),
+        Value::Mapping(entries) => {
+            entries.iter().any(|(key, value)| !key.is_string() || has_other_keys(value))
+        }
+        Value::Tagged(tagged) => has_other_keys(&tagged.value),
+        _ => false,
+    }
 }
 
 /// A value in a form in which both readers agree on what is equal.
@@ -44,16 +59,8 @@ fn plain(value: &Value) -> String {
         Value::String(text) => format!("text {text:?}"),
         Value::Sequence(items) => format!("{:?}", items.iter().map(plain).collect::<Vec<_>>()),
         Value::Mapping(entries) => {
-            // A key is text here, whatever it looks like.
-            let key = |key: &Value| match key {
-                Value::String(text) => Some(text.clone()),
-                _ => None,
-            };
-            let entries: Vec<_> = entries.iter().map(|(k, v)| (key(k), plain(v))).collect();
-            if entries.iter().any(|(key, _)| key.is_none()) {
-                return "a mapping with other keys than text".into();
-            }
-            format!("{entries:?}")
+            let entry = |(key, value): (&Value, &Value)| (plain(key), plain(value));
+            format!("{:?}", entries.iter().map(entry).collect::<Vec<_>>())
         }
         Value::Tagged(tagged) => format!("tagged {}", plain(&tagged.value)),
     }

@@ -68,9 +68,41 @@ async fn play(data: &[u8]) {
             break;
         }
         let mut connection = connect(&network).await;
-        let mut proof = secret.resume_proof(connection.exporter());
-        let (mut id, mut path) = (session, PathId(2 * u32::from(input.byte())));
-        let (mut incarnation, mut is_honest) = (5, !used.contains(&path.0));
+        let proof = secret.resume_proof(connection.exporter());
+        let attempt = Attempt::draw(&mut input, session, proof, &used);
+        let reply = ask(&mut *connection, &attempt.bytes).await;
+        let said = Hello::decode(&attempt.bytes);
+        let Some(HelloReply::Welcome { session: opened, .. }) = reply else {
+            assert!(!attempt.must_be_welcome, "{reply:?}");
+            // A hello takes its path's id also where it is refused for something else.
+            used.extend(said.ok().filter(|_| attempt.is_honest).map(|said| said.path.0));
+            continue;
+        };
+        let said = said.expect("it was understood");
+        let Some(resume) = said.resume else {
+            assert_ne!(opened, session, "a new session");
+            return; // the old one is over
+        };
+        assert_eq!((opened, resume.session, resume.proof), (session, session, proof));
+        assert!(!used.contains(&said.path.0) && said.path.0.is_multiple_of(2), "{:?}", said.path);
+        used.push(said.path.0);
+        let _link = connection.into_link().expect("a link");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// A hello that resumes, more or less.
+struct Attempt {
+    bytes: Vec<u8>,
+    /// Nothing in it is wrong.
+    is_honest: bool,
+    must_be_welcome: bool,
+}
+
+impl Attempt {
+    fn draw(input: &mut Input<'_>, session: SessionId, good: [u8; 32], used: &[u32]) -> Self {
+        let (mut id, mut proof, mut incarnation) = (session, good, 5);
+        let mut path = PathId(2 * u32::from(input.byte()));
         match input.byte() % 6 {
             1 => proof[input.below(32)] ^= 1 << (input.byte() % 8),
             2 => id = SessionId([input.byte(); 16]),
@@ -78,47 +110,17 @@ async fn play(data: &[u8]) {
             4 => path = PathId(path.0 + 1),
             _ => {}
         }
-        is_honest &= proof == secret.resume_proof(connection.exporter());
-        is_honest &= id == session && incarnation == 5 && path.0.is_multiple_of(2);
+        let is_fresh = path.0.is_multiple_of(2) && !used.contains(&path.0);
+        let mut is_honest = is_fresh && proof == good && id == session && incarnation == 5;
         let resume =
             Some(Resumption { session: id, proof, is_held: input.byte().is_multiple_of(2) });
         let mut bytes = Hello { path, incarnation, resume, ..hello() }.encode();
-        let spoils = input.byte() % 4;
-        if spoils == 0 {
-            let at = input.below(bytes.len());
-            let before = bytes[at];
-            bytes[at] ^= input.byte();
-            // Nonce, features and sizes are the dialer's own.
-            is_honest &= before == bytes[at];
+        let is_spoiled = input.byte().is_multiple_of(4);
+        if is_spoiled {
+            let (at, bits) = (input.below(bytes.len()), input.byte());
+            bytes[at] ^= bits;
+            is_honest &= bits == 0;
         }
-        let reply = ask(&mut *connection, &bytes).await;
-        let is_welcome = matches!(reply, Some(HelloReply::Welcome { .. }));
-        if is_honest && spoils != 0 {
-            assert!(is_welcome, "{reply:?}");
-        }
-        if let Some(HelloReply::Welcome { session: opened, .. }) = reply {
-            let said = Hello::decode(&bytes).expect("it was understood");
-            if let Some(resume) = said.resume {
-                assert_eq!(opened, resume.session);
-                assert_eq!(
-                    (resume.session, resume.proof),
-                    (session, secret.resume_proof(connection.exporter()))
-                );
-                assert!(
-                    !used.contains(&said.path.0) && said.path.0.is_multiple_of(2),
-                    "{:?}",
-                    said.path
-                );
-            } else {
-                assert_ne!(opened, session, "a new session");
-                return; // the old one is over
-            }
-            used.push(said.path.0);
-            let _link = connection.into_link().expect("a link");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        } else if Hello::decode(&bytes).is_ok_and(|said| said.path.0.is_multiple_of(2)) && is_honest
-        {
-            used.push(path.0);
-        }
+        Self { bytes, is_honest, must_be_welcome: is_honest && !is_spoiled }
     }
 }
