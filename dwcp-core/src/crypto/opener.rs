@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::schedule::LaneSecret;
+use super::sealer::VERSION_THAT_COUNTS_ON;
 use super::{Direction, KeyMaterial, Open, PathSecret, ReplayWindow, Suite};
 use crate::wire::{HEADER_BYTES, RecordHeader};
 
@@ -55,6 +56,8 @@ pub struct PathOpener {
     previous: Option<Phase>,
     phase: u64,
     ordered: bool,
+    /// Numbers go on from one phase to the next.
+    counts_on: bool,
 }
 
 struct Phase {
@@ -82,7 +85,15 @@ impl PathOpener {
         ordered: bool,
     ) -> Self {
         let current = Phase::new(&*suite, path.lane(direction, lane), ordered);
-        Self { suite, lane, current, next: None, previous: None, phase: 0, ordered }
+        let (next, previous, counts_on) = (None, None, ordered);
+        Self { suite, lane, current, next, previous, phase: 0, ordered, counts_on }
+    }
+
+    /// The same for a session of `version`: before version 4, each phase counts from 0.
+    #[must_use]
+    pub fn of_version(mut self, version: u16) -> Self {
+        self.counts_on &= version >= VERSION_THAT_COUNTS_ON;
+        self
     }
 
     /// Bytes of plaintext in a record of `length` bytes after its header.
@@ -113,7 +124,14 @@ impl PathOpener {
             0 => &mut self.current,
             1 => {
                 let (suite, current, ordered) = (&*self.suite, &self.current, self.ordered);
-                self.next.get_or_insert_with(|| Phase::new(suite, current.secret.next(), ordered))
+                let next = self
+                    .next
+                    .get_or_insert_with(|| Phase::new(suite, current.secret.next(), ordered));
+                if self.counts_on {
+                    // All of the phase before has come: nothing was cut off between the two.
+                    next.replay = ReplayWindow::ordered_from(current.replay.next());
+                }
+                next
             }
             3 if self.previous.is_some() => self.previous.as_mut().expect("checked"),
             _ => return Err(OpenError::NotAuthentic { number: header.number }),
@@ -209,6 +227,20 @@ mod tests {
                 assert_eq!(opener.phase(), phase + 1);
                 assert_eq!(open(&mut opener, &late).is_ok(), !ordered);
             }
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_at_the_end_of_a_phase_is_noticed_from_version_4_on() {
+        for (version, is_noticed) in [(3, false), (4, true)] {
+            let (sealer, opener) = pair(true);
+            let (mut sealer, mut opener) = (sealer.of_version(version), opener.of_version(version));
+            assert!(open(&mut opener, &seal(&mut sealer, b"a")).is_ok());
+            let _cut_off = seal(&mut sealer, b"b");
+            assert!(sealer.rekey(crate::machine::Time(1)));
+            let next = open(&mut opener, &seal(&mut sealer, b"c"));
+            let gap = OpenError::OutOfOrder { number: 2, expected: 1 };
+            assert_eq!(next.err(), is_noticed.then_some(gap), "version {version}");
         }
     }
 

@@ -19,7 +19,17 @@ const WORDS: usize = (WINDOW / 64) as usize;
 impl ReplayWindow {
     /// For links that deliver in order: the only good number is the next one.
     pub fn ordered() -> Self {
-        Self { next: 0, seen: None }
+        Self::ordered_from(0)
+    }
+
+    /// The same, with `next` as the first good number.
+    pub fn ordered_from(next: u64) -> Self {
+        Self { next, seen: None }
+    }
+
+    /// The next number of an ordered link; else one past the highest seen.
+    pub fn next(&self) -> u64 {
+        self.next
     }
 
     /// For links that do not.

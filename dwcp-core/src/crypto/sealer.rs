@@ -60,6 +60,10 @@ pub struct PathSealer {
     pause: Duration,
     /// The least number not yet used under the present key.
     fresh: u64,
+    /// The number of the present phase's first record.
+    base: u64,
+    /// Numbers go on from one phase to the next, so that nothing can be cut off between them unnoticed.
+    counts_on: bool,
 }
 
 /// A record number about to be used.
@@ -69,6 +73,9 @@ struct Next {
     number: u64,
     blocks: u64,
 }
+
+/// From this version on, record numbers of an ordered path go on from one key phase to the next.
+pub(super) const VERSION_THAT_COUNTS_ON: u16 = 4;
 
 /// Time between two rekeys on an unordered link: longer than any record is on its way.
 pub const REKEY_PAUSE: Duration = Duration::from_secs(10);
@@ -97,7 +104,16 @@ impl PathSealer {
             in_use_since: None,
             pause: REKEY_PAUSE,
             fresh: 0,
+            base: 0,
+            counts_on: is_ordered,
         }
+    }
+
+    /// The same for a session of `version`: before version 4, each phase counts from 0.
+    #[must_use]
+    pub fn of_version(mut self, version: u16) -> Self {
+        self.counts_on &= version >= VERSION_THAT_COUNTS_ON;
+        self
     }
 
     /// Replaces the usage limits; for tests that cross them.
@@ -199,7 +215,7 @@ impl PathSealer {
         if self.usage.blocks + blocks > self.limits.hard_blocks {
             return Err(SealError::KeyExhausted);
         }
-        let number = self.usage.records;
+        let number = self.base + self.usage.records;
         assert!(number >= self.fresh, "a record number is used once under a key");
         let header = RecordHeader {
             phase: (self.usage.phase & 3) as u8,
@@ -218,7 +234,7 @@ impl PathSealer {
         if crate::sim::bug(crate::sim::Bug::RepeatedNonce) && number % 64 == 9 {
             return; // planted: the next record reuses this number
         }
-        self.usage.records = number + 1;
+        self.usage.records = number + 1 - self.base;
         self.fresh = number + 1;
         self.usage.blocks += next.blocks;
     }
@@ -245,8 +261,9 @@ impl PathSealer {
     fn next_phase(&mut self) {
         self.secret = self.secret.next();
         (self.seal, self.iv) = start(&*self.suite, &self.secret);
+        self.base = if self.counts_on { self.base + self.usage.records } else { 0 };
         self.usage = Usage { phase: self.usage.phase + 1, ..Usage::default() };
-        (self.in_use_since, self.fresh) = (None, 0);
+        (self.in_use_since, self.fresh) = (None, self.base);
     }
 
     /// What the present key has been used for.

@@ -96,6 +96,8 @@ pub(crate) struct PathSetup<'a> {
     pub(crate) secret: &'a PathSecret,
     pub(crate) suite: Arc<dyn Suite>,
     pub(crate) compression: Option<&'a dyn Compression>,
+    /// Of the session.
+    pub(crate) version: u16,
 }
 
 /// The link may not be protected as little as that.
@@ -124,7 +126,7 @@ impl PathIo {
     /// [`TooWeak`]: an untrusted medium below `Aead`.
     pub(crate) fn new(link: Box<dyn Link>, setup: &PathSetup<'_>) -> Result<Self, TooWeak> {
         let attributes = link.attributes().clone();
-        let PathSetup { id, role, secret, suite, compression } = setup;
+        let PathSetup { id, role, secret, suite, compression, version } = setup;
         let protection = suite.protection();
         let is_trusted = attributes.features.has(LinkFeatures::TRUSTED_MEDIUM);
         if !is_trusted && protection < Protection::Aead {
@@ -137,6 +139,7 @@ impl PathIo {
         let is_ordered = attributes.features.has(LinkFeatures::ORDERED);
         let sealer = PathSealer::new(suite.clone(), secret, sending, 0, is_ordered);
         let opener = PathOpener::new(suite.clone(), secret, receiving, 0, is_ordered);
+        let (sealer, opener) = (sealer.of_version(*version), opener.of_version(*version));
         let is_zero_copy = attributes.features.has(LinkFeatures::ZERO_COPY_TX);
         let (tx_link, rx_link) = link.split();
         Ok(Self {

@@ -112,6 +112,7 @@ pub(super) fn attach(
         secret,
         suite: suite.clone(),
         compression: compression.filter(|_| agreement.features.has(Features::ZSTD)),
+        version: agreement.version,
     };
     let io = PathIo::new(link, &setup)?;
     let preference = preference(inner, io.attributes.kind);

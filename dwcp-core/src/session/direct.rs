@@ -64,7 +64,14 @@ impl PollDriver {
         let keys = secret.path(path, &[0; 32], &[0; 32], &hash.into());
         let io = PathIo::new(
             link,
-            &PathSetup { id: path, role, secret: &keys, suite, compression: None },
+            &PathSetup {
+                id: path,
+                role,
+                secret: &keys,
+                suite,
+                compression: None,
+                version: crate::wire::VERSION,
+            },
         )?;
         let mut settings = Settings::new(role, pool.clone());
         settings.time_to_live = Duration::ZERO;

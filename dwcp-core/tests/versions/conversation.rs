@@ -84,13 +84,15 @@ struct Path {
 }
 
 impl Path {
-    fn new(end: End, id: u32) -> Self {
+    fn new(end: End, id: u32, version: u16) -> Self {
         let suite: Arc<dyn Suite> = Arc::new(ChecksumSuite);
         let secret = secret(id);
         Self {
             id,
-            sealer: PathSealer::new(suite.clone(), &secret, end.direction(), 0, true),
-            opener: PathOpener::new(suite, &secret, end.other().direction(), 0, true),
+            sealer: PathSealer::new(suite.clone(), &secret, end.direction(), 0, true)
+                .of_version(version),
+            opener: PathOpener::new(suite, &secret, end.other().direction(), 0, true)
+                .of_version(version),
         }
     }
 }
@@ -98,6 +100,7 @@ impl Path {
 /// One end: a machine, and what its application does and hears.
 struct Side {
     end: End,
+    version: u16,
     machine: Machine,
     pool: Pool,
     paths: Vec<Path>,
@@ -116,7 +119,15 @@ impl Side {
         settings.max_message_bytes = 1 << 20;
         settings.peer_max_message_bytes = 1 << 20;
         let machine = Machine::new(settings);
-        Self { end, machine, pool, paths: Vec::new(), channels: Vec::new(), heard: Vec::new() }
+        Self {
+            end,
+            version,
+            machine,
+            pool,
+            paths: Vec::new(),
+            channels: Vec::new(),
+            heard: Vec::new(),
+        }
     }
 
     fn up(&mut self, now: Time, id: u32) {
@@ -129,7 +140,7 @@ impl Side {
             regions: Vec::new(),
             preference: 0,
         };
-        self.paths.push(Path::new(self.end, id));
+        self.paths.push(Path::new(self.end, id, self.version));
         self.machine.handle_path_up(now, PathId(id), attributes);
     }
 
