@@ -229,7 +229,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
         },
     ),
     offence("control-channel-reset", "a Reset of channel 0", "foreign-channel", |scene| {
-        sends(scene, |peer| peer.control(&frame::reset(0, 1)))
+        sends(scene, |peer| peer.control(&frame::reset(0, 1)));
     }),
     offence(
         "control-channel-said-to-be-over",
