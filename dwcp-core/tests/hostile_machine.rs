@@ -270,3 +270,20 @@ fn offers_that_were_told_and_not_answered_are_bounded() {
     let told = told.count();
     assert!((8..=64).contains(&told), "{told} offers wait for an answer");
 }
+
+#[test]
+fn the_control_channel_is_never_given_up() {
+    let mut machine = acceptor();
+    let mut bytes = Vec::new();
+    Control::Reset { channel: 0, code: 1 }.encode(&mut bytes);
+    let length = bytes.len() as u32;
+    let payload = Payload::Bytes(bytes.into());
+    let kind = DataKind::Control;
+    let reset = DataFrame { channel: 0, seq: 1, kind, payload, length, pull: None };
+    let taken = hear(&mut machine, vec![reset]);
+    assert_eq!(taken, Err(Violation::ForeignChannel { channel: 0 }));
+    let mut machine = acceptor();
+    let ack = Ack { channel: 0, cumulative: u64::MAX, ranges: Ranges::default() };
+    let taken = machine.handle_record(NOW, PathId(0), 0, &mut vec![Frame::Ack(ack)]);
+    assert_eq!(taken, Err(Violation::AckOfUnsent { channel: 0 }));
+}

@@ -258,6 +258,9 @@ impl Machine {
     }
 
     fn handle_ack(&mut self, now: Time, ack: &Ack) -> Result<(), Violation> {
+        if ack.channel == 0 && ack.cumulative == u64::MAX {
+            return Err(Violation::AckOfUnsent { channel: 0 }); // it is never over
+        }
         let Some(index) = self.channels.index_of(ack.channel) else {
             return Ok(()); // acks of a channel that is closed here come late
         };
@@ -374,6 +377,9 @@ impl Machine {
     }
 
     fn handle_reset(&mut self, channel: u32, code: u32) -> Result<(), Violation> {
+        if channel == 0 {
+            return Err(Violation::ForeignChannel { channel }); // it belongs to the session
+        }
         let Some(index) = self.channels.receive_into(channel)? else { return Ok(()) };
         let room = self.channels.at_mut(index).expect("found or made");
         if room.is_over {

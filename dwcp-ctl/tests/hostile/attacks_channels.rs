@@ -1,6 +1,6 @@
 //! Channels, messages, credit and acks: frames that are well-formed and break a rule, or only look as if they did.
 
-use crate::attacks::{Attack, offence, served};
+use crate::attacks::{Attack, offence, path_lost, served};
 use crate::attacks_frames::sends;
 use crate::ground::{MESSAGE_MAX, Scene};
 use crate::peer::frame::{self, Data, FIN, NEXT};
@@ -226,6 +226,49 @@ pub(crate) const ATTACKS: &[Attack] = &[
             peer.message(channel, b"lost");
             peer.send(&frame::ack(channel, u64::MAX, &[]));
             assert!(peer.is_alive() && peer.has_service());
+        },
+    ),
+    offence("control-channel-reset", "a Reset of channel 0", "foreign-channel", |scene| {
+        sends(scene, |peer| peer.control(&frame::reset(0, 1)));
+    }),
+    offence(
+        "control-channel-said-to-be-over",
+        "an ack of 2^64 - 1 for channel 0, on its own and in a Fenced",
+        "ack-of-unsent",
+        |scene| {
+            sends(scene, |_| frame::ack(0, u64::MAX, &[]));
+            sends(scene, |peer| peer.control(&frame::fenced(9, 0, u64::MAX)));
+        },
+    ),
+    served(
+        "talk-after-close",
+        "a Close, then channels, messages, another Close and a PathOffer's path",
+        |scene| {
+            let mut peer = scene.begin();
+            for message in [frame::close(0, b"bye"), frame::close(7, b"bye again")] {
+                let close = peer.control(&message);
+                peer.send(&close);
+                let channel = peer.open("bench/latency");
+                peer.message(channel, b"{}");
+                peer.message(channel, b"anybody?");
+            }
+            assert!(peer.is_alive(), "its link is the peer's to end");
+        },
+    ),
+    path_lost(
+        "own-path-closed",
+        "PathClosed and Fenced of the only path, on that path",
+        "peer-closed",
+        |scene| {
+            let mut peer = scene.begin();
+            let frames = [
+                peer.control(&frame::path_closed(0)),
+                peer.control(&frame::fenced(0, 0, 0)),
+                peer.control(&frame::path_closed(0)),
+            ];
+            peer.send(&frames.concat());
+            peer.wait_for_end();
+            assert!(peer.resume(scene.address(), &scene.credentials(), 2).is_alive());
         },
     ),
     served("duplicates", "frames that were acked, sent 500 times again", |scene| {
