@@ -1,7 +1,7 @@
 # `make help` says what each target does, takes and needs.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help check test lint demo bench fmt
+.PHONY: help check test lint demo bench fuzz fmt
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -20,6 +20,9 @@ demo: ## two nodes move real data and survive cuts; cold 5 minutes, warm 40 seco
 
 bench: ## micro-benchmarks of the hot path: records, messages; 2 minutes
 	@.ci/install build && cargo bench --locked -p dwcp-benches
+
+fuzz: ## looks for inputs that break something: 11 targets, MINUTES=20 each; TARGETS="config http" chooses
+	@.ci/fuzz $(TARGETS)
 
 fmt: ## formats all code
 	@cargo fmt --all
