@@ -72,6 +72,7 @@ pub use reference::{KeyDoc, keys, markdown};
 pub use sample::sample;
 pub use schema::schema;
 pub use setting::Auto;
+pub use suggest::nearest;
 pub use units::{Rate, Share, Size, Time};
 
 /// The tree that the loader reads from `text`, with the values that it takes scalars for; `None` where it finds an error

@@ -68,7 +68,7 @@ pub(crate) fn path_of_key(key: &str) -> Option<&'static str> {
     found.next().is_none().then_some(first.path.as_str())
 }
 
-/// docs/config.md: every key, every code.
+/// docs/config.md: every key.
 pub fn markdown() -> String {
     let mut out = String::from(HEAD);
     out.push_str("\n## At the top\n");
@@ -97,10 +97,7 @@ pub fn markdown() -> String {
         let keys: Vec<_> = gap.keys.iter().map(|key| format!("`{key}`")).collect();
         let _ = writeln!(out, "| {} | {} |", keys.join(", "), gap.instead);
     }
-    out.push_str("\n## Codes\n\n| code | title | what it means |\n|---|---|---|\n");
-    for info in super::codes() {
-        let _ = writeln!(out, "| {} | {} | {} |", info.code, info.title, info.explanation);
-    }
+    out.push_str("\nWhat each code of a diagnostic means: [errors.md](errors.md), or `dwcp-ctl explain CODE`.\n");
     out
 }
 

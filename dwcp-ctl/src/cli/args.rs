@@ -58,6 +58,14 @@ pub(super) enum Command {
     Config(ConfigCommand),
     /// How the nodes on this machine are; exit code 3 when degraded.
     Status,
+    /// What a code such as DWCP-C012 or DWCP-H022 means, and what to do; without one, all codes.
+    Explain {
+        /// The code; `DWCP-` may be left out.
+        code: Option<String>,
+        /// All of them as docs/errors.md has them.
+        #[arg(long, hide = true, conflicts_with = "code")]
+        markdown: bool,
+    },
     /// Version, what is built in, what this machine has.
     Version,
     /// Round trips to a peer over the active path.

@@ -6,6 +6,7 @@ mod client;
 mod config;
 mod config_init;
 mod copy;
+mod explain;
 mod keys;
 mod output;
 mod peers;
@@ -52,6 +53,7 @@ fn dispatch(command: Command, global: &Global, output: &Output) -> Result<Exit, 
     match command {
         Command::Config(command) => config::run(command, output),
         Command::Status => status::run(global, output),
+        Command::Explain { code, markdown } => explain::run(code.as_deref(), markdown, output),
         Command::Version => version::run(output),
         Command::Ping(arguments) => peers::ping(&arguments, global, output),
         Command::Peers { command: None } => peers::list(global, output),

@@ -27,6 +27,7 @@ mod watch;
 
 pub mod commands;
 pub mod health;
+pub mod health_codes;
 pub mod metrics;
 pub mod plan;
 pub mod runtime_directory;
