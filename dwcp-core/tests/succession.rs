@@ -105,8 +105,12 @@ async fn what_is_open_goes_on_and_what_is_new_goes_to_the_successor() {
         let mut stage = Stage::new(old_dials).await;
         let mut events = stage.a.subscribe();
         let new = stage.successor();
+        let own = stage.old.sessions().remove(0);
+        let left = tokio::spawn(async move { own.left().await });
+        tokio::task::yield_now().await;
         stage.old.leave(Box::new(Silence));
         stage.before.left().await;
+        left.await.unwrap();
         while events.recv().await.unwrap().event != SessionEvent::PeerLeaves {}
         assert!(stage.before.is_leaving() && !stage.before.is_over());
         let after = stage.a.connect("b").await.unwrap();

@@ -78,6 +78,8 @@ pub(crate) struct State {
     pub(crate) flushed_at: Time,
     /// When the driver will look at the machine's timers next.
     pub(crate) armed: Time,
+    /// Who waits for the end was told that new channels do not belong here.
+    is_leaving_told: bool,
     /// What the peer has asked for lately.
     pub(super) asked: Asked,
     /// The record in which the peer broke the protocol.
@@ -162,6 +164,7 @@ impl SessionCore {
                 gathered: Gathered::default(),
                 flushed_at: Time(0),
                 armed: Time(u64::MAX),
+                is_leaving_told: false,
                 asked: Asked::default(),
                 offending: None,
             }),
@@ -308,7 +311,6 @@ impl State {
                     *needs_driver = true;
                 }
                 Event::PeerLeaves => {
-                    self.ends.take_all(wakers);
                     self.work.push_back(Event::PeerLeaves);
                     *needs_driver = true;
                 }
@@ -327,6 +329,9 @@ impl State {
             }
         }
         self.progress.take_all(wakers);
+        if self.machine.is_leaving() && !std::mem::replace(&mut self.is_leaving_told, true) {
+            self.ends.take_all(wakers);
+        }
         if self.machine.is_closing() {
             self.accepts.take_all(wakers); // nothing comes any more
         }
