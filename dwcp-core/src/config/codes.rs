@@ -178,6 +178,8 @@ codes! {
         "The same value stands twice in a list.";
     NOT_OBEYED_YET "DWCP-C081" "key not obeyed yet"
         "The key is valid and will have its effect, but this build does not act on it yet; the message says what it does instead.";
+    REPUTATION "DWCP-C082" "quarantine above the report"
+        "byzantine.reputation: a peer is reported below minReputation and quarantined below blacklistThreshold, which has to be the lower of the two: a quarantine comes after a report.";
 
     // The machine, asked for with --environment.
     ENV_FILE "DWCP-C090" "file missing"

@@ -20,6 +20,17 @@ pub(super) fn check(rules: &mut Rules<'_>) {
         let help = format!("`memory.poolSize: {budget}` or more");
         rules.error(path, codes::BUDGET, message, help);
     }
+    let reputation = &config.byzantine.reputation;
+    let (report, quarantine) = (reputation.min_reputation, reputation.blacklist_threshold);
+    if quarantine.get() >= report.get() && rules.is_sound(&["byzantine.reputation"]) {
+        let path = "byzantine.reputation.blacklistThreshold";
+        let path = if rules.gives(path) { path } else { "byzantine.reputation.minReputation" };
+        let message = format!(
+            "a peer would be quarantined below {quarantine} and reported below {report} only"
+        );
+        let help = "choose a blacklistThreshold below minReputation";
+        rules.error(path, codes::REPUTATION, message, help);
+    }
     let detection = &config.cluster.failure_detection;
     let silence = detection.heartbeat_interval.get().saturating_mul(detection.timeout_multiplier);
     let keys = ["cluster.failureDetection", "session.timeToLive"];
