@@ -57,8 +57,23 @@ pub fn keys() -> &'static [KeyDoc] {
     KEYS.get_or_init(|| {
         let mut keys = Vec::new();
         Config::describe("", &mut keys);
+        inherit_defaults(&mut keys);
         keys
     })
+}
+
+/// A section may stand in several places with other defaults in each: what its place gives counts.
+fn inherit_defaults(keys: &mut [KeyDoc]) {
+    for at in 0..keys.len() {
+        let (before, rest) = keys.split_at_mut(at);
+        let doc = &mut rest[0];
+        let Some((parent, name)) = doc.path.rsplit_once('.') else { continue };
+        let Some(parent) = before.iter().find(|other| other.path == parent) else { continue };
+        let given = parent.defaults.iter().map(|value| value.get(name).cloned());
+        if let Some(given) = given.collect::<Option<Vec<_>>>().filter(|given| !given.is_empty()) {
+            doc.defaults = given;
+        }
+    }
 }
 
 /// The path of the one key that is called `key`, wherever it is.
