@@ -83,11 +83,12 @@ pub(crate) struct Sealer {
     pub(crate) phase: u64,
     pub(crate) number: u64,
     pub(crate) epoch: u32,
+    version: u16,
 }
 
 impl Sealer {
-    pub(crate) fn new(keys: Keys, has_hmac: bool) -> Self {
-        Self { keys, has_hmac, phase: 0, number: 0, epoch: 0 }
+    pub(crate) fn new(keys: Keys, has_hmac: bool, version: u16) -> Self {
+        Self { keys, has_hmac, phase: 0, number: 0, epoch: 0, version }
     }
 
     /// The header of the next record.
@@ -115,7 +116,10 @@ impl Sealer {
     pub(crate) fn rekey(&mut self) {
         self.keys = self.keys.next();
         self.phase += 1;
-        self.number = 0;
+        // From version 4 on, numbers go on.
+        if self.version < 4 {
+            self.number = 0;
+        }
     }
 }
 
@@ -125,11 +129,12 @@ pub(crate) struct Opener {
     has_hmac: bool,
     phase: u64,
     number: u64,
+    version: u16,
 }
 
 impl Opener {
-    pub(crate) fn new(keys: Keys, has_hmac: bool) -> Self {
-        Self { keys, has_hmac, phase: 0, number: 0 }
+    pub(crate) fn new(keys: Keys, has_hmac: bool, version: u16) -> Self {
+        Self { keys, has_hmac, phase: 0, number: 0, version }
     }
 
     /// Opens the record at the start of `bytes`, if all of it is there: its epoch, its plaintext, and how long it is.
@@ -143,7 +148,9 @@ impl Opener {
         if header.phase != self.phase as u8 & 3 {
             self.keys = self.keys.next();
             self.phase += 1;
-            self.number = 0;
+            if self.version < 4 {
+                self.number = 0;
+            }
         }
         assert_eq!((header.phase, header.number), (self.phase as u8 & 3, self.number));
         self.number += 1;

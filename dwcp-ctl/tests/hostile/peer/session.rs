@@ -137,9 +137,9 @@ impl Peer {
         let (ours, theirs) = (agreed.direction, 1 - agreed.direction);
         Self {
             stream,
-            seal: Sealer::new(Keys::first(&path, ours, 0), has_hmac),
+            seal: Sealer::new(Keys::first(&path, ours, 0), has_hmac, welcome.version),
             their_keys: Keys::first(&path, theirs, 0),
-            open: Opener::new(Keys::first(&path, theirs, 0), has_hmac),
+            open: Opener::new(Keys::first(&path, theirs, 0), has_hmac, welcome.version),
             known,
             hello: hello.clone(),
             is_polite: true,
