@@ -7,26 +7,9 @@ use super::output::Output;
 use crate::exit::{Exit, Failure};
 use crate::node::health_codes::HEALTH_CODES;
 
-/// A code with its words.
-pub(super) struct Explained {
-    code: &'static str,
-    title: &'static str,
-    explanation: &'static str,
-}
-
 /// Every code that the product prints.
-pub(super) fn all() -> impl Iterator<Item = Explained> {
-    let of_config = |info: &CodeInfo| Explained {
-        code: info.code,
-        title: info.title,
-        explanation: info.explanation,
-    };
-    let health = HEALTH_CODES.iter().map(|info| Explained {
-        code: info.code,
-        title: info.title,
-        explanation: info.explanation,
-    });
-    codes().iter().map(of_config).chain(health)
+pub(super) fn all() -> impl Iterator<Item = &'static CodeInfo> {
+    codes().iter().chain(HEALTH_CODES)
 }
 
 pub(super) fn run(code: Option<&str>, is_markdown: bool, output: &Output) -> Result<Exit, Failure> {
@@ -37,7 +20,7 @@ pub(super) fn run(code: Option<&str>, is_markdown: bool, output: &Output) -> Res
             let list: Vec<_> = all().map(|one| format!("{}  {}", one.code, one.title)).collect();
             let value = json!({
                 "schema": "dwcp.codes/v1",
-                "codes": all().map(|one| as_json(&one)).collect::<Vec<_>>(),
+                "codes": all().map(as_json).collect::<Vec<_>>(),
             });
             output.result(&value, || list.join("\n"))?;
         }
@@ -53,12 +36,12 @@ pub(super) fn run(code: Option<&str>, is_markdown: bool, output: &Output) -> Res
         );
         return Err(Failure::usage(format!("there is no code {code}: {near}")));
     };
-    let value = json!({ "schema": "dwcp.code/v1", "code": as_json(&found) });
+    let value = json!({ "schema": "dwcp.code/v1", "code": as_json(found) });
     output.result(&value, || format!("{}: {}\n{}", found.code, found.title, found.explanation))?;
     Ok(Exit::Ok)
 }
 
-fn as_json(one: &Explained) -> serde_json::Value {
+fn as_json(one: &CodeInfo) -> serde_json::Value {
     json!({ "code": one.code, "title": one.title, "explanation": one.explanation })
 }
 
@@ -71,7 +54,7 @@ fn markdown() -> String {
          `dwcp-ctl status` and `/health`.\n\n\
          | code | what | meaning, and what to do |\n|---|---|---|\n",
     );
-    for Explained { code, title, explanation } in all() {
+    for CodeInfo { code, title, explanation, .. } in all() {
         text.push_str(&format!("| {code} | {title} | {explanation} |\n"));
     }
     text

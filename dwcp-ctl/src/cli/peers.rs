@@ -1,4 +1,4 @@
-//! `dwcp-ctl ping`, `peers`, `peers lift`, `cut`, `reload`, `restart`, `drain`.
+//! `dwcp-ctl ping`, `peers`, `peers lift`, `cut`, `rekey`, `reload`, `restart`, `drain`.
 
 use serde_json::{Value, json};
 

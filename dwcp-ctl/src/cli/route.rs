@@ -15,7 +15,7 @@ use crate::exit::{Failure, chain};
 use crate::node::commands::{Operation, Request};
 use crate::node::plan::socket_path;
 use crate::node::runtime_directory::{runtime_directory, sockets};
-use crate::node::{load, run_operation};
+use crate::node::{load, node_of, run_operation};
 use crate::service::file::CopyProgress;
 
 /// How long an endpoint of our own may take to say goodbye.
@@ -39,7 +39,7 @@ impl Route {
         let config = own_config(path)?;
         // Two processes with one node's name would push each other out at every peer. Where the daemon's socket
         // is in another place, the claim on the node's key refuses the second.
-        if let Some(node) = node_id(&config) {
+        if let Some(node) = node_of(&config) {
             let socket = socket_path(&config, &node, &directory);
             if std::os::unix::net::UnixStream::connect(&socket).is_ok() {
                 output.note(&format!("through the daemon of {node}, which is running"));
@@ -83,15 +83,6 @@ pub(super) fn run_own(
             Err(error) => Err(Failure { exit: error.exit(), message: error.to_string() }),
         }
     })
-}
-
-/// Who the node of `config` is: by its own word, or by its certificate. `None` if neither says; then there is no
-/// endpoint to be made of it either.
-fn node_id(config: &Config) -> Option<String> {
-    match &config.node_id {
-        Some(node) => Some(node.as_str().to_owned()),
-        None => dwcp_tcp::node_id_of_certificate(config.keys.cert.as_path()).ok(),
-    }
 }
 
 /// Why there is no endpoint of our own, and what to do if another process is the node.

@@ -1,21 +1,12 @@
 //! Every code that health may name, with what it means and what to do.
 
-/// What a code of health means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HealthCode {
-    /// `DWCP-H…`; never given another meaning.
-    pub code: &'static str,
-    /// A few words.
-    pub title: &'static str,
-    /// When it is there, and what to do.
-    pub explanation: &'static str,
-}
+use dwcp_core::config::CodeInfo;
 
 macro_rules! health_codes {
     ($($code:literal $title:literal $explanation:literal;)*) => {
         /// All codes, in order.
-        pub static HEALTH_CODES: &[HealthCode] =
-            &[$(HealthCode { code: $code, title: $title, explanation: $explanation }),*];
+        pub static HEALTH_CODES: &[CodeInfo] =
+            &[$(CodeInfo { code: $code, title: $title, explanation: $explanation }),*];
     };
 }
 

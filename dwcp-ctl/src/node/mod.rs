@@ -89,6 +89,15 @@ struct Current {
     forwards: Vec<ForwardListener>,
 }
 
+/// The node of `config`: by its own word, or by its certificate. `None` if neither says; then there is no
+/// endpoint to be made of it either.
+pub(crate) fn node_of(config: &Config) -> Option<String> {
+    match &config.node_id {
+        Some(node) => Some(node.as_str().to_owned()),
+        None => dwcp_tcp::node_id_of_certificate(config.keys.cert.as_path()).ok(),
+    }
+}
+
 /// Serves every session of `endpoint` with `services` until the endpoint ends.
 ///
 /// # Cancel safety

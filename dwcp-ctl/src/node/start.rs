@@ -21,7 +21,7 @@ use super::keeper::Keepers;
 use super::load::LoadedConfig;
 use super::notify::Notifier;
 use super::run::{Daemon, DaemonOptions};
-use super::takeover::{self, TakeOver};
+use super::takeover::TakeOver;
 use super::{Current, LogControl, Node, plan, token, watch};
 use crate::exit::{DAEMON_CONFIG, DAEMON_UNAVAILABLE, chain};
 use crate::service::Services;
@@ -195,7 +195,7 @@ async fn take_over(
     if !options.is_taking_over {
         return Ok(None);
     }
-    let node = takeover::node_id(config).ok_or_else(|| {
+    let node = super::node_of(config).ok_or_else(|| {
         let words = "nothing says which node this is: set nodeId, or see to keys.cert";
         StartFailure::new(DAEMON_CONFIG, words)
     })?;

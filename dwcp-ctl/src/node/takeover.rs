@@ -4,7 +4,6 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use dwcp_core::config::Config;
 use dwcp_tcp::succession::{Bequest, OldProcess};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -18,14 +17,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct TakeOver {
     pub(super) bequest: Bequest,
     pub(super) process: OldProcess,
-}
-
-/// The node of `config`: by its own word, or by its certificate.
-pub(super) fn node_id(config: &Config) -> Option<String> {
-    match &config.node_id {
-        Some(node) => Some(node.as_str().to_owned()),
-        None => dwcp_tcp::node_id_of_certificate(config.keys.cert.as_path()).ok(),
-    }
 }
 
 impl TakeOver {
