@@ -253,11 +253,24 @@ pub(super) struct Copy {
     /// Do not compress on the way.
     #[arg(long)]
     pub(super) no_compress: bool,
+    /// The receiver reads each file back from its disk and compares it again, before the file gets its name.
+    #[arg(long)]
+    pub(super) verify: bool,
+    /// So many bytes of files a second at most, before compression, such as 10MB.
+    #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
+    pub(super) limit: Option<u64>,
     /// List every file with its checksum, however many there are.
     #[arg(short, long)]
     pub(super) verbose: bool,
     #[command(flatten)]
     pub(super) via: Via,
+}
+
+fn parse_rate(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        0 => Err("a limit of 0 would never end: leave it out for none".into()),
+        rate => Ok(rate),
+    }
 }
 
 #[derive(Debug, Subcommand)]

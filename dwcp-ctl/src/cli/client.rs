@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::exit::{Exit, Failure};
-use crate::node::commands::{Answer, Request};
+use crate::node::commands::{Answer, LINE_BYTES_MAX, Request};
 use crate::service::file::CopyProgress;
 
 /// Asks the daemon at `socket`; each answer may take `timeout` (`None`: as long as it takes).
@@ -33,11 +33,16 @@ pub(super) fn ask(
         };
         Failure::unreachable(format!("daemon at {}: {why}", socket.display()))
     };
+    let mut line = serde_json::to_vec(request).expect("plain data serialises");
+    line.push(b'\n');
+    if line.len() > LINE_BYTES_MAX {
+        return Err(Failure::usage(
+            "so many names are more than the daemon takes at once: name the directory, with --recursive",
+        ));
+    }
     let stream = UnixStream::connect(socket).map_err(|error| lost(&error))?;
     let set = stream.set_read_timeout(timeout).and_then(|()| stream.set_write_timeout(timeout));
     set.map_err(|error| lost(&error))?;
-    let mut line = serde_json::to_vec(request).expect("plain data serialises");
-    line.push(b'\n');
     (&stream).write_all(&line).map_err(|error| lost(&error))?;
     for line in BufReader::new(&stream).lines() {
         let line = line.map_err(|error| lost(&error))?;

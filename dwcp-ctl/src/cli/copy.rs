@@ -12,7 +12,7 @@ use super::route::Route;
 use super::table::table;
 use crate::exit::{Exit, Failure};
 use crate::node::commands::Operation;
-use crate::service::file::{CopyProgress, CopyReport};
+use crate::service::file::{CopyProgress, CopyReport, CopyResult, LeftOut};
 use crate::units;
 
 pub(super) fn run(arguments: &Copy, global: &Global, output: &Output) -> Result<Exit, Failure> {
@@ -24,6 +24,8 @@ pub(super) fn run(arguments: &Copy, global: &Global, output: &Output) -> Result<
         files,
         recursive: arguments.recursive,
         compress: !arguments.no_compress,
+        verify: arguments.verify,
+        limit_bytes_per_second: arguments.limit,
     };
     let bar = bar(output);
     let value = route.run(operation, None, &mut |state: CopyProgress| {
@@ -35,8 +37,17 @@ pub(super) fn run(arguments: &Copy, global: &Global, output: &Output) -> Result<
     bar.finish_and_clear();
     let value = value?;
     let report: CopyReport = understood(&value)?;
+    for (what, list) in [("skipped", &report.skipped), ("NOT copied", &report.failed)] {
+        for LeftOut { name, message } in list {
+            output.note(&format!("{what}: {name}: {message}"));
+        }
+    }
     output.result(&value, || text(&report, arguments.verbose))?;
-    Ok(Exit::Ok)
+    Ok(match (report.failed.is_empty(), report.skipped.is_empty()) {
+        (false, _) => Exit::Problem,
+        (true, false) => Exit::Degraded,
+        (true, true) => Exit::Ok,
+    })
 }
 
 /// Splits `FILE… PEER:DIR`. Paths become absolute: the daemon's directory is another.
@@ -56,7 +67,13 @@ fn operands(operands: &[String]) -> Result<(String, String, Vec<PathBuf>), Failu
     let absolute = |file: &String| {
         std::path::absolute(file).map_err(|error| Failure::problem(format!("{file}: {error}")))
     };
-    let files = files.iter().map(absolute).collect::<Result<_, _>>()?;
+    let files = files.iter().map(absolute).collect::<Result<Vec<_>, _>>()?;
+    // They go to the daemon as JSON.
+    if let Some(odd) = files.iter().find(|file| file.to_str().is_none()) {
+        let message =
+            format!("{}: its path is not UTF-8, so that it cannot be named here", odd.display());
+        return Err(Failure::usage(message));
+    }
     // `node-b:.` is what a shell user writes for the directory itself.
     let directory = directory.trim_start_matches("./").trim_end_matches("/.");
     let directory = if directory == "." { "" } else { directory };
@@ -82,43 +99,59 @@ const FILES_LISTED: usize = 10;
 fn text(report: &CopyReport, is_verbose: bool) -> String {
     let count = report.files.len();
     let is_listed = is_verbose || count <= FILES_LISTED;
-    let rows: Vec<_> = report
-        .files
-        .iter()
-        .filter(|_| is_listed)
-        .map(|file| {
-            vec![file.name.clone(), units::bytes(file.bytes), format!("sha256 {}", file.sha256)]
-        })
-        .collect();
-    let back = match report.reconnects {
-        0 => String::new(),
-        times => {
-            let times = units::counted(times, "broken connection", "broken connections");
-            format!(", through {times}")
+    let row = |file: &CopyResult| {
+        let was_there = match file.resumed_bytes {
+            0 => String::new(),
+            bytes if bytes == file.bytes => "was there".into(),
+            bytes => format!("went on after {}", units::bytes(bytes)),
+        };
+        vec![
+            file.name.clone(),
+            units::bytes(file.bytes),
+            format!("sha256 {}", file.sha256),
+            was_there,
+        ]
+    };
+    let rows: Vec<_> = report.files.iter().filter(|_| is_listed).map(row).collect();
+    let mut what = Vec::new();
+    let mut some = |number: u64, one: &str, many: &str| {
+        if number > 0 {
+            what.push(units::counted(number, one, many));
         }
     };
-    let files = units::counted(count as u64, "file", "files");
-    let mut what = if is_listed { String::new() } else { format!("{files}, ") };
-    if report.directories > 0 {
-        let (one, many) = ("empty directory", "empty directories");
-        what.push_str(&format!("{}, ", units::counted(report.directories, one, many)));
+    some(if is_listed { 0 } else { count as u64 }, "file", "files");
+    some(report.directories, "empty directory", "empty directories");
+    some(report.links, "link", "links");
+    what.push(units::bytes(report.bytes));
+    let mut how = vec![units::rate(report.bytes_per_second)];
+    if report.bytes_resumed > 0 {
+        how.push(format!("{} were there already", units::bytes(report.bytes_resumed)));
+    }
+    if report.reconnects > 0 {
+        let times = units::counted(report.reconnects, "broken connection", "broken connections");
+        how.push(format!("through {times}"));
+    }
+    let mut left = String::new();
+    for (number, words) in [(report.skipped.len(), "skipped"), (report.failed.len(), "NOT copied")]
+    {
+        if number > 0 {
+            left.push_str(&format!("; {} {words}", units::count(number as u64)));
+        }
     }
     format!(
-        "{}{what}{} to {}:{} in {:.2} s, {}{back}; each checksum verified by the receiver\n",
+        "{}{} to {}:{} in {:.2} s, {}; each checksum verified by the receiver{left}\n",
         table(&rows),
-        units::bytes(report.bytes),
+        what.join(", "),
         report.peer,
         report.directory,
         report.seconds,
-        units::rate(report.bytes_per_second),
+        how.join(", "),
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::file::CopyResult;
-
     #[test]
     fn many_files_are_counted_and_few_are_listed() {
         let report = |count: usize| CopyReport {
@@ -130,10 +163,15 @@ mod tests {
                     name: format!("file{index}"),
                     bytes: 1,
                     sha256: "00".into(),
+                    resumed_bytes: 0,
                 })
                 .collect(),
             directories: 0,
+            links: 0,
+            skipped: Vec::new(),
+            failed: Vec::new(),
             bytes: count as u64,
+            bytes_resumed: 0,
             seconds: 1.0,
             bytes_per_second: 1.0,
             reconnects: 0,
@@ -146,6 +184,13 @@ mod tests {
         let once = text(&once, false);
         assert!(once.starts_with("1 empty directory, 0 B to b:in"), "{once}");
         assert!(once.contains(", through 1 broken connection;"), "{once}");
+        let left_out = LeftOut { name: "x".into(), message: "why".into() };
+        let (skipped, failed) = (vec![left_out.clone(); 2], vec![left_out]);
+        let again = CopyReport { links: 1, bytes_resumed: 3, skipped, failed, ..report(10) };
+        let again = text(&again, false);
+        assert!(again.contains("\n1 link, 10 B to b:in"), "{again}");
+        assert!(again.contains("/s, 3 B were there already;"), "{again}");
+        assert!(again.ends_with("by the receiver; 2 skipped; 1 NOT copied\n"), "{again}");
     }
 
     #[test]

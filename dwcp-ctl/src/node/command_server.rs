@@ -394,6 +394,8 @@ mod tests {
             files: Vec::new(),
             recursive: false,
             compress: true,
+            verify: false,
+            limit_bytes_per_second: None,
         });
         for client in [Some(0), Some(own)] {
             assert!(is_allowed(&copy, client).is_ok(), "{client:?}");

@@ -89,6 +89,12 @@ pub enum Operation {
         recursive: bool,
         /// Whether frames may be compressed.
         compress: bool,
+        /// Whether the receiver reads each file back from its disk.
+        #[serde(default)]
+        verify: bool,
+        /// So many bytes of files a second at most.
+        #[serde(default)]
+        limit_bytes_per_second: Option<u64>,
     },
 }
 

@@ -11,7 +11,7 @@ use super::commands::{CutReport, Operation, PingReport, RekeyReport};
 use crate::bench;
 use crate::exit::{Exit, chain};
 use crate::service::ServiceError;
-use crate::service::file::{self, CopyProgress};
+use crate::service::file::{self, CopyOptions, CopyProgress};
 use crate::units::counted;
 
 /// How long a session may take to come about.
@@ -171,10 +171,24 @@ pub async fn run_operation(
             let bench = async move { bench::throughput(&measured, &plan).await };
             json(&or_why(on_a_worker(bench).await, &session, events).await?)
         }
-        Operation::Copy { directory, files, recursive, compress, .. } => {
-            let sources = file::walk(&files, recursive)?;
+        Operation::Copy {
+            directory,
+            files,
+            recursive,
+            compress,
+            verify,
+            limit_bytes_per_second,
+            ..
+        } => {
+            // A tree may be large, and its disk slow.
+            let walk = tokio::task::spawn_blocking(move || file::walk(&files, recursive));
+            let walk = match walk.await {
+                Ok(walk) => walk?,
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            };
             let session = connect(endpoint, &peer, CONNECT_TIMEOUT).await?;
-            let report = file::send(&session, sources, &directory, compress, progress).await;
+            let options = CopyOptions { compress, verify, limit_bytes_per_second };
+            let report = file::send(&session, walk, &directory, options, progress).await;
             json(&or_why(report, &session, events).await?)
         }
     };

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use dwcp_core::config::Config;
 use dwcp_hybrid::{Assembly, AssemblyError, Listen, assemble, assemble_after};
@@ -24,8 +24,11 @@ use super::run::{Daemon, DaemonOptions};
 use super::takeover::TakeOver;
 use super::{Current, LogControl, Node, plan, token, watch};
 use crate::exit::{DAEMON_CONFIG, DAEMON_UNAVAILABLE, chain};
-use crate::service::Services;
 use crate::service::forward::{BoundForward, ForwardSpec};
+use crate::service::{Services, file};
+
+/// How often unfinished files are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(24 * 3_600);
 
 /// Why the daemon did not start: what to say, and how to exit.
 pub(super) struct StartFailure {
@@ -271,19 +274,23 @@ fn bind_commands(
 }
 
 fn services(config: &Config) -> Arc<Services> {
-    let offer = plan::offer(config);
-    if let Some(reception) = &offer.reception {
-        let directory = reception.directory.clone();
-        tokio::task::spawn_blocking(move || sweep(&directory));
-    }
-    Arc::new(Services::new(offer))
+    let services = Arc::new(Services::new(plan::offer(config)));
+    tokio::spawn(sweep_daily(Arc::clone(&services)));
+    services
 }
 
-/// A receiver that was killed leaves unfinished files; the next one removes them.
-fn sweep(directory: &Path) {
-    let removed = crate::service::file::sweep(directory);
-    if removed > 0 {
-        info!(removed, directory = %directory.display(), "unfinished files of an earlier run removed");
+/// Copies that nobody has gone on with leave unfinished files.
+async fn sweep_daily(services: Arc<Services>) {
+    loop {
+        if let Some(directory) = services.receive_directory() {
+            let swept = directory.clone();
+            let removed = tokio::task::spawn_blocking(move || file::sweep(&swept, file::KEPT_FOR));
+            let (removed, directory) = (removed.await.unwrap_or(0), directory.display());
+            if removed > 0 {
+                info!(removed, %directory, "old unfinished files removed");
+            }
+        }
+        tokio::time::sleep(SWEEP_EVERY).await;
     }
 }
 

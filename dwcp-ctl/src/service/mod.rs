@@ -85,6 +85,11 @@ impl Services {
         *self.offer.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(offer);
     }
 
+    /// Where files go, if any are taken.
+    pub fn receive_directory(&self) -> Option<std::path::PathBuf> {
+        self.offer().reception.as_ref().map(|reception| reception.directory.clone())
+    }
+
     fn offer(&self) -> Arc<Offer> {
         self.offer.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

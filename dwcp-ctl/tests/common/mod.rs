@@ -165,6 +165,14 @@ impl Room {
 
     /// The status of `node`.
     #[track_caller]
+    /// Starts `dwcp-ctl` and does not wait for it.
+    pub(crate) fn spawn_ctl(&self, arguments: &[&str]) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dwcp-ctl"));
+        command.args(["--runtime-dir", &self.text("run")]).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap()
+    }
+
     pub(crate) fn status(&self, node: &str) -> Value {
         self.ctl(&["status", "--node", node, "-o", "json"]).json()["nodes"][0].clone()
     }

@@ -1,28 +1,25 @@
 //! The receiving side of `file/1` without a network: messages in, files and replies out.
 //!
-//! Every directory is opened one part at a time without following links, so that no name leaves the
-//! receiving directory. A file is written under a temporary name and renamed only after its checksum was
-//! right and its bytes are on disk.
+//! A file is written under a temporary name and renamed only after its checksum was right and its bytes are on
+//! disk. What a copy that breaks off leaves of a file is the beginning of the next copy of the same file, if the
+//! sender's file begins with the same bytes.
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
-use sha2::{Digest, Sha256};
+use rustix::fs::AtFlags;
 
 use super::disk::{Disk, Promise};
-use super::protocol::{Begin, Directory, ENTRIES_MAX, ENTRIES_WAY_OUT, FileHead, Frame, Reply};
-use super::sweep;
-use crate::service::ServiceError;
-use crate::units::counted;
+use super::intake_error::{IntakeError, at};
+use super::part::{PART_PREFIX, Part, Whole, hex};
+use super::protocol::{
+    Begin, Directory, ENTRIES_MAX, FileHead, Frame, Link, Prefix, Reply, VERSION,
+};
+use super::tree::{DEPTH_MAX, Place, count, descend, find, open_root, parts, stays_below};
 
-/// How the name of an unfinished file begins; 16 hexadecimal digits follow.
-pub(super) const PART_PREFIX: &str = ".dwcp-part-";
-const PARTS_MAX: usize = 32;
-const PART_BYTES_MAX: usize = 255;
+/// Files whose beginning is known to be right and that wait for the rest.
+const RESUMED_MAX: usize = 64;
 
 /// What a node takes, from whom and where to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,126 +34,127 @@ pub struct Reception {
     pub keep_free_bytes: u64,
 }
 
-/// Why an intake ended.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum IntakeError {
-    /// A name that could leave the directory, or is no name.
-    #[error(
-        "`{name}` is not a name below the receiving directory: no `..`, no empty part, no leading `/`"
-    )]
-    Name {
-        /// The name.
-        name: String,
-    },
-    /// Something the protocol does not allow here.
-    #[error("unexpected message: {0}")]
-    Unexpected(&'static str),
-    /// Not what was sent.
-    #[error("{name}: the checksum does not match; the file was not kept")]
-    Checksum {
-        /// The file.
-        name: String,
-    },
-    /// No room.
-    #[error(
-        "{path}: {} would come, {} are free for that (files.keepFree)",
-        counted(*wanted_bytes, "byte", "bytes"), counted(*free_bytes, "byte", "bytes")
-    )]
-    Full {
-        /// The directory.
-        path: String,
-        /// Free, without what is always kept free.
-        free_bytes: u64,
-        /// Announced.
-        wanted_bytes: u64,
-    },
-    /// No room any more: others write to the disk, too, and file systems need more than the bytes.
-    #[error(
-        "{path}: the receiver's disk is full; this file was not kept, files confirmed before it stay. Free space there and copy again"
-    )]
-    NoSpace {
-        /// The file.
-        path: String,
-    },
-    /// Larger than this node takes.
-    #[error(
-        "{name}: {}, this node takes files up to {} (files.maxFileSize)",
-        counted(*bytes, "byte", "bytes"), counted(*limit_bytes, "byte", "bytes")
-    )]
-    TooLarge {
-        /// The file.
-        name: String,
-        /// Its length.
-        bytes: u64,
-        /// The limit.
-        limit_bytes: u64,
-    },
-    /// More files than one copy has.
-    #[error("{name}: a copy has {ENTRIES_MAX} files and directories at most: {ENTRIES_WAY_OUT}")]
-    TooMany {
-        /// The first that is too many.
-        name: String,
-    },
-    /// The file system refused.
-    #[error("{path}: {source}")]
-    Io {
-        /// Where.
-        path: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// The message cannot be read.
-    #[error(transparent)]
-    Service(#[from] ServiceError),
-}
-
 /// Takes one copy's messages.
 pub struct Intake {
     reception: Reception,
     disk: Arc<Disk>,
-    directory: Option<(OwnedFd, PathBuf)>,
+    peer: String,
+    /// The lower one of both ends.
+    version: u32,
+    verify: bool,
+    directory: Option<Place>,
     /// Files and directories that may still come.
     entries_left: u64,
-    /// The parts of the directory that was last opened below `directory`: each is on disk.
+    /// The parts of the directory that was last made below `directory`: each is on disk.
     last: Vec<String>,
-    file: Option<Part>,
+    file: Option<Incoming>,
+    /// By name.
+    resumed: BTreeMap<String, Part>,
+    /// The file under way was refused: the rest of it is on its way.
+    is_refused: bool,
 }
 
-/// A file that is not whole yet. Dropping it removes it.
-struct Part {
-    head: FileHead,
-    directory: OwnedFd,
-    temporary: String,
-    last: String,
-    shown: PathBuf,
-    file: File,
-    hash: Sha256,
+/// The file under way.
+struct Incoming {
+    part: Part,
     left: u64,
     /// Room on the disk for what is left.
     promise: Promise,
-    is_kept: bool,
 }
 
 impl Intake {
-    /// An intake by the rules of `reception`; whether the peer may send has been looked at.
+    /// An intake of what `peer` sends, by the rules of `reception`; whether it may send has been looked at.
     /// All intakes that share a disk share `disk`.
-    pub fn new(reception: Reception, disk: Arc<Disk>) -> Self {
-        let (directory, file, last) = (None, None, Vec::new());
-        Self { reception, disk, directory, entries_left: ENTRIES_MAX, last, file }
+    pub fn new(reception: Reception, disk: Arc<Disk>, peer: &str) -> Self {
+        Self {
+            reception,
+            disk,
+            peer: peer.to_owned(),
+            version: 1,
+            verify: false,
+            directory: None,
+            entries_left: ENTRIES_MAX,
+            last: Vec::new(),
+            file: None,
+            resumed: BTreeMap::new(),
+            is_refused: false,
+        }
     }
 
     /// Takes one message; returns what to reply, if anything.
     ///
     /// # Errors
-    /// [`IntakeError`]; the intake is over and the unfinished file gone.
+    /// [`IntakeError`]; the intake is over. What came of the file under way stays if the sender may go on from
+    /// there later, and is gone otherwise.
     pub fn take(&mut self, message: &[u8]) -> Result<Option<Reply>, IntakeError> {
-        match Frame::decode(message)? {
+        let frame = Frame::decode(message)?;
+        if self.is_refused && matches!(frame, Frame::Data(_) | Frame::End(_) | Frame::Abandon) {
+            self.is_refused = matches!(frame, Frame::Data(_));
+            return Ok(None);
+        }
+        self.is_refused = false;
+        let is_content = matches!(frame, Frame::File(_) | Frame::Data(_));
+        let name = match &frame {
+            Frame::File(head) | Frame::Offer(head) => Some(head.name.clone()),
+            Frame::Prefix(prefix) => Some(prefix.head.name.clone()),
+            Frame::Directory(directory) => Some(directory.name.clone()),
+            Frame::Link(link) => Some(link.name.clone()),
+            Frame::Begin(_) | Frame::Data(_) | Frame::End(_) | Frame::Abandon => {
+                self.file.as_ref().map(|file| file.part.head.name.clone())
+            }
+        };
+        match (self.step(frame), name) {
+            (Err(error), Some(name)) if self.version >= 2 && error.is_of_one_entry() => {
+                self.drop_file();
+                self.is_refused = is_content;
+                Ok(Some(Reply::Refused { name, message: error.to_string() }))
+            }
+            (Err(error @ (IntakeError::Full { .. } | IntakeError::NoSpace { .. })), _) => {
+                // The room is worth more than what came.
+                self.drop_file();
+                Err(error)
+            }
+            (result, _) => result,
+        }
+    }
+
+    fn step(&mut self, frame: Frame<'_>) -> Result<Option<Reply>, IntakeError> {
+        let (what, is_between) = match &frame {
+            Frame::Begin(_) => ("a second beginning", false),
+            Frame::File(_) => ("a file", true),
+            Frame::Offer(_) => ("an offer", true),
+            Frame::Prefix(_) => ("a prefix", true),
+            Frame::Directory(_) => ("a directory", true),
+            Frame::Link(_) => ("a link", true),
+            Frame::Data(_) => ("data outside a file", false),
+            Frame::End(_) => ("an end outside a file", false),
+            Frame::Abandon => ("an abandonment outside a file", false),
+        };
+        if is_between && (self.directory.is_none() || self.file.is_some()) {
+            let place = if self.file.is_some() { "within a file" } else { "before the beginning" };
+            return Err(IntakeError::Unexpected(format!("{what} {place}")));
+        }
+        let is_of_2 =
+            matches!(frame, Frame::Offer(_) | Frame::Prefix(_) | Frame::Link(_) | Frame::Abandon);
+        if is_of_2 && self.version < 2 {
+            return Err(IntakeError::Unexpected(format!("{what} in version 1")));
+        }
+        match frame {
             Frame::Begin(begin) => self.begin(&begin),
-            Frame::File(head) => self.open(head),
+            Frame::Offer(head) => self.look(&head),
+            Frame::Prefix(prefix) => self.compare(&prefix),
+            Frame::File(head) => self.open(&head),
             Frame::Data(data) => self.write(data),
             Frame::End(end) => self.close(&end.sha256),
+            Frame::Abandon => match self.file.is_some() {
+                true => {
+                    self.drop_file();
+                    Ok(None)
+                }
+                false => Err(IntakeError::Unexpected(what.into())),
+            },
             Frame::Directory(directory) => self.make(directory),
+            Frame::Link(link) => self.link(link),
         }
     }
 
@@ -165,276 +163,228 @@ impl Intake {
         self.file.is_some()
     }
 
+    fn drop_file(&mut self) {
+        if let Some(file) = self.file.take() {
+            file.part.remove();
+        }
+    }
+
     fn begin(&mut self, begin: &Begin) -> Result<Option<Reply>, IntakeError> {
         if self.directory.is_some() {
-            return Err(IntakeError::Unexpected("a second beginning"));
+            return Err(IntakeError::Unexpected("a second beginning".into()));
         }
         if begin.files > self.entries_left {
             return Err(IntakeError::TooMany { name: format!("{} files", begin.files) });
         }
         let root = &self.reception.directory;
         let parts = parts(&begin.directory, true)?;
+        let from = Place { directory: open_root(root)?, shown: root.clone() };
         // The sender did not count the way to its directory; it is short.
-        let way = &mut (PARTS_MAX as u64);
-        let (directory, shown) = descend(&self.disk, open_root(root)?, root, &parts, 0, way)?;
-        // What the sender says is only worth an early refusal: each file is looked at again.
-        let room = self.disk.room(&directory, self.reception.keep_free_bytes);
-        let room = room.map_err(at(&shown))?;
-        if begin.bytes > room {
-            return Err(no_room(&self.disk, &directory, &shown, begin.bytes, room));
+        let place = descend(&self.disk, from, &parts, 0, &mut DEPTH_MAX.clone())?;
+        self.version = begin.version.min(VERSION);
+        self.verify = begin.verify;
+        // What the sender says is only worth an early refusal: each file is looked at again. Of what a sender of
+        // version 2 says there may be something already.
+        let room = self.disk.room(&place.directory, self.reception.keep_free_bytes);
+        let room = room.map_err(at(&place.shown))?;
+        if self.version < 2 && begin.bytes > room {
+            return Err(no_room(&self.disk, &place, begin.bytes, room));
         }
-        self.directory = Some((directory, shown));
-        Ok(Some(Reply::Ready))
+        self.directory = Some(place);
+        Ok(Some(Reply::Ready { version: VERSION, room_bytes: Some(room) }))
     }
 
-    fn open(&mut self, head: FileHead) -> Result<Option<Reply>, IntakeError> {
-        if self.directory.is_none() {
-            return Err(IntakeError::Unexpected("a file before the beginning"));
+    /// Tells what there is of a file.
+    fn look(&mut self, head: &FileHead) -> Result<Option<Reply>, IntakeError> {
+        let name = head.name.clone();
+        self.check_size(head)?;
+        let parts = parts(&name, false)?;
+        let (last, above) = parts.split_last().expect("a file's name has a part");
+        let bytes =
+            match find(self.root()?, above).map(|place| Whole::find(place, last, head.bytes)) {
+                None => 0,
+                Some(Ok(_)) => head.bytes,
+                Some(Err(place)) => Part::left_behind(&self.peer, head, &place.directory),
+            };
+        Ok(Some(Reply::Has { name, bytes }))
+    }
+
+    /// Tells whether what there is of a file is what the sender has.
+    fn compare(&mut self, prefix: &Prefix) -> Result<Option<Reply>, IntakeError> {
+        let Prefix { head, held, sha256 } = prefix;
+        let name = head.name.clone();
+        self.check_size(head)?;
+        if *held > head.bytes {
+            return Err(IntakeError::Unexpected("a prefix longer than its file".into()));
         }
-        if self.file.is_some() {
-            return Err(IntakeError::Unexpected("a file within a file"));
+        let parts = parts(&name, false)?;
+        let (last, above) = parts.split_last().expect("a file's name has a part");
+        let differs = || Ok(Some(Reply::Differs { name: name.clone() }));
+        let Some(mut place) = find(self.root()?, above) else { return differs() };
+        if *held == head.bytes {
+            place = match Whole::find(place, last, head.bytes) {
+                Ok(mut whole) => {
+                    if whole.is(sha256, self.verify)? {
+                        whole.keep(&self.disk, head.mode)?;
+                        count(&mut self.entries_left, &name)?;
+                        let (bytes, sha256) = (head.bytes, sha256.to_ascii_lowercase());
+                        return Ok(Some(Reply::Saved { name, bytes, sha256 }));
+                    }
+                    whole.into_place()
+                }
+                Err(place) => place,
+            };
         }
-        let limit_bytes = self.reception.file_bytes_max;
-        if head.bytes > limit_bytes {
-            return Err(IntakeError::TooLarge { name: head.name, bytes: head.bytes, limit_bytes });
+        if self.resumed.len() >= RESUMED_MAX {
+            return Err(IntakeError::Unexpected("more files to go on with than may wait".into()));
         }
+        let Ok(part) = Part::resume(&self.peer, head, place, last, *held)? else {
+            return differs();
+        };
+        if !part.sha256().eq_ignore_ascii_case(sha256) {
+            part.remove();
+            return differs();
+        }
+        self.resumed.insert(name.clone(), part);
+        Ok(Some(Reply::Same { name }))
+    }
+
+    fn open(&mut self, head: &FileHead) -> Result<Option<Reply>, IntakeError> {
+        let resumed = self.resumed.remove(&head.name);
+        self.check_size(head)?;
         let parts = parts(&head.name, false)?;
         count(&mut self.entries_left, &head.name)?;
         let (last, above) = parts.split_last().expect("a file's name has a part");
-        let (directory, shown) = self.below(above)?;
+        let (from, bytes) = (head.from, head.bytes);
+        let part = match resumed {
+            Some(part) if part.held() == from && part.head.bytes == bytes => part,
+            _ if from > 0 => {
+                return Err(IntakeError::Unexpected("a file from where it is not".into()));
+            }
+            _ => {
+                let place = self.below(above)?;
+                let mtime_ns = head.mtime_ns.filter(|_| self.version >= 2);
+                let head = FileHead { mtime_ns, ..head.clone() };
+                Part::create(&self.peer, head, place, last)?
+            }
+        };
+        let left = bytes.saturating_sub(from);
         let keep_free = self.reception.keep_free_bytes;
-        let promise = self.disk.promise(&directory, head.bytes, keep_free).map_err(at(&shown))?;
-        let promise =
-            promise.map_err(|room| no_room(&self.disk, &directory, &shown, head.bytes, room))?;
-        self.file = Some(Part::create(head.clone(), directory, &shown, last, promise)?);
+        let promise = self.disk.promise(&part.place.directory, left, keep_free);
+        let promise = match promise.map_err(at(&part.place.shown))? {
+            Ok(promise) => promise,
+            Err(room) => return Err(no_room(&self.disk, &part.place, left, room)),
+        };
+        self.file = Some(Incoming { part, left, promise });
         Ok(None)
+    }
+
+    fn check_size(&self, head: &FileHead) -> Result<(), IntakeError> {
+        let limit_bytes = self.reception.file_bytes_max;
+        if head.bytes > limit_bytes {
+            let name = head.name.clone();
+            return Err(IntakeError::TooLarge { name, bytes: head.bytes, limit_bytes });
+        }
+        Ok(())
     }
 
     /// Makes a directory that no file makes. One that is there already is fine.
     fn make(&mut self, wanted: Directory) -> Result<Option<Reply>, IntakeError> {
-        if self.directory.is_none() {
-            return Err(IntakeError::Unexpected("a directory before the beginning"));
-        }
-        if self.file.is_some() {
-            return Err(IntakeError::Unexpected("a directory within a file"));
-        }
         let parts = parts(&wanted.name, false)?;
         count(&mut self.entries_left, &wanted.name)?;
         let (last, above) = parts.split_last().expect("a directory's name has a part");
-        let (above, shown) = self.below(above)?;
+        let above = self.below(above)?;
         // The message has counted for what it makes.
-        let (made, shown) = descend(&self.disk, above, &shown, &[last], 0, &mut 1)?;
-        self.disk.sync(&made).map_err(at(&shown))?;
+        let made = descend(&self.disk, above, &[last], 0, &mut 1)?;
+        self.disk.sync(&made.directory).map_err(at(&made.shown))?;
         Ok(Some(Reply::Made { name: wanted.name }))
     }
 
-    /// The directory `parts` below that of the copy, which has begun.
-    fn below(&mut self, parts: &[&str]) -> Result<(OwnedFd, PathBuf), IntakeError> {
-        let (directory, shown) = self.directory.as_ref().expect("the copy has begun");
-        let copy = directory.try_clone().map_err(at(shown))?;
+    /// Makes a symbolic link, in place of what has its name if that is no directory.
+    fn link(&mut self, wanted: Link) -> Result<Option<Reply>, IntakeError> {
+        let Link { name, target } = wanted;
+        let parts = parts(&name, false)?;
+        if !stays_below(&name, &target) {
+            return Err(IntakeError::Link { name, target });
+        }
+        count(&mut self.entries_left, &name)?;
+        let (last, above) = parts.split_last().expect("a link's name has a part");
+        let Place { directory, mut shown } = self.below(above)?;
+        shown.push(last);
+        let failed = |error: rustix::io::Errno| at(&shown)(error.into());
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|error| at(&shown)(std::io::Error::other(error)))?;
+        let temporary = format!("{PART_PREFIX}{}", hex(&random));
+        rustix::fs::symlinkat(&target, &directory, &temporary).map_err(failed)?;
+        if let Err(error) = rustix::fs::renameat(&directory, &temporary, &directory, *last) {
+            let _ = rustix::fs::unlinkat(&directory, &temporary, AtFlags::empty());
+            return Err(failed(error));
+        }
+        self.disk.sync(&directory).map_err(at(&shown))?;
+        Ok(Some(Reply::Made { name }))
+    }
+
+    /// The directory of the copy, which has begun.
+    fn root(&self) -> Result<Place, IntakeError> {
+        let Place { directory, shown } = self.directory.as_ref().expect("the copy has begun");
+        let directory = directory.try_clone().map_err(at(shown))?;
+        Ok(Place { directory, shown: shown.clone() })
+    }
+
+    /// The directory `parts` below it, made where it is missing.
+    fn below(&mut self, parts: &[&str]) -> Result<Place, IntakeError> {
         let known = self.last.iter().zip(parts).take_while(|(last, part)| last == *part).count();
-        let place = descend(&self.disk, copy, shown, parts, known, &mut self.entries_left)?;
+        let from = self.root()?;
+        let place = descend(&self.disk, from, parts, known, &mut self.entries_left)?;
         self.last = parts.iter().map(|part| (*part).to_owned()).collect();
         Ok(place)
     }
 
     fn write(&mut self, data: &[u8]) -> Result<Option<Reply>, IntakeError> {
-        let Some(part) = &mut self.file else {
-            return Err(IntakeError::Unexpected("data outside a file"));
+        let Some(Incoming { part, left, promise }) = &mut self.file else {
+            return Err(IntakeError::Unexpected("data outside a file".into()));
         };
         let length = data.len() as u64;
-        if length > part.left {
-            return Err(IntakeError::Unexpected("more data than announced"));
+        if length > *left {
+            return Err(IntakeError::Unexpected("more data than announced".into()));
         }
         // Others write to the disk, too: what was free when the file began may be gone.
-        let room = self.disk.left(&part.directory, self.reception.keep_free_bytes);
-        let room = room.map_err(at(&part.shown))?;
+        let room = self.disk.left(&part.place.directory, self.reception.keep_free_bytes);
+        let room = room.map_err(at(&part.shown()))?;
         if length > room {
-            let (directory, shown) = (&part.directory, &part.shown);
-            return Err(no_room(&self.disk, directory, shown, length, room));
+            return Err(no_room(&self.disk, &part.place, length, room));
         }
-        part.file.write_all(data).map_err(at(&part.shown))?;
-        part.promise.fulfil(length);
-        part.hash.update(data);
-        part.left -= length;
+        part.write(data, promise)?;
+        *left -= length;
         Ok(None)
     }
 
     fn close(&mut self, sha256: &str) -> Result<Option<Reply>, IntakeError> {
-        let Some(mut part) = self.file.take() else {
-            return Err(IntakeError::Unexpected("an end outside a file"));
+        let Some(Incoming { part, left, promise }) = self.file.take() else {
+            return Err(IntakeError::Unexpected("an end outside a file".into()));
         };
-        if part.left > 0 {
-            return Err(IntakeError::Unexpected("less data than announced"));
+        drop(promise);
+        if left > 0 {
+            return Err(IntakeError::Unexpected("less data than announced".into()));
         }
-        let found = hex(&part.hash.finalize_reset());
-        if !found.eq_ignore_ascii_case(sha256) {
-            return Err(IntakeError::Checksum { name: part.head.name.clone() });
-        }
-        part.keep(&self.disk)?;
         let FileHead { name, bytes, .. } = part.head.clone();
+        let found = part.sha256();
+        if !found.eq_ignore_ascii_case(sha256) {
+            part.remove();
+            return Err(IntakeError::Checksum { name });
+        }
+        part.keep(&self.disk, self.verify)?;
         Ok(Some(Reply::Saved { name, bytes, sha256: found }))
     }
 }
 
 /// `wanted_bytes` do not fit into the `free_bytes` that files may take.
-fn no_room(
-    disk: &Disk,
-    directory: &OwnedFd,
-    shown: &Path,
-    wanted_bytes: u64,
-    free_bytes: u64,
-) -> IntakeError {
-    let path = shown.display().to_string();
-    match disk.left(directory, 0) {
+fn no_room(disk: &Disk, place: &Place, wanted_bytes: u64, free_bytes: u64) -> IntakeError {
+    let path = place.shown.display().to_string();
+    match disk.left(&place.directory, 0) {
         Ok(0) => IntakeError::NoSpace { path },
         _ => IntakeError::Full { path, free_bytes, wanted_bytes },
     }
-}
-
-/// A new file with a name of its own, locked: a [`sweep`](super::sweep()) leaves it alone.
-fn temporary(directory: &OwnedFd) -> io::Result<(String, File)> {
-    loop {
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(io::Error::other)?;
-        let name = format!("{PART_PREFIX}{}", hex(&random));
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(directory, &name, flags, Mode::RUSR | Mode::WUSR)?;
-        let file = File::from(file);
-        // A sweep may have come between making it and locking it. File systems without locks have no sweep.
-        if !sweep::lock(&file) || rustix::fs::fstat(&file)?.st_nlink > 0 {
-            return Ok((name, file));
-        }
-    }
-}
-
-impl Part {
-    fn create(
-        head: FileHead,
-        directory: OwnedFd,
-        above: &Path,
-        last: &str,
-        promise: Promise,
-    ) -> Result<Self, IntakeError> {
-        let shown = above.join(last);
-        let (temporary, file) = temporary(&directory).map_err(at(&shown))?;
-        Ok(Self {
-            left: head.bytes,
-            head,
-            directory,
-            temporary,
-            last: last.to_owned(),
-            shown,
-            file,
-            hash: Sha256::new(),
-            promise,
-            is_kept: false,
-        })
-    }
-
-    /// Gives the file its name, once it is on disk.
-    fn keep(&mut self, disk: &Disk) -> Result<(), IntakeError> {
-        let failed = at(&self.shown);
-        // Nobody else may write, nothing may be set-uid: the mode comes from another machine.
-        let mode = Mode::from_raw_mode(self.head.mode & 0o755 | 0o600);
-        rustix::fs::fchmod(&self.file, mode).map_err(|error| failed(error.into()))?;
-        self.file.sync_all().map_err(&failed)?;
-        rustix::fs::renameat(&self.directory, &self.temporary, &self.directory, &self.last)
-            .map_err(|error| failed(error.into()))?;
-        self.is_kept = true;
-        disk.sync(&self.directory).map_err(failed)
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        if !self.is_kept {
-            // If this fails too, a hidden file stays; its name says what it is.
-            let _ = rustix::fs::unlinkat(&self.directory, &self.temporary, AtFlags::empty());
-        }
-    }
-}
-
-fn at(path: &Path) -> impl Fn(io::Error) -> IntakeError + use<> {
-    let path = path.display().to_string();
-    move |source| match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            IntakeError::NoSpace { path: path.clone() }
-        }
-        _ => IntakeError::Io { path: path.clone(), source },
-    }
-}
-
-/// The parts of a relative name; refuses all that is not plainly below.
-fn parts(name: &str, may_be_empty: bool) -> Result<Vec<&str>, IntakeError> {
-    if name.is_empty() && may_be_empty {
-        return Ok(Vec::new());
-    }
-    let parts: Vec<_> =
-        name.strip_suffix('/').filter(|_| may_be_empty).unwrap_or(name).split('/').collect();
-    let is_fine = |part: &&str| {
-        !part.is_empty()
-            && part.len() <= PART_BYTES_MAX
-            && *part != "."
-            && *part != ".."
-            && !part.contains('\0')
-    };
-    if parts.len() > PARTS_MAX || !parts.iter().all(is_fine) {
-        return Err(IntakeError::Name { name: name.chars().take(PART_BYTES_MAX).collect() });
-    }
-    Ok(parts)
-}
-
-fn open_root(root: &Path) -> Result<OwnedFd, IntakeError> {
-    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-    rustix::fs::open(root, flags, Mode::empty()).map_err(|error| at(root)(error.into()))
-}
-
-/// One file or directory more, of which `left` may come.
-fn count(left: &mut u64, name: &str) -> Result<(), IntakeError> {
-    *left = left.checked_sub(1).ok_or_else(|| IntakeError::TooMany { name: name.to_owned() })?;
-    Ok(())
-}
-
-/// Opens, and makes where missing, the directory `parts` below `from`; what it makes counts against `left`.
-/// Follows no link. Each part's name is on disk in the directory above when it returns; of the first `known`
-/// parts that is known already.
-fn descend(
-    disk: &Disk,
-    mut from: OwnedFd,
-    shown: &Path,
-    parts: &[&str],
-    known: usize,
-    left: &mut u64,
-) -> Result<(OwnedFd, PathBuf), IntakeError> {
-    let mut shown = shown.to_owned();
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
-    for (index, part) in parts.iter().enumerate() {
-        shown.push(part);
-        let failed = at(&shown);
-        let mut opened = rustix::fs::openat(&from, *part, flags, Mode::empty());
-        let is_missing = matches!(opened, Err(rustix::io::Errno::NOENT));
-        if is_missing {
-            count(left, &shown.display().to_string())?;
-            match rustix::fs::mkdirat(&from, *part, Mode::from_raw_mode(0o755)) {
-                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-                Err(error) => return Err(failed(error.into())),
-            }
-            opened = rustix::fs::openat(&from, *part, flags, Mode::empty());
-        }
-        let opened = opened.map_err(|error| failed(error.into()))?;
-        // One that is there may have been made a moment ago, by another copy or before the power failed.
-        if is_missing || index >= known {
-            disk.sync(&from).map_err(&failed)?;
-        }
-        from = opened;
-    }
-    Ok((from, shown))
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -1,11 +1,33 @@
 use std::fs;
 
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
 use super::super::protocol::End;
 use super::*;
 
 struct Room {
     directory: tempfile::TempDir,
     intake: Intake,
+}
+
+fn begin(below: &str, bytes: u64) -> Begin {
+    Begin { directory: below.into(), files: 1, bytes, version: 1, verify: false }
+}
+
+fn intake(directory: &Path, peer: &str) -> Intake {
+    Intake::new(reception(directory), Arc::default(), peer)
+}
+
+fn of(name: &str, bytes: u64) -> FileHead {
+    FileHead { name: name.into(), bytes, mode: 0o644, mtime_ns: Some(7), from: 0 }
+}
+
+fn sum(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 fn reception(directory: &Path) -> Reception {
@@ -16,16 +38,48 @@ fn reception(directory: &Path) -> Reception {
 impl Room {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let intake = Intake::new(reception(directory.path()), Arc::default());
+        let intake = intake(directory.path(), "a");
         Self { directory, intake }
     }
 
     fn begin(&mut self, below: &str) -> Result<Option<Reply>, IntakeError> {
-        self.take(&Frame::Begin(Begin { directory: below.into(), files: 1, bytes: 5 }))
+        self.take(&Frame::Begin(begin(below, 5)))
+    }
+
+    /// Begins a copy of version 2.
+    fn begin_2(&mut self) {
+        let begin = Begin { version: 2, ..begin("", 0) };
+        let ready = self.take(&Frame::Begin(begin)).unwrap();
+        assert!(matches!(ready, Some(Reply::Ready { version: 2, room_bytes: Some(_) })));
+    }
+
+    /// Another copy into the same directory.
+    fn again(&mut self, peer: &str) {
+        self.intake = intake(self.directory.path(), peer);
+        self.begin_2();
+    }
+
+    /// Sends all of a file of which nothing is there.
+    fn whole(&mut self, head: FileHead, content: &[u8]) -> Option<Reply> {
+        assert_eq!(self.take(&Frame::File(head)).unwrap(), None);
+        self.data(content).unwrap();
+        self.end(content).unwrap()
+    }
+
+    fn offer(&mut self, head: FileHead) -> u64 {
+        match self.take(&Frame::Offer(head)).unwrap() {
+            Some(Reply::Has { bytes, .. }) => bytes,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn prefix(&mut self, head: FileHead, held: &[u8]) -> Option<Reply> {
+        let (held, sha256) = (held.len() as u64, sum(held));
+        self.take(&Frame::Prefix(Prefix { head, held, sha256 })).unwrap()
     }
 
     fn file(&mut self, name: &str, bytes: u64) -> Result<Option<Reply>, IntakeError> {
-        self.take(&Frame::File(FileHead { name: name.into(), bytes, mode: 0o6777 }))
+        self.take(&Frame::File(FileHead { mode: 0o6777, ..of(name, bytes) }))
     }
 
     fn data(&mut self, data: &[u8]) -> Result<Option<Reply>, IntakeError> {
@@ -49,7 +103,7 @@ impl Room {
 #[test]
 fn a_file_appears_under_its_name_only_when_it_is_whole() {
     let mut room = Room::new();
-    assert_eq!(room.begin("").unwrap(), Some(Reply::Ready));
+    assert!(matches!(room.begin("").unwrap(), Some(Reply::Ready { version: VERSION, .. })));
     room.file("hello", 5).unwrap();
     room.data(b"hel").unwrap();
     assert!(room.names().iter().all(|name| name.starts_with(".dwcp-part-")));
@@ -81,7 +135,7 @@ fn a_copy_that_breaks_off_keeps_the_old_file() {
     room.file("hello", 5).unwrap();
     room.data(b"he").unwrap();
     assert!(room.intake.is_in_file());
-    room.intake = Intake::new(reception(room.directory.path()), Arc::default());
+    room.intake = intake(room.directory.path(), "a");
     assert_eq!(room.names(), ["hello"]);
     assert_eq!(fs::read(room.directory.path().join("hello")).unwrap(), b"old");
 }
@@ -126,8 +180,8 @@ fn messages_out_of_place_are_refused() {
 #[test]
 fn more_than_the_disk_has_is_refused_at_the_start() {
     let mut room = Room::new();
-    let begin = Begin { directory: String::new(), files: 1, bytes: u64::MAX / 2 };
-    assert!(matches!(room.take(&Frame::Begin(begin)), Err(IntakeError::Full { .. })));
+    let far_too_much = Frame::Begin(begin("", u64::MAX / 2));
+    assert!(matches!(room.take(&far_too_much), Err(IntakeError::Full { .. })));
     room.begin("").unwrap();
     assert!(matches!(room.file("huge", 1_001), Err(IntakeError::TooLarge { .. })));
 }
@@ -143,14 +197,13 @@ fn small_disk(directory: &Path, bytes: u64) -> Arc<Disk> {
 
 fn copy_on(room: &Room, disk: &Arc<Disk>, keep_free_bytes: u64) -> Intake {
     let reception = Reception { keep_free_bytes, ..reception(room.directory.path()) };
-    let mut intake = Intake::new(reception, disk.clone());
-    let begin = Begin { directory: String::new(), files: 1, bytes: 0 };
-    intake.take(&Frame::Begin(begin).encode()).unwrap();
+    let mut intake = Intake::new(reception, disk.clone(), "a");
+    intake.take(&Frame::Begin(begin("", 0)).encode()).unwrap();
     intake
 }
 
 fn head(name: &str, bytes: u64) -> Vec<u8> {
-    Frame::File(FileHead { name: name.into(), bytes, mode: 0o644 }).encode()
+    Frame::File(of(name, bytes)).encode()
 }
 
 #[test]
@@ -238,7 +291,7 @@ fn a_copy_has_only_so_many_files_and_directories() {
     room.take(&make("a")).unwrap();
     assert!(matches!(room.take(&make("a")), Err(IntakeError::TooMany { .. })));
     // What is announced is looked at first.
-    let begin = |files| Frame::Begin(Begin { directory: String::new(), files, bytes: 0 });
+    let begin = |files| Frame::Begin(Begin { files, ..begin("", 0) });
     let refused = Room::new().take(&begin(ENTRIES_MAX + 1)).unwrap_err();
     assert!(matches!(refused, IntakeError::TooMany { .. }), "{refused}");
     Room::new().take(&begin(ENTRIES_MAX)).unwrap();
@@ -281,9 +334,9 @@ fn what_is_confirmed_survives_a_power_failure_directories_and_all() {
         let durable = Arc::clone(&durable);
         Arc::new(Disk::default().with_sync(move |directory| durable.note(directory)))
     };
-    let begin = Frame::Begin(Begin { directory: "in/box".into(), files: 1, bytes: 0 }).encode();
+    let begin = Frame::Begin(begin("in/box", 0)).encode();
     let end = Frame::End(End { sha256: hex(&Sha256::digest(b"")) }).encode();
-    let mut intake = Intake::new(reception(root), disk());
+    let mut intake = Intake::new(reception(root), disk(), "a");
     intake.take(&begin).unwrap();
     for name in ["a/b/c", "a/b/d", "a/e/f", "g", "a/e/h"] {
         intake.take(&head(name, 0)).unwrap();
@@ -294,9 +347,208 @@ fn what_is_confirmed_survives_a_power_failure_directories_and_all() {
     assert!(durable.has(root, "in/box/a/m/n"));
     // Directories that are there, but perhaps only in memory: another copy made them.
     durable.0.lock().unwrap().clear();
-    let mut second = Intake::new(reception(root), disk());
+    let mut second = Intake::new(reception(root), disk(), "a");
     second.take(&begin).unwrap();
     second.take(&head("a/b/again", 0)).unwrap();
     second.take(&end).unwrap();
     assert!(durable.has(root, "in/box/a/b/again"));
+}
+
+#[test]
+fn a_copy_goes_on_where_the_one_before_broke_off() {
+    let mut room = Room::new();
+    room.begin_2();
+    assert_eq!(room.offer(of("hello", 5)), 0);
+    room.take(&Frame::File(of("hello", 5))).unwrap();
+    room.data(b"hel").unwrap();
+    room.again("a");
+    assert!(room.names().len() == 1 && room.names()[0].starts_with(PART_PREFIX));
+    assert_eq!(room.offer(of("hello", 5)), 3);
+    let name = || "hello".to_owned();
+    assert_eq!(room.prefix(of("hello", 5), b"hel"), Some(Reply::Same { name: name() }));
+    // Data may come for others before the rest of it does.
+    assert!(matches!(room.whole(of("other", 1), b"x"), Some(Reply::Saved { .. })));
+    room.take(&Frame::File(FileHead { from: 3, ..of("hello", 5) })).unwrap();
+    room.data(b"lo").unwrap();
+    let sha256 = sum(b"hello");
+    assert_eq!(
+        room.end(b"hello").unwrap(),
+        Some(Reply::Saved { name: name(), bytes: 5, sha256 }),
+        "the checksum is that of the whole file"
+    );
+    assert_eq!(fs::read(room.directory.path().join("hello")).unwrap(), b"hello");
+    assert_eq!(room.names().len(), 2);
+}
+
+#[test]
+fn only_the_same_file_of_the_same_peer_goes_on() {
+    let mut room = Room::new();
+    room.begin_2();
+    room.take(&Frame::File(of("hello", 5))).unwrap();
+    room.data(b"hel").unwrap();
+    room.again("a");
+    assert_eq!(room.offer(of("hello", 6)), 0, "another length");
+    assert_eq!(room.offer(FileHead { mtime_ns: Some(8), ..of("hello", 5) }), 0, "written since");
+    assert_eq!(room.offer(of("hello2", 5)), 0, "another name");
+    assert_eq!(room.offer(of("sub/hello", 5)), 0, "another directory");
+    assert!(room.names().iter().all(|name| name != "sub"), "asking makes nothing");
+    room.again("b");
+    assert_eq!(room.offer(of("hello", 5)), 0, "another peer");
+    room.again("a");
+    assert_eq!(room.offer(of("hello", 5)), 3);
+    // Other bytes than the sender has are thrown away, and it begins anew.
+    assert!(matches!(room.prefix(of("hello", 5), b"hex"), Some(Reply::Differs { .. })));
+    assert!(room.names().is_empty());
+    assert!(matches!(room.whole(of("hello", 5), b"hello"), Some(Reply::Saved { .. })));
+}
+
+#[test]
+fn a_whole_file_that_is_there_is_not_sent_again() {
+    let mut room = Room::new();
+    room.begin_2();
+    room.whole(of("hello", 5), b"hello");
+    room.again("b");
+    assert_eq!(room.offer(of("hello", 5)), 5);
+    let sha256 = sum(b"hello");
+    let saved = Reply::Saved { name: "hello".into(), bytes: 5, sha256 };
+    assert_eq!(room.prefix(FileHead { mode: 0o755, ..of("hello", 5) }, b"hello"), Some(saved));
+    let path = room.directory.path().join("hello");
+    let mode = |path: &Path| {
+        std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).unwrap().permissions()) & 0o777
+    };
+    assert_eq!(mode(&path), 0o755, "its permissions are those of the sender");
+    // One byte is another: it stays as it is until the new one is whole.
+    room.again("b");
+    assert_eq!(room.offer(of("hello", 5)), 5);
+    assert!(matches!(room.prefix(of("hello", 5), b"jello"), Some(Reply::Differs { .. })));
+    assert_eq!(fs::read(&path).unwrap(), b"hello");
+    // What is no regular file is not read, and gives way.
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", &path).unwrap();
+    let there = fs::metadata("/etc/hostname").map_or(5, |found| found.len());
+    assert_eq!(room.offer(of("hello", there)), 0);
+    room.whole(of("hello", 5), b"hello");
+    assert!(path.symlink_metadata().unwrap().is_file());
+}
+
+#[test]
+fn two_copies_of_one_file_at_once_are_both_whole() {
+    let mut room = Room::new();
+    room.begin_2();
+    room.take(&Frame::File(of("hello", 5))).unwrap();
+    room.data(b"hel").unwrap();
+    let mut second = intake(room.directory.path(), "a");
+    let take = |intake: &mut Intake, frame: Frame<'_>| intake.take(&frame.encode());
+    take(&mut second, Frame::Begin(Begin { version: 2, ..begin("", 0) })).unwrap();
+    let has = take(&mut second, Frame::Offer(of("hello", 5))).unwrap();
+    assert_eq!(has, Some(Reply::Has { name: "hello".into(), bytes: 0 }), "it is being written");
+    take(&mut second, Frame::File(of("hello", 5))).unwrap();
+    take(&mut second, Frame::Data(b"hello")).unwrap();
+    room.data(b"lo").unwrap();
+    assert!(matches!(room.end(b"hello").unwrap(), Some(Reply::Saved { .. })));
+    let end = Frame::End(End { sha256: sum(b"hello") });
+    assert!(matches!(take(&mut second, end).unwrap(), Some(Reply::Saved { .. })));
+    assert_eq!(room.names(), ["hello"]);
+    assert_eq!(fs::read(room.directory.path().join("hello")).unwrap(), b"hello");
+}
+
+#[test]
+fn one_bad_file_does_not_end_the_copy() {
+    let mut room = Room::new();
+    room.begin_2();
+    let refused = |reply: Option<Reply>, words: &str| {
+        let Some(Reply::Refused { message, .. }) = &reply else { panic!("{reply:?}") };
+        assert!(message.contains(words), "{message}");
+    };
+    refused(room.take(&Frame::Offer(of("../up", 1))).unwrap(), "is not a name below");
+    refused(room.take(&Frame::Offer(of("huge", 1_001))).unwrap(), "files.maxFileSize");
+    // A directory has the name. What is on its way for it is passed over.
+    fs::create_dir(room.directory.path().join("taken")).unwrap();
+    room.take(&Frame::File(of("taken", 1))).unwrap();
+    room.data(b"x").unwrap();
+    refused(room.end(b"x").unwrap(), "taken");
+    fs::write(room.directory.path().join("file"), "").unwrap();
+    refused(room.take(&Frame::File(of("file/below", 4))).unwrap(), "file");
+    assert_eq!(room.data(b"xxxx").unwrap(), None);
+    assert_eq!(room.end(b"xxxx").unwrap(), None);
+    // Wrong bytes.
+    room.take(&Frame::File(of("wrong", 1))).unwrap();
+    room.data(b"y").unwrap();
+    refused(room.end(b"x").unwrap(), "checksum");
+    // The sender gives one up.
+    room.take(&Frame::File(of("given-up", 9))).unwrap();
+    room.data(b"y").unwrap();
+    assert_eq!(room.take(&Frame::Abandon).unwrap(), None);
+    assert!(matches!(room.whole(of("good", 1), b"x"), Some(Reply::Saved { .. })));
+    let mut names = room.names();
+    names.sort();
+    assert_eq!(names, ["file", "good", "taken"]);
+    // Whoever breaks the protocol is not listened to.
+    assert!(matches!(room.data(b"x"), Err(IntakeError::Unexpected(_))));
+    assert!(matches!(room.take(&Frame::Abandon), Err(IntakeError::Unexpected(_))));
+    let from_where_it_is_not = Frame::File(FileHead { from: 1, ..of("new", 2) });
+    assert!(matches!(room.take(&from_where_it_is_not), Err(IntakeError::Unexpected(_))));
+    let longer = Frame::Prefix(Prefix { head: of("good", 1), held: 2, sha256: sum(b"xx") });
+    assert!(matches!(room.take(&longer), Err(IntakeError::Unexpected(_))));
+}
+
+#[test]
+fn version_1_keeps_nothing_and_knows_no_new_message() {
+    let mut room = Room::new();
+    room.begin("").unwrap();
+    assert!(matches!(room.take(&Frame::Offer(of("a", 1))), Err(IntakeError::Unexpected(_))));
+    let link = Frame::Link(Link { name: "t/l".into(), target: "x".into() });
+    assert!(matches!(room.take(&link), Err(IntakeError::Unexpected(_))));
+    room.file("a", 2).unwrap();
+    room.data(b"x").unwrap();
+    room.intake = intake(room.directory.path(), "a");
+    assert!(room.names().is_empty());
+}
+
+#[test]
+fn links_are_made_within_their_tree_and_nowhere_else() {
+    let mut room = Room::new();
+    room.begin_2();
+    let link =
+        |name: &str, target: &str| Frame::Link(Link { name: name.into(), target: target.into() });
+    let made = room.take(&link("tree/a/l", "../file")).unwrap();
+    assert_eq!(made, Some(Reply::Made { name: "tree/a/l".into() }));
+    let path = room.directory.path().join("tree/a/l");
+    assert_eq!(fs::read_link(&path).unwrap(), Path::new("../file"));
+    // Again, and to somewhere else: it is replaced at once.
+    room.take(&link("tree/a/l", "other")).unwrap();
+    assert_eq!(fs::read_link(&path).unwrap(), Path::new("other"));
+    for target in ["/etc/passwd", "../../../etc/passwd", "b/../../..", ""] {
+        let reply = room.take(&link("tree/a/bad", target)).unwrap();
+        assert!(matches!(reply, Some(Reply::Refused { .. })), "{target}");
+    }
+    // Nothing is written through one that was made.
+    room.take(&link("tree/up", "a")).unwrap();
+    let reply = room.take(&Frame::File(of("tree/up/file", 0))).unwrap();
+    assert!(matches!(reply, Some(Reply::Refused { .. })), "{reply:?}");
+    // A directory stays.
+    let reply = room.take(&link("tree/a", "b")).unwrap();
+    assert!(matches!(reply, Some(Reply::Refused { .. })), "{reply:?}");
+    let mut names: Vec<_> = fs::read_dir(room.directory.path().join("tree/a")).unwrap().collect();
+    assert_eq!(names.pop().unwrap().unwrap().file_name(), "l");
+    assert!(names.is_empty(), "nothing temporary is left");
+}
+
+#[test]
+fn verified_files_are_read_back() {
+    let mut room = Room::new();
+    room.intake
+        .take(&Frame::Begin(Begin { version: 2, verify: true, ..begin("", 0) }).encode())
+        .unwrap();
+    room.take(&Frame::File(of("hello", 5))).unwrap();
+    room.data(b"hello").unwrap();
+    // A disk that keeps something else.
+    let part = room.directory.path().join(&room.names()[0]);
+    let mut other = fs::OpenOptions::new().write(true).open(part).unwrap();
+    io::Write::write_all(&mut other, b"j").unwrap();
+    let reply = room.end(b"hello").unwrap();
+    let Some(Reply::Refused { message, .. }) = &reply else { panic!("{reply:?}") };
+    assert!(message.contains("the disk gave back other bytes"), "{message}");
+    assert!(room.names().is_empty());
+    assert!(matches!(room.whole(of("hello", 5), b"hello"), Some(Reply::Saved { .. })));
 }

@@ -2,16 +2,25 @@
 
 mod disk;
 mod intake;
+mod intake_error;
+mod limit;
+mod part;
 mod protocol;
+mod read;
 mod receive;
 mod send;
 mod sweep;
+mod tree;
 mod walk;
 
 pub use disk::Disk;
-pub use intake::{Intake, IntakeError, Reception};
-pub use protocol::{Begin, DATA_BYTES_MAX, Directory, ENTRIES_MAX, End, FileHead, Frame, Reply};
+pub use intake::{Intake, Reception};
+pub use intake_error::IntakeError;
+pub use protocol::{
+    Begin, DATA_BYTES_MAX, Directory, ENTRIES_MAX, End, FileHead, Frame, Link, Prefix, Reply,
+    VERSION,
+};
 pub use receive::receive;
-pub use send::{CopyProgress, CopyReport, CopyResult, send};
-pub use sweep::sweep;
-pub use walk::{Source, WalkError, walk};
+pub use send::{CopyOptions, CopyProgress, CopyReport, CopyResult, LeftOut, send};
+pub use sweep::{KEPT_FOR, sweep};
+pub use walk::{Kind, Source, Walk, WalkError, walk};

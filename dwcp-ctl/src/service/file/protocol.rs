@@ -1,4 +1,4 @@
-//! The messages of `file/1`.
+//! The messages of `file/1`, in its two versions: the second asks what the receiver has, and goes on from there.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +11,13 @@ pub const DATA_BYTES_MAX: usize = (256 << 10) - 1;
 /// disk that no byte of a file tells of.
 pub const ENTRIES_MAX: u64 = 100_000;
 
+/// The version of `file/1` that this node speaks. A peer that names none speaks 1.
+pub const VERSION: u32 = 2;
+
+fn first_version() -> u32 {
+    1
+}
+
 /// What to do about more of them.
 pub(super) const ENTRIES_WAY_OUT: &str = "send them in parts, or as an archive";
 
@@ -19,6 +26,10 @@ const FILE: u8 = b'f';
 const DATA: u8 = b'd';
 const END: u8 = b'e';
 const DIRECTORY: u8 = b'm';
+const OFFER: u8 = b'o';
+const PREFIX: u8 = b'p';
+const ABANDON: u8 = b'x';
+const LINK: u8 = b'l';
 
 /// What is to come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,9 +40,15 @@ pub struct Begin {
     pub files: u64,
     /// Bytes in all of them.
     pub bytes: u64,
+    /// The sender's [`VERSION`].
+    #[serde(default = "first_version")]
+    pub version: u32,
+    /// Read each file back from the disk before it gets its name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub verify: bool,
 }
 
-/// One file's beginning.
+/// One file's beginning, and of version 2 an offer of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileHead {
     /// Its name below the directory, `/` between parts.
@@ -40,6 +57,39 @@ pub struct FileHead {
     pub bytes: u64,
     /// Its permission bits.
     pub mode: u32,
+    /// When it was last written, nanoseconds since 1970, from version 2 on. With it, what came of the file may be
+    /// kept when the copy breaks off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtime_ns: Option<i64>,
+    /// Bytes that the receiver has already: the first data comes after them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub from: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
+}
+
+/// What the sender's file begins with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prefix {
+    /// The file, as it was offered.
+    #[serde(flatten)]
+    pub head: FileHead,
+    /// So many bytes of it: as many as the receiver said it has.
+    pub held: u64,
+    /// Their SHA-256, 64 hexadecimal digits.
+    pub sha256: String,
+}
+
+/// A symbolic link to make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Its name below the directory of the copy.
+    pub name: String,
+    /// What it says: a relative path that stays below the first part of `name`.
+    pub target: String,
 }
 
 /// A directory to make.
@@ -69,6 +119,14 @@ pub enum Frame<'a> {
     End(End),
     /// `m`.
     Directory(Directory),
+    /// `o`: what do you have of this file? Version 2.
+    Offer(FileHead),
+    /// `p`: is that what you have? Version 2.
+    Prefix(Prefix),
+    /// `x`: no more of the file under way will come. Version 2.
+    Abandon,
+    /// `l`. Version 2.
+    Link(Link),
 }
 
 impl<'a> Frame<'a> {
@@ -86,6 +144,10 @@ impl<'a> Frame<'a> {
             DATA => Self::Data(rest),
             END => Self::End(parse(rest)?),
             DIRECTORY => Self::Directory(parse(rest)?),
+            OFFER => Self::Offer(parse(rest)?),
+            PREFIX => Self::Prefix(parse(rest)?),
+            ABANDON if rest.is_empty() => Self::Abandon,
+            LINK => Self::Link(parse(rest)?),
             other => return Err(ServiceError::Malformed(format!("tag {other}"))),
         })
     }
@@ -98,6 +160,10 @@ impl<'a> Frame<'a> {
             Self::Data(data) => (DATA, data.to_vec()),
             Self::End(end) => (END, json(end)),
             Self::Directory(directory) => (DIRECTORY, json(directory)),
+            Self::Offer(head) => (OFFER, json(head)),
+            Self::Prefix(prefix) => (PREFIX, json(prefix)),
+            Self::Abandon => (ABANDON, Vec::new()),
+            Self::Link(link) => (LINK, json(link)),
         };
         let mut bytes = Vec::with_capacity(rest.len() + 1);
         bytes.push(tag);
@@ -118,7 +184,38 @@ impl<'a> Frame<'a> {
 #[serde(tag = "reply", rename_all = "lowercase")]
 pub enum Reply {
     /// Go on.
-    Ready,
+    Ready {
+        /// The receiver's [`VERSION`]: the lower one of both holds.
+        #[serde(default = "first_version")]
+        version: u32,
+        /// Bytes that files may take on the receiver's disk, from version 2 on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        room_bytes: Option<u64>,
+    },
+    /// Of the file that was offered there are so many bytes, of whatever content. Version 2.
+    Has {
+        /// Its name.
+        name: String,
+        /// Bytes.
+        bytes: u64,
+    },
+    /// They are the sender's: go on after them. Version 2.
+    Same {
+        /// Its name.
+        name: String,
+    },
+    /// They are not: begin at 0. Version 2.
+    Differs {
+        /// Its name.
+        name: String,
+    },
+    /// This file, directory or link is not taken; the copy goes on. Version 2.
+    Refused {
+        /// Its name.
+        name: String,
+        /// Why, for people.
+        message: String,
+    },
     /// The file is on disk under its name, and its checksum was right.
     Saved {
         /// Its name.
@@ -128,7 +225,7 @@ pub enum Reply {
         /// Its checksum.
         sha256: String,
     },
-    /// The directory is there, and on disk.
+    /// The directory or link is there, and on disk.
     Made {
         /// Its name.
         name: String,
@@ -146,10 +243,22 @@ mod tests {
 
     #[test]
     fn frames_round_trip() {
-        let head = FileHead { name: "a/b".into(), bytes: 5, mode: 0o644 };
+        let (name, mtime_ns) = ("a/b".to_owned(), Some(-1));
+        let head = FileHead { name, bytes: 5, mode: 0o644, mtime_ns, from: 0 };
+        let (sha256, target) = ("00".repeat(32), "../b".to_owned());
         for frame in [
-            Frame::Begin(Begin { directory: "in".into(), files: 1, bytes: 5 }),
-            Frame::File(head),
+            Frame::Begin(Begin {
+                directory: "in".into(),
+                files: 1,
+                bytes: 5,
+                version: VERSION,
+                verify: true,
+            }),
+            Frame::File(FileHead { from: 3, ..head.clone() }),
+            Frame::Offer(head.clone()),
+            Frame::Prefix(Prefix { head, held: 3, sha256 }),
+            Frame::Abandon,
+            Frame::Link(Link { name: "a/l".into(), target }),
             Frame::Data(b"hello"),
             Frame::Directory(Directory { name: "a/c".into() }),
             Frame::End(End { sha256: "00".repeat(32) }),
@@ -159,8 +268,18 @@ mod tests {
     }
 
     #[test]
+    fn what_version_1_says_is_still_understood() {
+        let begin = Frame::decode(br#"b{"directory":"in","files":1,"bytes":5}"#).unwrap();
+        assert!(matches!(begin, Frame::Begin(Begin { version: 1, verify: false, .. })));
+        let head = Frame::decode(br#"f{"name":"a","bytes":5,"mode":420}"#).unwrap();
+        assert!(matches!(head, Frame::File(FileHead { mtime_ns: None, from: 0, .. })));
+        let ready: Reply = serde_json::from_str(r#"{"reply":"ready"}"#).unwrap();
+        assert_eq!(ready, Reply::Ready { version: 1, room_bytes: None });
+    }
+
+    #[test]
     fn other_bytes_are_refused() {
-        for bad in [&b""[..], b"x", b"b{", b"f[]", b"e{\"sha256\":1}"] {
+        for bad in [&b""[..], b"z", b"xy", b"b{", b"f[]", b"e{\"sha256\":1}"] {
             assert!(matches!(Frame::decode(bad), Err(ServiceError::Malformed(_))), "{bad:?}");
         }
         let mut long = vec![b'b'];

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dwcp_core::{Channel, Message};
 use tokio::sync::mpsc;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{Disk, Intake, Reception, Reply};
 use crate::service::{ServiceError, codes, json};
@@ -39,7 +39,7 @@ pub async fn receive(
     };
     let (to_disk, from_network) = mpsc::channel(QUEUE);
     let (to_network, mut replies) = mpsc::channel(QUEUE);
-    let intake = Intake::new(reception.clone(), disk.clone());
+    let intake = Intake::new(reception.clone(), disk.clone(), &peer);
     // Hashing and writing block: they have a thread of their own for the time of the copy.
     let disk = tokio::task::spawn_blocking(move || write_all(intake, from_network, &to_network));
     let network = async {
@@ -53,8 +53,10 @@ pub async fn receive(
     };
     let answers = async {
         while let Some(reply) = replies.recv().await {
-            if let Reply::Saved { name, bytes, .. } = &reply {
-                info!(peer, name, bytes, "file received");
+            match &reply {
+                Reply::Saved { name, bytes, .. } => info!(peer, name, bytes, "file received"),
+                Reply::Refused { name, message } => warn!(peer, name, message, "file refused"),
+                _ => {}
             }
             sender.send(json(&reply)).await?;
             if let Reply::Failed { message } = reply {
@@ -69,7 +71,7 @@ pub async fn receive(
     if let Err(ServiceError::Channel(_)) = &result {
         sender.reset(codes::FAILED);
     }
-    // The intake removes an unfinished file when its queue ends.
+    // The intake ends when its queue does.
     let _ = disk.await;
     result.map(|_| ())
 }

@@ -1,25 +1,35 @@
 //! `file/1` at the sender.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use dwcp_core::{ChannelOptions, Priority, Receiver, Sender, Session};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use super::intake::hex;
-use super::{Begin, DATA_BYTES_MAX, Directory, End, FileHead, Frame, Reply, Source};
+use super::limit::RateLimit;
+use super::read::SourceReader;
+use super::{Begin, DATA_BYTES_MAX, Frame, Reply, Source, VERSION, Walk};
 use crate::service::{ServiceError, labels, receive_json};
 
 /// Messages between the disk and the network.
 const QUEUE: usize = 8;
 
+/// How a copy is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CopyOptions {
+    /// Whether frames may be compressed.
+    pub compress: bool,
+    /// The receiver reads each file back from its disk before the file gets its name.
+    pub verify: bool,
+    /// So many bytes of files a second at most, before compression.
+    pub limit_bytes_per_second: Option<u64>,
+}
+
 /// How far a copy has come.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CopyProgress {
-    /// Bytes handed to the session.
+    /// Bytes handed to the session, or at the receiver already.
     pub bytes: u64,
     /// Bytes in all.
     pub bytes_total: u64,
@@ -40,17 +50,44 @@ pub struct CopyReport {
     pub directory: String,
     /// Each file, as the receiver confirmed it.
     pub files: Vec<CopyResult>,
-    /// Empty directories that were made; the others came with their files.
+    /// Directories without files that were made; the others came with their files.
     #[serde(default)]
     pub directories: u64,
-    /// Bytes of all files.
+    /// Symbolic links that were made.
+    #[serde(default)]
+    pub links: u64,
+    /// What is no file, directory or link that can be sent. It was left out.
+    #[serde(default)]
+    pub skipped: Vec<LeftOut>,
+    /// What could not be read, or was refused by the receiver. The rest went on.
+    #[serde(default)]
+    pub failed: Vec<LeftOut>,
+    /// Bytes handed to the session, or at the receiver already.
     pub bytes: u64,
+    /// Of these, bytes that were there already.
+    #[serde(default)]
+    pub bytes_resumed: u64,
     /// From the first message to the last confirmation.
     pub seconds: f64,
-    /// `bytes / seconds`.
+    /// Those handed to the session, by `seconds`.
     pub bytes_per_second: f64,
     /// Times the session moved to a new connection meanwhile.
     pub reconnects: u64,
+}
+
+/// Something that was not copied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Its name at the receiver, or its path here if it has none.
+    pub name: String,
+    /// Why, for people.
+    pub message: String,
+}
+
+impl LeftOut {
+    pub(super) fn new(name: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { name: name.into(), message: message.into() }
+    }
 }
 
 /// One file at the receiver.
@@ -62,47 +99,63 @@ pub struct CopyResult {
     pub bytes: u64,
     /// Its checksum, computed by both ends.
     pub sha256: String,
+    /// Bytes of it that were there before this copy; all of them: the file was not sent.
+    #[serde(default)]
+    pub resumed_bytes: u64,
 }
 
-/// Sends `sources` over `session` to `directory` and waits until each is confirmed.
+/// Sends what `walk` has found over `session` to `directory` and waits until each is confirmed.
 ///
 /// # Errors
-/// [`ServiceError`]: files that were confirmed stay, no other appears under its name.
+/// [`ServiceError`] for what ends the copy: files that were confirmed stay, no other appears under its name. What
+/// concerns one file is in the report.
 ///
 /// # Cancel safety
-/// Dropping it ends the copy: the receiver removes the file under way.
+/// Dropping it ends the copy: the receiver keeps what it has of the file under way, hidden, for the next one.
 pub async fn send(
     session: &Session,
-    sources: Vec<Source>,
+    walk: Walk,
     directory: &str,
-    compress: bool,
+    options: CopyOptions,
     progress: &mut (dyn FnMut(CopyProgress) + Send),
 ) -> Result<CopyReport, ServiceError> {
     let start = Instant::now();
     let before = session.stats();
-    let bytes_total = sources.iter().map(|source| source.bytes).sum();
-    let directories = sources.iter().filter(|source| source.is_directory).count() as u64;
-    let files_total = sources.len() as u64 - directories;
-    let options = ChannelOptions { priority: Priority::Bulk, compress };
-    let channel = session.open(labels::FILE, options);
+    let Walk { sources, skipped, failed } = walk;
+    let mut confirming = Confirming::new(&sources, failed);
+    let channel_options = ChannelOptions { priority: Priority::Bulk, compress: options.compress };
+    let channel = session.open(labels::FILE, channel_options);
     let channel = channel.map_err(|error| ServiceError::Channel(crate::exit::chain(&error)))?;
     let (mut sender, mut receiver) = channel.split();
-    let begin = Begin { directory: directory.to_owned(), files: files_total, bytes: bytes_total };
+    let (files, bytes) = (confirming.state.files_total, confirming.state.bytes_total);
+    let directory = directory.to_owned();
+    let (version, verify) = (VERSION, options.verify);
+    let begin = Begin { directory: directory.clone(), files, bytes, version, verify };
     sender.send(Frame::Begin(begin).encode()).await?;
-    match receive_json(&mut receiver).await? {
-        Reply::Ready => {}
+    let (version, room_bytes) = match receive_json(&mut receiver).await? {
+        Reply::Ready { version, room_bytes } => (version.min(VERSION), room_bytes),
         Reply::Failed { message } => return Err(ServiceError::Refused(message)),
-        Reply::Saved { .. } | Reply::Made { .. } => {
-            return Err(ServiceError::Malformed("a file saved too early".into()));
-        }
+        _ => return Err(ServiceError::Malformed("an answer too early".into())),
+    };
+    if options.verify && version < 2 {
+        let message = "the receiver is of a version that cannot verify: leave out --verify, or install this version there";
+        return Err(ServiceError::Refused(message.into()));
     }
     let (to_network, from_disk) = mpsc::channel(QUEUE);
-    let disk = tokio::task::spawn_blocking(move || read_all(&sources, &to_network));
-    let mut files = Vec::new();
-    let mut state = CopyProgress { bytes: 0, bytes_total, files: 0, files_total };
-    let (note, notes) = mpsc::unbounded_channel();
-    let sending = push(&mut sender, from_disk, note);
-    let receiving = confirm(&mut receiver, notes, directories, &mut state, &mut files, progress);
+    let (to_disk, replies) = mpsc::unbounded_channel();
+    let (failures, mut failed) = mpsc::unbounded_channel();
+    let (note, mut sent) = mpsc::unbounded_channel();
+    let limit = options.limit_bytes_per_second;
+    let piece_bytes = limit.map_or(DATA_BYTES_MAX, RateLimit::piece_bytes);
+    let reader = SourceReader::new(version, piece_bytes, to_network, replies, failures);
+    let place = format!("{}:{directory}", session.peer_id());
+    let disk = tokio::task::spawn_blocking(move || reader.run(sources, room_bytes, &place));
+    let sending = push(&mut sender, from_disk, note, limit.map(RateLimit::new));
+    let receiving = async {
+        // Dropped with it: the reader need not wait for an answer that nobody takes.
+        let to_disk = to_disk;
+        confirming.run(&mut receiver, &mut sent, &mut failed, &to_disk, progress).await
+    };
     let result = tokio::try_join!(sending, receiving).map(|_| ());
     // The disk's own error says more than the broken channel it led to.
     match disk.await {
@@ -110,16 +163,22 @@ pub async fn send(
         _ => result?,
     }
     let seconds = start.elapsed().max(Duration::from_micros(1)).as_secs_f64();
+    let Confirming { state, files, links, directories, failed, bytes_resumed, .. } = confirming;
+    let bytes_sent = state.bytes - bytes_resumed;
     Ok(CopyReport {
         schema: "dwcp.copy/v1".into(),
         peer: session.peer_id().into(),
-        directory: directory.into(),
-        directories,
-        bytes: state.bytes,
-        seconds,
-        bytes_per_second: (state.bytes as f64 / seconds).round(),
-        reconnects: session.stats().reconnects_total - before.reconnects_total,
+        directory,
         files,
+        directories,
+        links,
+        skipped,
+        failed,
+        bytes: state.bytes,
+        bytes_resumed,
+        seconds,
+        bytes_per_second: (bytes_sent as f64 / seconds).round(),
+        reconnects: session.stats().reconnects_total - before.reconnects_total,
     })
 }
 
@@ -128,9 +187,16 @@ async fn push(
     sender: &mut Sender,
     mut from_disk: mpsc::Receiver<Vec<u8>>,
     note: mpsc::UnboundedSender<u64>,
+    mut limit: Option<RateLimit>,
 ) -> Result<(), ServiceError> {
     while let Some(message) = from_disk.recv().await {
-        let bytes = data_bytes(&message);
+        let bytes = match Frame::decode(&message) {
+            Ok(Frame::Data(data)) => data.len() as u64,
+            _ => 0,
+        };
+        if let Some(limit) = &mut limit {
+            limit.take(bytes).await;
+        }
         sender.send(message).await?;
         let _ = note.send(bytes);
     }
@@ -138,86 +204,124 @@ async fn push(
     Ok(())
 }
 
-fn data_bytes(message: &[u8]) -> u64 {
-    match Frame::decode(message) {
-        Ok(Frame::Data(data)) => data.len() as u64,
-        _ => 0,
-    }
+/// What the receiver has confirmed, and what it has not yet said a word about.
+struct Confirming {
+    state: CopyProgress,
+    /// Names of files, directories and links whose end is not known.
+    pending: HashSet<String>,
+    /// Which of them are links.
+    pending_links: HashSet<String>,
+    /// What the receiver says it has of a file, and whether that is right.
+    held: HashMap<String, (u64, bool)>,
+    files: Vec<CopyResult>,
+    links: u64,
+    directories: u64,
+    failed: Vec<LeftOut>,
+    bytes_resumed: u64,
 }
 
-/// Takes the receiver's words until every file, and each of `directories`, is confirmed.
-async fn confirm(
-    receiver: &mut Receiver,
-    mut notes: mpsc::UnboundedReceiver<u64>,
-    mut directories: u64,
-    state: &mut CopyProgress,
-    files: &mut Vec<CopyResult>,
-    progress: &mut (dyn FnMut(CopyProgress) + Send),
-) -> Result<(), ServiceError> {
-    progress(state.clone());
-    while state.files < state.files_total || directories > 0 {
-        tokio::select! {
-            message = receiver.recv() => {
-                let message = message?.ok_or_else(|| ServiceError::Malformed("an early end".into()))?;
-                match crate::service::parse(&message)? {
-                    Reply::Saved { name, bytes, sha256 } => {
-                        files.push(CopyResult { name, bytes, sha256 });
-                        state.files += 1;
-                    }
-                    Reply::Made { .. } => directories = directories.saturating_sub(1),
-                    Reply::Failed { message } => return Err(ServiceError::Refused(message)),
-                    Reply::Ready => {}
+impl Confirming {
+    fn new(sources: &[Source], failed: Vec<LeftOut>) -> Self {
+        let names = |wanted: fn(&Source) -> bool| {
+            sources.iter().filter(move |one| wanted(one)).map(|one| one.name.clone())
+        };
+        let state = CopyProgress {
+            bytes: 0,
+            bytes_total: sources.iter().map(Source::bytes).sum(),
+            files: 0,
+            files_total: names(Source::is_file).count() as u64,
+        };
+        Self {
+            state,
+            pending: names(|_| true).collect(),
+            pending_links: names(Source::is_link).collect(),
+            held: HashMap::new(),
+            files: Vec::new(),
+            links: 0,
+            directories: 0,
+            failed,
+            bytes_resumed: 0,
+        }
+    }
+
+    /// Takes the receiver's words until the end of everything is known, and passes them on to the disk.
+    async fn run(
+        &mut self,
+        receiver: &mut Receiver,
+        sent: &mut mpsc::UnboundedReceiver<u64>,
+        failed: &mut mpsc::UnboundedReceiver<LeftOut>,
+        to_disk: &mpsc::UnboundedSender<Reply>,
+        progress: &mut (dyn FnMut(CopyProgress) + Send),
+    ) -> Result<(), ServiceError> {
+        progress(self.state.clone());
+        while !self.pending.is_empty() {
+            tokio::select! {
+                message = receiver.recv() => {
+                    let message = message?.ok_or_else(|| ServiceError::Malformed("an early end".into()))?;
+                    let reply = crate::service::parse(&message)?;
+                    self.take(&reply)?;
+                    // A reader that has ended waits for nothing.
+                    let _ = to_disk.send(reply);
+                }
+                Some(bytes) = sent.recv() => self.state.bytes += bytes,
+                Some(left_out) = failed.recv() => self.fail(left_out),
+            }
+            progress(self.state.clone());
+        }
+        while let Ok(bytes) = sent.try_recv() {
+            self.state.bytes += bytes;
+        }
+        progress(self.state.clone());
+        Ok(())
+    }
+
+    fn take(&mut self, reply: &Reply) -> Result<(), ServiceError> {
+        let unknown = |name: &str| ServiceError::Malformed(format!("a word about `{name}`"));
+        match reply {
+            Reply::Has { name, bytes } if *bytes > 0 => {
+                self.held.insert(name.clone(), (*bytes, false));
+            }
+            Reply::Same { name } => {
+                let (bytes, is_same) = self.held.get_mut(name).ok_or_else(|| unknown(name))?;
+                *is_same = true;
+                self.bytes_resumed += *bytes;
+                self.state.bytes += *bytes;
+            }
+            Reply::Differs { name } => drop(self.held.remove(name)),
+            Reply::Saved { name, bytes, sha256 } => {
+                if !self.pending.remove(name) {
+                    return Err(unknown(name));
+                }
+                let (resumed_bytes, is_counted) = self.held.remove(name).unwrap_or((0, true));
+                if !is_counted {
+                    self.bytes_resumed += resumed_bytes;
+                    self.state.bytes += resumed_bytes;
+                }
+                let (name, bytes, sha256) = (name.clone(), *bytes, sha256.clone());
+                self.files.push(CopyResult { name, bytes, sha256, resumed_bytes });
+                self.state.files += 1;
+            }
+            Reply::Made { name } => {
+                if !self.pending.remove(name) {
+                    return Err(unknown(name));
+                }
+                match self.pending_links.remove(name) {
+                    true => self.links += 1,
+                    false => self.directories += 1,
                 }
             }
-            Some(bytes) = notes.recv() => state.bytes += bytes,
+            Reply::Refused { name, message } => self.fail(LeftOut::new(name, message)),
+            Reply::Failed { message } => return Err(ServiceError::Refused(message.clone())),
+            Reply::Has { .. } | Reply::Ready { .. } => {}
         }
-        progress(state.clone());
+        Ok(())
     }
-    while let Ok(bytes) = notes.try_recv() {
-        state.bytes += bytes;
-    }
-    progress(state.clone());
-    Ok(())
-}
 
-/// Reads and hashes every file, on a thread that may block.
-fn read_all(sources: &[Source], to_network: &mpsc::Sender<Vec<u8>>) -> Result<(), ServiceError> {
-    for source in sources {
-        if source.is_directory {
-            let directory = Directory { name: source.name.clone() };
-            if to_network.blocking_send(Frame::Directory(directory).encode()).is_err() {
-                return Ok(()); // the network gave up; it says why
-            }
-            continue;
-        }
-        let failed = |error: io::Error| ServiceError::Io {
-            what: format!("{}: cannot read", source.path.display()),
-            source: error,
-        };
-        let mut file = File::open(&source.path).map_err(failed)?;
-        let head = FileHead { name: source.name.clone(), bytes: source.bytes, mode: source.mode };
-        let mut hash = Sha256::new();
-        let mut left = source.bytes;
-        if to_network.blocking_send(Frame::File(head).encode()).is_err() {
-            return Ok(()); // the network gave up; it says why
-        }
-        while left > 0 {
-            let want = left.min(DATA_BYTES_MAX as u64);
-            let mut buffer = Frame::data_buffer(want as usize);
-            let got = (&mut file).take(want).read_to_end(&mut buffer).map_err(failed)?;
-            if got == 0 {
-                return Err(failed(io::Error::other("became shorter while it was sent")));
-            }
-            hash.update(&buffer[1..]);
-            left -= got as u64;
-            if to_network.blocking_send(buffer).is_err() {
-                return Ok(());
-            }
-        }
-        let end = End { sha256: hex(&hash.finalize()) };
-        if to_network.blocking_send(Frame::End(end).encode()).is_err() {
-            return Ok(());
+    /// Both ends may give the same file up.
+    fn fail(&mut self, left_out: LeftOut) {
+        if self.pending.remove(&left_out.name) {
+            self.held.remove(&left_out.name);
+            self.failed.push(left_out);
         }
     }
-    Ok(())
 }

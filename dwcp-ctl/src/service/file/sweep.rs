@@ -1,31 +1,43 @@
-//! Removes what a killed receiver left behind.
+//! Removes what copies that nobody has gone on with left behind.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
 
-use super::intake::PART_PREFIX;
+use super::part::PART_PREFIX;
 
 /// Entries that one sweep looks at: a huge tree is no reason to read a disk for hours.
 const ENTRIES_MAX: usize = 200_000;
 /// How deep it goes; names of received files have no more parts.
 const DEPTH_MAX: usize = 32;
 
-/// Removes unfinished files below `root` that belong to this process's user and that nobody is writing: a
-/// receiver holds a lock on what it writes. Follows no link. Returns how many were removed.
+/// How long an unfinished file is kept for a copy that goes on with it.
+pub const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+/// Removes unfinished files below `root` that belong to this process's user, that nobody has written since
+/// `kept_for` and that nobody is writing: a receiver holds a lock on what it writes. Follows no link. Returns how
+/// many were removed.
 ///
 /// It blocks. What cannot be read or removed stays: the next start tries again.
-pub fn sweep(root: &Path) -> usize {
+pub fn sweep(root: &Path, kept_for: Duration) -> usize {
+    let before = SystemTime::now().checked_sub(kept_for).unwrap_or(SystemTime::UNIX_EPOCH);
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
     let Ok(root) = rustix::fs::open(root, flags, Mode::empty()) else { return 0 };
     let (mut left, mut removed) = (ENTRIES_MAX, 0);
-    sweep_directory(&root, DEPTH_MAX, &mut left, &mut removed);
+    sweep_directory(&root, before, DEPTH_MAX, &mut left, &mut removed);
     removed
 }
 
-fn sweep_directory(directory: &OwnedFd, depth: usize, left: &mut usize, removed: &mut usize) {
+fn sweep_directory(
+    directory: &OwnedFd,
+    before: SystemTime,
+    depth: usize,
+    left: &mut usize,
+    removed: &mut usize,
+) {
     let Ok(entries) = Dir::read_from(directory) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
@@ -40,7 +52,7 @@ fn sweep_directory(directory: &OwnedFd, depth: usize, left: &mut usize, removed:
             FileType::Directory if depth > 1 => {
                 let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
                 if let Ok(below) = rustix::fs::openat(directory, name, flags, Mode::empty()) {
-                    sweep_directory(&below, depth - 1, left, removed);
+                    sweep_directory(&below, before, depth - 1, left, removed);
                 }
             }
             FileType::RegularFile if is_part(name.to_bytes()) => {
@@ -50,6 +62,7 @@ fn sweep_directory(directory: &OwnedFd, depth: usize, left: &mut usize, removed:
                 // Locked until it is gone: its maker may be about to lock it.
                 if is_ours(&part)
                     && lock(&part)
+                    && is_older(&part, before)
                     && rustix::fs::unlinkat(directory, name, AtFlags::empty()).is_ok()
                 {
                     *removed += 1;
@@ -64,6 +77,10 @@ fn sweep_directory(directory: &OwnedFd, depth: usize, left: &mut usize, removed:
 fn is_part(name: &[u8]) -> bool {
     name.strip_prefix(PART_PREFIX.as_bytes())
         .is_some_and(|rest| rest.len() == 16 && rest.iter().all(u8::is_ascii_hexdigit))
+}
+
+fn is_older(part: &File, before: SystemTime) -> bool {
+    part.metadata().and_then(|found| found.modified()).is_ok_and(|written| written <= before)
 }
 
 fn is_ours(part: &File) -> bool {
@@ -104,11 +121,13 @@ mod tests {
         std::os::unix::fs::symlink(other.path(), path("link")).unwrap();
         let target = other.path().join(stale[0]);
         std::os::unix::fs::symlink(&target, path(".dwcp-part-00000000000000aa")).unwrap();
-        assert_eq!(sweep(room.path()), 2);
+        // Yesterday's copy may still go on.
+        assert_eq!(sweep(room.path(), Duration::from_secs(3_600)), 0);
+        assert_eq!(sweep(room.path(), Duration::ZERO), 2);
         assert!(stale.iter().all(|name| !path(name).exists()));
         assert!(kept.iter().all(|name| path(name).exists()) && target.exists());
         drop(busy);
-        assert_eq!(sweep(room.path()), 1);
-        assert_eq!(sweep(&path("nowhere")), 0);
+        assert_eq!(sweep(room.path(), Duration::ZERO), 1);
+        assert_eq!(sweep(&path("nowhere"), Duration::ZERO), 0);
     }
 }
