@@ -4,7 +4,7 @@
 
 use dwcp_core::sim::run;
 
-const SEEDS: [(u64, &str); 15] = [
+const SEEDS: [(u64, &str); 17] = [
     (1, "the opener of a channel wanted an Open frame from the other direction, too"),
     (3, "a pulled frame counted with its payload when it was asked whether it fits a record"),
     (4, "the next frame to send was one already on its way"),
@@ -29,6 +29,8 @@ const SEEDS: [(u64, &str); 15] = [
         "credit went out on a dead path just before a switch, and was told again only seconds after",
     ),
     (115_165, "frames of a reset channel that are never sent are no gap"),
+    (941_036, "two paths came up at once, and each end went by another one for good"),
+    (941_296, "the same"),
 ];
 
 #[test]

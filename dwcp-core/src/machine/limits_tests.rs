@@ -8,9 +8,10 @@ use crate::wire::{
     decode_record,
 };
 
-/// Two machines with one path between them, and nothing that gets lost.
+/// Two machines with paths between them, and nothing that gets lost.
 struct Pair {
     ends: [Machine; 2],
+    paths: Vec<PathId>,
     now: Time,
     pool: Pool,
 }
@@ -26,8 +27,13 @@ impl Decompress for Incompressible {
 
 impl Pair {
     fn new() -> Self {
+        Self::with_paths([&[PathId(0)], &[PathId(0)]])
+    }
+
+    /// The paths come up in this order at either end.
+    fn with_paths(paths: [&[PathId]; 2]) -> Self {
         let pool = Pool::new(1 << 30);
-        let end = |role| {
+        let end = |role, paths: &[PathId]| {
             let mut machine = Machine::new(Settings::new(role, pool.clone()));
             let attributes = PathAttributes::plain(
                 PathKind::Tcp,
@@ -35,10 +41,13 @@ impl Pair {
                 true,
                 [0; 16],
             );
-            machine.handle_path_up(Time(1), PathId(0), attributes);
+            for path in paths {
+                machine.handle_path_up(Time(1), *path, attributes.clone());
+            }
             machine
         };
-        Self { ends: [end(Role::Dialer), end(Role::Acceptor)], now: Time(1), pool }
+        let ends = [end(Role::Dialer, paths[0]), end(Role::Acceptor, paths[1])];
+        Self { ends, paths: paths[0].to_vec(), now: Time(1), pool }
     }
 
     /// Carries records until neither end has more to say.
@@ -48,8 +57,10 @@ impl Pair {
         while quiet_rounds < 3 {
             quiet_rounds += 1;
             self.now = self.now + std::time::Duration::from_millis(2);
-            for side in 0..2 {
-                while self.ends[side].poll_transmit(self.now, PathId(0), &mut batch) {
+            let paths = self.paths.clone();
+            for (side, path) in (0..2).flat_map(|side| paths.iter().map(move |path| (side, *path)))
+            {
+                while self.ends[side].poll_transmit(self.now, path, &mut batch) {
                     quiet_rounds = 0;
                     for record in batch.records() {
                         encoder.clear();
@@ -66,7 +77,7 @@ impl Pair {
                         decode_record(&slot.freeze(), &self.pool, &mut Incompressible, &mut frames)
                             .expect("well-formed");
                         let peer = &mut self.ends[1 - side];
-                        peer.handle_record(self.now, PathId(0), record.epoch, &mut frames)?;
+                        peer.handle_record(self.now, path, record.epoch, &mut frames)?;
                     }
                 }
             }
@@ -148,5 +159,22 @@ fn one_channel_too_many_is_a_violation() {
         let result = pair.ends[1].handle_record(Time(2), PathId(0), 0, &mut vec![open(2 * count)]);
         let is_allowed = count as usize <= MAX_CHANNELS;
         assert_eq!(result, if is_allowed { Ok(()) } else { Err(Violation::TooManyChannels) });
+    }
+}
+
+#[test]
+fn ends_that_begin_on_different_paths_agree_on_one() {
+    let (one, other) = (PathId(0), PathId(2));
+    // Who has something to say: the dialer, the acceptor, both.
+    for sides in [&[0][..], &[1], &[0, 1]] {
+        let mut pair = Pair::with_paths([&[one, other], &[other, one]]);
+        assert_ne!(pair.ends[0].active, pair.ends[1].active);
+        for side in sides {
+            pair.open(*side).expect("within the limit");
+        }
+        pair.settle().expect("nobody broke a rule");
+        assert_eq!(pair.ends[0].active, pair.ends[1].active, "{sides:?}");
+        assert_eq!(pair.ends[0].epoch(), pair.ends[1].epoch(), "{sides:?}");
+        assert!(pair.ends.iter().all(|end| end.is_steady() && end.is_all_acked()), "{sides:?}");
     }
 }

@@ -83,6 +83,9 @@ impl Machine {
         #[cfg(feature = "sim")]
         let epoch = if crate::sim::bug(crate::sim::Bug::LostHeaderEpoch) { 0 } else { epoch }; // planted
         self.hear_epoch(now, path, epoch)?;
+        if epoch == 0 && frames.iter().any(|frame| matches!(frame, Frame::Data(_))) {
+            self.hear_first_path(now, path);
+        }
         let mut all_kept = true;
         for frame in frames.drain(..) {
             all_kept &= self.handle_frame(now, path, frame, keep)?;
