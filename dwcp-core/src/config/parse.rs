@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
 use super::codes::{self, Code};
-use super::diagnostic::Diagnostic;
+use super::diagnostic::{Diagnostic, Lines};
 use super::spanned::{Key, Node, Place, Tree};
 use super::syntax;
 
@@ -33,7 +33,8 @@ pub(crate) fn parse(file: &str, text: &str, diagnostics: &mut Vec<Diagnostic>) -
         diagnostics.push(diagnostic);
         return None;
     }
-    Builder { file, diagnostics, stack: Vec::new(), root: None, documents: 0, values: 0 }.run(text)
+    let (stack, lines) = (Vec::new(), Lines::new(text));
+    Builder { file, diagnostics, stack, root: None, documents: 0, values: 0, lines }.run(text)
 }
 
 /// The first character that YAML does not allow. The scanner would take NUL for the end of the file.
@@ -83,6 +84,7 @@ struct Builder<'a> {
     root: Option<Node>,
     documents: usize,
     values: usize,
+    lines: Lines<'a>,
 }
 
 /// Whether parsing goes on.
@@ -205,6 +207,21 @@ impl Builder<'_> {
         matches!(self.stack.last(), Some(Open::Map { key: None, .. }))
     }
 
+    /// Refuses tabs before a key of a block: the scanner takes one behind spaces for a column, and eyes for eight.
+    fn refuse_tab(&mut self, at: Place) {
+        let Some(Open::Map { at: map, .. }) = self.stack.last() else { return };
+        if map.column != at.column {
+            return; // a mapping in braces
+        }
+        let before = self.lines.at(at.line).unwrap_or("").chars().take(at.column as usize - 1);
+        let tab = before.take_while(|c| c.is_whitespace()).position(|c| c == '\t');
+        if let Some(column) = tab {
+            let place = Place { column: column as u32 + 1, width: 1, ..at };
+            let message = "this is not YAML: a tab in the indentation";
+            self.report(place, codes::SYNTAX, message, syntax::SPACES);
+        }
+    }
+
     fn set_key(&mut self, pending: Pending) {
         if let Some(Open::Map { key, .. }) = self.stack.last_mut() {
             *key = Some(pending);
@@ -216,6 +233,7 @@ impl Builder<'_> {
         if !self.is_key_next() {
             return self.add(Node { at, tree: Tree::Scalar { text, plain } });
         }
+        self.refuse_tab(at);
         let pending = self.key(text, plain, at);
         self.set_key(pending);
     }

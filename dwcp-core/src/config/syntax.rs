@@ -2,11 +2,18 @@
 
 use super::spanned::Place;
 
+/// The fix for a tab in the indentation.
+pub(crate) const SPACES: &str = "indent with spaces, not tabs";
+
 /// The place of the mistake and the help, for the scanner's words `info` about `at`. The scanner stops where it can go
 /// on no longer, which is often behind the mistake.
 pub(crate) fn mistake(text: &str, at: Place, info: &str) -> (Place, String) {
-    if let Some(column) = tab_column(text, at.line) {
-        return (Place { column, ..at }, "indent with spaces, not tabs".into());
+    // Of a line that is indented by a tab, the scanner may tell the end of the one above.
+    let is_above = ["expected key", "plain scalar"].iter().any(|words| info.contains(words));
+    let mut lines = at.line..=at.line + u32::from(is_above);
+    let tab = lines.find_map(|line| Some((line, tab_column(text, line)?)));
+    if let Some((line, column)) = tab {
+        return (Place { line, column, ..at }, SPACES.into());
     }
     let known = [
         ("unknown escape", "use single quotes: between double ones `\\` begins an escape"),
