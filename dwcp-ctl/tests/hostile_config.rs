@@ -220,7 +220,7 @@ fn large() -> Vec<Case> {
         case("a list without its end", fill(&format!("{HEAD}listen: ["), "a, ", ""), "DWCP-C018"),
         case(
             "words without the end of their list",
-            { fill(&format!("{HEAD}listen: ["), "a word, ", "") },
+            fill(&format!("{HEAD}listen: ["), "a word, ", ""),
             "DWCP-C001",
         ),
         valid("comment", fill(HEAD, "#", "\n")),
@@ -271,14 +271,14 @@ fn mistakes() -> Vec<Case> {
         case("items that are wrong", fill(&format!("{HEAD}listen: ["), "1,", "]\n"), "DWCP-C018"),
         case(
             "items that are wrong, fewer",
-            { format!("{HEAD}listen: [{}]\n", "1, ".repeat(190_000)) },
+            format!("{HEAD}listen: [{}]\n", "1, ".repeat(190_000)),
             "DWCP-C032",
         ),
         case("empty lists", fill(&format!("{HEAD}listen: ["), "[],", "]\n"), "DWCP-C018"),
         case("empty mappings", fill(&format!("{HEAD}peers: ["), "{},", "]\n"), "DWCP-C018"),
         case(
             "mappings of little",
-            { fill(&format!("{HEAD}peers: ["), "{a: \"                \"},", "]\n") },
+            fill(&format!("{HEAD}peers: ["), "{a: \"                \"},", "]\n"),
             "DWCP-C017",
         ),
         case("tags", fill(&format!("{HEAD}listen: ["), "!a b,", "]\n"), "DWCP-C007"),

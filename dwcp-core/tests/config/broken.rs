@@ -98,11 +98,11 @@ impl Broken {
     }
 
     /// What `fixes` make of it. Line ends stay as they are.
-    fn fixed<'f>(&self, fixes: impl Iterator<Item = &'f Fix> + Clone) -> Vec<u8> {
+    fn fixed(&self, fixes: &[&Fix]) -> Vec<u8> {
         let mut out = Vec::new();
         for (number, line) in [&b""[..]].into_iter().chain(self.lines()).enumerate() {
             let end = if line.ends_with(b"\r\n") { "\r\n" } else { "\n" };
-            let at = || fixes.clone().filter(|fix| fix.lines.contains(&number));
+            let at = || fixes.iter().filter(|fix| fix.lines.contains(&number));
             match at().find(|fix| !matches!(fix.change, Change::Gains(_))) {
                 Some(Fix { change: Change::Becomes(text), .. }) => {
                     out.extend(format!("{text}{end}").bytes());
@@ -190,16 +190,17 @@ fn what_is_wrong_with_a_broken_file_can_be_mended() {
             problems.push(format!("{broken} has no `# fix: `"));
             continue;
         }
-        let fixed = broken.fixed(broken.fixes.iter());
+        let all: Vec<_> = broken.fixes.iter().collect();
+        let fixed = broken.fixed(&all);
         let loaded = config::load_bytes("f.yaml", &fixed, None);
         let mended = weight(&fixed);
         if mended.0 > 0 {
             problems.push(format!("{broken} mended:\n{}", loaded.render(config::Colour::Off)));
             continue;
         }
-        for (index, fix) in broken.fixes.iter().enumerate() {
-            let others = broken.fixes.iter().enumerate().filter(|(other, _)| *other != index);
-            if weight(&broken.fixed(others.map(|(_, fix)| fix))) <= mended {
+        for (index, fix) in all.iter().enumerate() {
+            let others = [&all[..index], &all[index + 1..]].concat();
+            if weight(&broken.fixed(&others)) <= mended {
                 problems.push(format!("{broken}: {fix:?} mends nothing"));
             }
         }
