@@ -64,6 +64,8 @@ codes! {
         "The operating system did not let the file be read; its words are in the message.";
     TOO_MANY "DWCP-C017" "too many problems"
         "Only the first 100 problems are shown. They often have one cause near the first.";
+    TOO_MANY_VALUES "DWCP-C018" "too many keys and values"
+        "At most 200000 keys and values are read, more than any configuration needs: probably the wrong file was named.";
 
     // Values.
     TYPE "DWCP-C020" "wrong type"

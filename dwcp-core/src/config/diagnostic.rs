@@ -104,6 +104,11 @@ impl Diagnostic {
 
     /// As [`render`](Self::render), with colours if asked for.
     pub fn render_in(&self, source: &str, colour: Colour) -> String {
+        self.render_line(Lines::new(source).at(self.line), colour)
+    }
+
+    /// As [`render_in`](Self::render_in), with the line that it is about, if there is one.
+    pub(crate) fn render_line(&self, line: Option<&str>, colour: Colour) -> String {
         let paint = |code: &str, text: &str| match colour {
             Colour::On => format!("\x1b[{code}m{text}\x1b[0m"),
             Colour::Off => text.to_owned(),
@@ -118,7 +123,7 @@ impl Diagnostic {
         let number = self.line.to_string();
         let gutter = " ".repeat(number.len());
         let _ = writeln!(out, "{gutter}--> {}:{}:{}", self.file, self.line, self.column);
-        if let Some((line, caret)) = self.snippet(source) {
+        if let Some((line, caret)) = line.map(|line| self.snippet(line)) {
             let bar = paint("34", "|");
             let _ = writeln!(out, "{gutter} {bar}");
             let _ = writeln!(out, "{} {bar} {line}", paint("34", &number));
@@ -131,22 +136,67 @@ impl Diagnostic {
     }
 
     /// The source line, cut to a window around the place, and the carets below it.
-    fn snippet(&self, source: &str) -> Option<(String, String)> {
-        let line = source.lines().nth(self.line.checked_sub(1)? as usize)?;
+    fn snippet(&self, line: &str) -> (String, String) {
         let line = line.strip_prefix('\u{feff}').unwrap_or(line);
-        let characters: Vec<char> = line.chars().collect();
-        let start = (self.column as usize).saturating_sub(1).min(characters.len());
-        let from = if start + 20 > SHOWN_COLUMNS { start.saturating_sub(30) } else { 0 };
-        let to = (from + SHOWN_COLUMNS).min(characters.len());
+        let start = (self.column as usize).saturating_sub(1);
+        let wanted = if start + 20 > SHOWN_COLUMNS { start.saturating_sub(30) } else { 0 };
+        // Only the window is taken apart: a hundred diagnostics may be about one line of a mebibyte.
+        let (from, rest) = skip(line, wanted);
+        let mut rest = rest.chars();
+        let window: Vec<char> = rest.by_ref().take(SHOWN_COLUMNS).collect();
+        let to = from + window.len();
+        let start = start.min(to);
         let mut shown = String::from(if from > 0 { "…" } else { "" });
         // A tab or control character takes one column, so that the carets stand where they should.
-        shown.extend(characters[from..to].iter().map(|c| if c.is_control() { ' ' } else { *c }));
-        if to < characters.len() {
+        shown.extend(window.iter().map(|c| if c.is_control() { ' ' } else { *c }));
+        if rest.next().is_some() {
             shown.push('…');
         }
         let indent = start - from + usize::from(from > 0);
         let carets = (self.width as usize).min(to.saturating_sub(start)).max(1);
-        Some((shown, format!("{}{}", " ".repeat(indent), "^".repeat(carets))))
+        (shown, format!("{}{}", " ".repeat(indent), "^".repeat(carets)))
+    }
+}
+
+/// What is left of `line` behind `count` characters, and how many there were.
+fn skip(line: &str, count: usize) -> (usize, &str) {
+    // Where bytes are characters there is nothing to count.
+    if let Some((head, rest)) = line.split_at_checked(count)
+        && head.is_ascii()
+    {
+        return (count, rest);
+    }
+    let mut skipped = 0;
+    let mut rest = line.chars();
+    while skipped < count && rest.next().is_some() {
+        skipped += 1;
+    }
+    (skipped, rest.as_str())
+}
+
+/// The lines of a source, for places that come in order: each line is looked for from the one before.
+pub(crate) struct Lines<'a> {
+    source: &'a str,
+    rest: std::str::Lines<'a>,
+    /// The number of the line that was found last, and the line.
+    last: (u32, Option<&'a str>),
+}
+
+impl<'a> Lines<'a> {
+    pub(crate) fn new(source: &'a str) -> Self {
+        Self { source, rest: source.lines(), last: (0, None) }
+    }
+
+    /// The line `number`, from 1; `None` outside the source.
+    pub(crate) fn at(&mut self, number: u32) -> Option<&'a str> {
+        if number < self.last.0 {
+            *self = Self::new(self.source);
+        }
+        let ahead = number - self.last.0;
+        if ahead > 0 {
+            self.last = (number, self.rest.nth(ahead as usize - 1));
+        }
+        self.last.1
     }
 }
 
@@ -179,6 +229,25 @@ mod tests {
         let index = target.chars().position(|c| c == 'T').unwrap();
         assert_eq!(index, caret);
         assert!(target.chars().count() < 120);
+    }
+
+    #[test]
+    fn a_place_far_to_the_right_is_counted_in_characters() {
+        for letter in ["x", "é"] {
+            let text =
+                at(1, 501, 1).render(&format!("{}T{}", letter.repeat(500), letter.repeat(9)));
+            let lines: Vec<_> = text.lines().collect();
+            let caret = lines[4].chars().position(|c| c == '^');
+            assert_eq!(lines[3].chars().position(|c| c == 'T'), caret, "{text}");
+        }
+    }
+
+    #[test]
+    fn lines_are_found_in_any_order() {
+        let mut lines = Lines::new("a\nb\r\nc");
+        let found: Vec<_> = [2, 2, 3, 1, 4, 0, 3].map(|number| lines.at(number)).into();
+        let expected = [Some("b"), Some("b"), Some("c"), Some("a"), None, None, Some("c")];
+        assert_eq!(found, expected);
     }
 
     #[test]

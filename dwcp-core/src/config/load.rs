@@ -1,12 +1,13 @@
 //! From a file to a checked configuration, with everything that is wrong with it.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::codes;
-use super::diagnostic::{Colour, Diagnostic, Severity};
+use super::diagnostic::{Colour, Diagnostic, Lines, Severity};
 use super::keys::{Config, Mode};
 use super::parse::{MAX_BYTES, MAX_DIAGNOSTICS, parse};
 use super::reader::{Places, Reader};
@@ -63,10 +64,14 @@ pub fn load_file(path: impl AsRef<Path>) -> Loaded {
         Ok(bytes) => bytes,
         Err(error) => {
             let message = format!("cannot read {name}: {error}");
-            let mut diagnostic = Diagnostic::new(&name, Place::START, codes::UNREADABLE, message);
-            if error.kind() == std::io::ErrorKind::NotFound {
-                diagnostic = diagnostic.help("`dwcp-ctl config init` writes a commented sample");
-            }
+            let help = match error.kind() {
+                ErrorKind::NotFound => "`dwcp-ctl config init` writes a commented sample",
+                ErrorKind::PermissionDenied => "let this user read it, and enter its directory",
+                ErrorKind::IsADirectory => "name a file in it",
+                _ => "name a file that can be read",
+            };
+            let diagnostic =
+                Diagnostic::new(&name, Place::START, codes::UNREADABLE, message).help(help);
             return Loaded::failed(&name, String::new(), vec![diagnostic]);
         }
     };
@@ -96,8 +101,11 @@ pub fn load_bytes(name: &str, bytes: &[u8], base: Option<&Path>) -> Loaded {
             let column = good.rsplit('\n').next().unwrap_or("").chars().count() as u32 + 1;
             let place = Place { line, column, width: 1 };
             let message = format!("byte {} is not UTF-8", error.valid_up_to());
-            let diagnostic = Diagnostic::new(name, place, codes::NOT_UTF8, message)
-                .help("save the file as UTF-8 text");
+            let help = match bytes {
+                [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "this is UTF-16: save the file as UTF-8",
+                _ => "save the file as UTF-8, or delete the character",
+            };
+            let diagnostic = Diagnostic::new(name, place, codes::NOT_UTF8, message).help(help);
             let source = String::from_utf8_lossy(bytes).into_owned();
             Loaded::failed(name, source, vec![diagnostic])
         }
@@ -124,7 +132,8 @@ fn load(name: &str, text: &str, base: Option<&Path>) -> Loaded {
 
 /// Errors after which the tree means nothing.
 fn is_fatal(diagnostic: &Diagnostic) -> bool {
-    [codes::SYNTAX.0, codes::TOO_DEEP.0, codes::DOCUMENTS.0].contains(&diagnostic.code)
+    [codes::SYNTAX.0, codes::TOO_DEEP.0, codes::DOCUMENTS.0, codes::TOO_MANY_VALUES.0]
+        .contains(&diagnostic.code)
 }
 
 fn empty(name: &str, at: Place, message: impl Into<String>) -> Diagnostic {
@@ -227,8 +236,9 @@ impl Loaded {
 
     /// All diagnostics as text, with source lines.
     pub fn render(&self, colour: Colour) -> String {
+        let mut lines = Lines::new(&self.source);
         let shown: Vec<_> =
-            self.diagnostics.iter().map(|d| d.render_in(&self.source, colour)).collect();
+            self.diagnostics.iter().map(|d| d.render_line(lines.at(d.line), colour)).collect();
         shown.join("\n")
     }
 

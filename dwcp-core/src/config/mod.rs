@@ -34,6 +34,7 @@ mod section;
 mod setting;
 mod spanned;
 mod suggest;
+mod syntax;
 mod units;
 mod words;
 

@@ -63,11 +63,11 @@ impl Address {
         let (host, port) = text.rsplit_once(':').ok_or("add the port, such as :8080")?;
         let port = match port.parse() {
             Ok(port) if port_is_plain(text) => port,
-            _ => return Err("a port is a number from 0 to 65535"),
+            _ => return Err("write a port from 0 to 65535"),
         };
         let host = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
             Some(Some(ip)) if ip.parse::<std::net::Ipv6Addr>().is_ok() => ip,
-            Some(_) => return Err("brackets hold an IPv6 address: [::1]:8080"),
+            Some(_) => return Err("put an IPv6 address in the brackets: [::1]:8080"),
             None if host.contains(':') => {
                 return Err("put an IPv6 address in brackets: [::1]:8080");
             }
@@ -77,7 +77,7 @@ impl Address {
             None => host,
         };
         if host.parse::<IpAddr>().is_err() && !is_host_name(host) {
-            return Err("a host is a name such as node-1.example.org or an IP address");
+            return Err("name a host such as node-1.example.org, or an IP address");
         }
         Ok(Self { host: host.to_owned(), port })
     }
@@ -177,15 +177,21 @@ impl fmt::Display for NodeId {
 
 const NODE_ID_KIND: &str = "a node id (1 to 64 letters, digits, `.`, `-`, `_`)";
 
+/// The fix for a text in the block form.
+const ON_ONE_LINE: &str = "write it behind the colon, without `|` or `>`";
+
 /// What is wrong with `text` as a node id, and what to do.
 fn node_id_help(text: &str) -> String {
+    if text.trim_end().contains(char::is_alphanumeric) && text.ends_with('\n') {
+        return ON_ONE_LINE.into();
+    }
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     match text.chars().find(|&c| !is_allowed(c)) {
-        Some(' ') => "a node id has no spaces: write `-`".into(),
+        Some(' ') => "write `-`: a node id has no spaces".into(),
         Some(c) if c.is_control() => "delete the control character".into(),
-        Some(c) => format!("`{c}` is not allowed in a node id"),
+        Some(c) => format!("delete or replace it: `{c}` is not allowed in a node id"),
         None if text.len() > crate::wire::MAX_NODE_ID_BYTES => {
-            format!("it has {} characters: shorten it", text.len())
+            format!("shorten it: it has {} characters", text.len())
         }
         None => "begin and end with a letter or digit".into(),
     }
@@ -247,6 +253,18 @@ impl Setting for FilePath {
         match node.scalar() {
             Some(Scalar::Text(text)) if !text.is_empty() && !text.contains(['\0', '\n']) => {
                 Some(Self(reader.base.map_or_else(|| text.into(), |base| base.join(text))))
+            }
+            Some(Scalar::Text(text)) if text.contains('\n') => {
+                reader.unexpected_help(node, codes::PATH, "a path", ON_ONE_LINE)
+            }
+            Some(Scalar::Text("")) => reader.unexpected_help(
+                node,
+                codes::PATH,
+                "a path",
+                "name a file, or delete the line",
+            ),
+            Some(Scalar::Unsigned(_) | Scalar::Float(_) | Scalar::Bool(_)) => {
+                reader.unexpected_help(node, codes::PATH, "a path", "put it in quotes")
             }
             _ => reader.unexpected(node, codes::PATH, "a path"),
         }

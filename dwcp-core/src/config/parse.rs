@@ -1,18 +1,21 @@
 //! YAML text to the spanned tree. What the tree cannot express - anchors, tags, merge keys, several
 //! documents - is refused by name and place, and reading goes on behind it.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
 use super::codes::{self, Code};
-use super::diagnostic::Diagnostic;
+use super::diagnostic::{Diagnostic, Lines};
 use super::spanned::{Key, Node, Place, Tree};
+use super::syntax;
 
 /// The largest file that is read, bytes.
 pub const MAX_BYTES: usize = 1 << 20;
 /// The deepest nesting of lists and mappings.
 pub const MAX_DEPTH: usize = 64;
+/// Keys and values that are kept. All of a file of [`MAX_BYTES`] would take a hundred times its length.
+pub(crate) const MAX_VALUES: usize = 200_000;
 /// Diagnostics that are kept; the rest are counted.
 pub(crate) const MAX_DIAGNOSTICS: usize = 100;
 
@@ -21,7 +24,8 @@ pub(crate) const MAX_DIAGNOSTICS: usize = 100;
 pub(crate) fn parse(file: &str, text: &str, diagnostics: &mut Vec<Diagnostic>) -> Option<Node> {
     if text.len() > MAX_BYTES {
         let message = format!("the file has {} bytes; at most {MAX_BYTES} are read", text.len());
-        diagnostics.push(Diagnostic::new(file, Place::START, codes::TOO_LARGE, message));
+        let help = "name the configuration; no configuration is that long";
+        diagnostics.push(Diagnostic::new(file, Place::START, codes::TOO_LARGE, message).help(help));
         return None;
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -29,7 +33,8 @@ pub(crate) fn parse(file: &str, text: &str, diagnostics: &mut Vec<Diagnostic>) -
         diagnostics.push(diagnostic);
         return None;
     }
-    Builder { file, diagnostics, stack: Vec::new(), root: None, documents: 0 }.run(text)
+    let (stack, lines) = (Vec::new(), Lines::new(text));
+    Builder { file, diagnostics, stack, root: None, documents: 0, values: 0, lines }.run(text)
 }
 
 /// The first character that YAML does not allow. The scanner would take NUL for the end of the file.
@@ -43,7 +48,7 @@ fn forbidden_character(file: &str, text: &str) -> Option<Diagnostic> {
     let line = before.matches('\n').count() as u32 + 1;
     let column = before.rsplit('\n').next().unwrap_or("").chars().count() as u32 + 1;
     let message = format!("the character U+{:04X} is not allowed in YAML", u32::from(c));
-    let help = "delete it, or write it as an escape in double quotes";
+    let help = "delete it, or write it as an escape between double quotes";
     let place = Place { line, column, width: 1 };
     Some(Diagnostic::new(file, place, codes::CHARACTER, message).help(help))
 }
@@ -57,7 +62,8 @@ enum Open {
     Map {
         at: Place,
         entries: Vec<(Key, Node)>,
-        seen: HashSet<String>,
+        /// The line of each key: a scan of `entries` for every repeated key would take hours.
+        seen: HashMap<String, u32>,
         key: Option<Pending>,
     },
     /// The content of a refused complex key; its nodes go nowhere.
@@ -77,6 +83,8 @@ struct Builder<'a> {
     stack: Vec<Open>,
     root: Option<Node>,
     documents: usize,
+    values: usize,
+    lines: Lines<'a>,
 }
 
 /// Whether parsing goes on.
@@ -105,24 +113,34 @@ impl Builder<'_> {
     }
 
     fn syntax_error(&mut self, text: &str, error: &ScanError) {
-        let at = at_tab(text, place(Span::empty(*error.marker())));
+        let at = place(Span::empty(*error.marker()));
         // The scanner has a limit of its own for brackets, which it may meet before we see any.
         if error.info().contains("recursion limit") {
             self.too_deep(at);
             return;
         }
+        let (at, help) = syntax::mistake(text, at, error.info());
         let message = format!("this is not YAML: {}", error.info());
-        self.report(at, codes::SYNTAX, message, hint_for_syntax(text, at));
+        self.report(at, codes::SYNTAX, message, help);
     }
 
     fn too_deep(&mut self, at: Place) {
         let message = format!("lists and mappings are nested deeper than {MAX_DEPTH}");
-        let help = "no DWCP key lies deeper than 6; is a bracket missing?";
+        let help = "delete brackets, or close them earlier: no DWCP key lies deeper than 6";
         self.report(at, codes::TOO_DEEP, message, help);
     }
 
     fn event(&mut self, event: Event<'_>, span: Span) -> Next {
         let at = place(span);
+        let is_end = matches!(event, Event::SequenceEnd | Event::MappingEnd);
+        self.values += usize::from(!is_end);
+        if self.values > MAX_VALUES {
+            let message = format!("the file holds more than {MAX_VALUES} keys and values");
+            let help = "name the configuration; no configuration holds that many";
+            self.report(at, codes::TOO_MANY_VALUES, message, help);
+            self.root = None;
+            return Next::Stop;
+        }
         match event {
             Event::DocumentStart(_) => {
                 self.documents += 1;
@@ -151,7 +169,7 @@ impl Builder<'_> {
             }
             Event::MappingStart(anchor, tag) => {
                 self.refuse_marks(at, anchor, tag.is_some());
-                let seen = HashSet::new();
+                let seen = HashMap::new();
                 return self.open(at, Open::Map { at, entries: Vec::new(), seen, key: None });
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
@@ -167,7 +185,8 @@ impl Builder<'_> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        if self.diagnostics.len() < MAX_DIAGNOSTICS {
+        // One more than is shown, so that the loader knows that some were left out.
+        if self.diagnostics.len() <= MAX_DIAGNOSTICS {
             self.diagnostics.push(Diagnostic::new(self.file, at, code, message).help(help));
         }
     }
@@ -188,6 +207,21 @@ impl Builder<'_> {
         matches!(self.stack.last(), Some(Open::Map { key: None, .. }))
     }
 
+    /// Refuses tabs before a key of a block: the scanner takes one behind spaces for a column, and eyes for eight.
+    fn refuse_tab(&mut self, at: Place) {
+        let Some(Open::Map { at: map, .. }) = self.stack.last() else { return };
+        if map.column != at.column {
+            return; // a mapping in braces
+        }
+        let before = self.lines.at(at.line).unwrap_or("").chars().take(at.column as usize - 1);
+        let tab = before.take_while(|c| c.is_whitespace()).position(|c| c == '\t');
+        if let Some(column) = tab {
+            let place = Place { column: column as u32 + 1, width: 1, ..at };
+            let message = "this is not YAML: a tab in the indentation";
+            self.report(place, codes::SYNTAX, message, syntax::SPACES);
+        }
+    }
+
     fn set_key(&mut self, pending: Pending) {
         if let Some(Open::Map { key, .. }) = self.stack.last_mut() {
             *key = Some(pending);
@@ -199,6 +233,7 @@ impl Builder<'_> {
         if !self.is_key_next() {
             return self.add(Node { at, tree: Tree::Scalar { text, plain } });
         }
+        self.refuse_tab(at);
         let pending = self.key(text, plain, at);
         self.set_key(pending);
     }
@@ -206,25 +241,20 @@ impl Builder<'_> {
     /// Checks a key: merge keys and duplicates are refused.
     fn key(&mut self, text: String, plain: bool, at: Place) -> Pending {
         if plain && text == "<<" {
-            let help = "write the merged keys out";
+            let help = "delete it, and write the merged keys out";
             self.report(at, codes::MERGE_KEY, "merge keys (`<<`) are not read", help);
             return Pending::Refused;
         }
-        let Some(Open::Map { entries, seen, .. }) = self.stack.last_mut() else {
+        let Some(Open::Map { seen, .. }) = self.stack.last_mut() else {
             return Pending::Refused;
         };
-        if seen.insert(text.clone()) {
+        let Some(line) = seen.get(&text).copied() else {
+            seen.insert(text.clone(), at.line);
             return Pending::Key(Key { text, at });
-        }
-        let first = entries.iter().find(|(key, _)| key.text == text);
-        let line = first.map_or(at.line, |(key, _)| key.at.line);
+        };
         let message = format!("the key `{}` is given twice", super::spanned::short(&text));
-        self.report(
-            at,
-            codes::DUPLICATE_KEY,
-            message,
-            format!("the first is on line {line}; keep one"),
-        );
+        let help = format!("delete one; the first is on line {line}");
+        self.report(at, codes::DUPLICATE_KEY, message, help);
         Pending::Refused
     }
 
@@ -236,7 +266,7 @@ impl Builder<'_> {
             return Next::Stop;
         }
         if self.is_key_next() {
-            let help = "a key is a plain word";
+            let help = "write a plain word; for several, a line each";
             self.report(at, codes::COMPLEX_KEY, "a list or mapping cannot be a key", help);
             self.set_key(Pending::Refused);
             self.stack.push(Open::Nowhere);
@@ -271,16 +301,6 @@ impl Builder<'_> {
     }
 }
 
-/// The scanner stops behind a tab in the indentation: the tab itself is what to look at.
-fn at_tab(text: &str, at: Place) -> Place {
-    let line = text.lines().nth(at.line.saturating_sub(1) as usize).unwrap_or("");
-    let indentation = line.chars().take(at.column.saturating_sub(1) as usize);
-    match indentation.take_while(|c| c.is_whitespace()).position(|c| c == '\t') {
-        Some(column) => Place { column: column as u32 + 1, ..at },
-        None => at,
-    }
-}
-
 fn place(span: Span) -> Place {
     let width = if span.start.line() == span.end.line() {
         span.end.col().saturating_sub(span.start.col())
@@ -291,20 +311,5 @@ fn place(span: Span) -> Place {
         line: (span.start.line() as u32).max(1),
         column: span.start.col() as u32 + 1,
         width: (width as u32).max(1),
-    }
-}
-
-/// What most likely went wrong on the line of a syntax error.
-fn hint_for_syntax(text: &str, at: Place) -> &'static str {
-    let line = text.lines().nth(at.line as usize - 1).unwrap_or("");
-    let above = text.lines().nth((at.line as usize).saturating_sub(2)).unwrap_or("");
-    let is_indented_by_tab =
-        |line: &str| line.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t');
-    if is_indented_by_tab(line) || is_indented_by_tab(above) {
-        "indent with spaces, not tabs"
-    } else if line.matches(": ").count() > 1 {
-        "put a value that contains `: ` in quotes"
-    } else {
-        "look at the indentation, quotes and brackets here and on the line above"
     }
 }

@@ -12,6 +12,7 @@ use super::refused;
 use super::setting::{Ranged, Setting};
 use super::spanned::{Key, Node, Place, Tree, short};
 use super::suggest::nearest;
+use super::syntax::with_colon;
 
 /// Where a key was given: the key's place and its value's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,10 +139,17 @@ impl<'a> Reader<'a> {
             Tree::Map(entries) => Some(entries),
             _ if node.is_null() => Some(&[]),
             Tree::List(_) => {
-                let help = "write `key: value` lines, without the dashes";
+                let help = "put `key: value` lines there, without the dashes";
                 self.unexpected_help(node, codes::TYPE, "a mapping of keys", help)
             }
-            _ => self.unexpected(node, codes::TYPE, "a mapping of keys"),
+            Tree::Scalar { text, .. } => {
+                let help = with_colon(text).map_or_else(
+                    || "put `key: value` lines below it, further in".to_owned(),
+                    |line| format!("write `{line}`, with a space behind the colon"),
+                );
+                self.unexpected_help(node, codes::TYPE, "a mapping of keys", &help)
+            }
+            Tree::Refused => None,
         }
     }
 
@@ -155,7 +163,7 @@ impl<'a> Reader<'a> {
             if let Some(reason) = refused::reason(&path) {
                 let message =
                     format!("`{}` is not supported by DWCP 3: {}", short(&path), reason.why);
-                self.error(key.at, codes::UNSUPPORTED_KEY, message, reason.instead);
+                self.error(key.at, codes::UNSUPPORTED_KEY, message, &reason.help());
                 continue;
             }
             let place =
@@ -167,18 +175,24 @@ impl<'a> Reader<'a> {
     }
 
     fn suggestion(&mut self, key: &str, known: &[&str], entries: &Entries) -> String {
+        // `{cert:/c}` is a key without a value.
+        if let Some(pair) = with_colon(key).filter(|_| key.contains(':')) {
+            return format!("write `{pair}`, with a space behind the colon");
+        }
         let here = if self.path.is_empty() { "at the top" } else { "here" };
         if let Some(near) = nearest(key, known.iter().copied()) {
-            if !entries.iter().any(|(key, _)| key.text == near) {
-                // It is not absent, and what it says is not known.
-                self.wrong.insert(join(&self.path, near));
+            if let Some((given, _)) = entries.iter().find(|(key, _)| key.text == near) {
+                let line = given.at.line;
+                return format!("did you mean `{near}`? It is on line {line}, too: delete one");
             }
+            // It is not absent, and what it says is not known.
+            self.wrong.insert(join(&self.path, near));
             return format!("did you mean `{near}`?");
         }
         if let Some(path) = super::reference::path_of_key(key) {
-            return format!("`{key}` belongs at `{path}`");
+            return format!("move it: `{key}` belongs at `{path}`");
         }
-        format!("known {here}: {}", known.join(", "))
+        format!("delete it; known {here}: {}", known.join(", "))
     }
 
     /// Reads `key` of a section, or its default when absent. A wrong value is reported and gives the default,
@@ -189,7 +203,7 @@ impl<'a> Reader<'a> {
         key: &str,
         default: impl FnOnce() -> T,
     ) -> Option<T> {
-        match self.present(entries, key) {
+        match self.present(entries, key, true) {
             Some(value) => Some(value.unwrap_or_else(default)),
             None => Some(default()),
         }
@@ -203,7 +217,7 @@ impl<'a> Reader<'a> {
         entries: &Entries,
         key: &str,
     ) -> Option<T> {
-        if let Some(value) = self.present(entries, key) {
+        if let Some(value) = self.present(entries, key, false) {
             return value.or_else(|| T::placeholder(self));
         }
         let place =
@@ -221,7 +235,12 @@ impl<'a> Reader<'a> {
     }
 
     /// `None`: not given. `Some(None)`: given, wrong and reported.
-    fn present<T: Setting>(&mut self, entries: &Entries, key: &str) -> Option<Option<T>> {
+    fn present<T: Setting>(
+        &mut self,
+        entries: &Entries,
+        key: &str,
+        has_default: bool,
+    ) -> Option<Option<T>> {
         let (name, node) = entries.iter().find(|(name, _)| name.text == key)?;
         let value = self.within(key, |reader| {
             let at = if node.is_null() { name.at } else { node.at };
@@ -229,7 +248,8 @@ impl<'a> Reader<'a> {
             reader.places.insert(reader.path.clone(), given);
             if node.is_null() && !T::TAKES_NULL {
                 let message = format!("`{}` has no value", reader.path);
-                let help = format!("give it {}, or delete the line for the default", T::kind());
+                let or_not = if has_default { ", or delete the line for the default" } else { "" };
+                let help = format!("give it {}{or_not}", T::kind());
                 reader.error(at, codes::TYPE, message, &help);
                 return None;
             }
@@ -268,7 +288,12 @@ impl<'a> Reader<'a> {
         if let Some(extra) = items.get(MAX_ITEMS) {
             let message =
                 format!("`{}` has {} items; at most {MAX_ITEMS} are read", self.path, items.len());
-            self.error(extra.at, codes::LIST_LENGTH, message, "is this the right file?");
+            self.error(
+                extra.at,
+                codes::LIST_LENGTH,
+                message,
+                "delete the others, or name another file",
+            );
             self.wrong.insert(self.path.clone());
         }
         for (index, item) in items.iter().take(MAX_ITEMS).enumerate() {

@@ -5,8 +5,18 @@
 pub(crate) struct Reason {
     /// Completes "is not supported by DWCP 3: …".
     pub(crate) why: &'static str,
-    /// What to write instead; empty when nothing is needed.
+    /// What to do instead of the key, or that there is nothing else to do.
     pub(crate) instead: &'static str,
+}
+
+impl Reason {
+    /// What to do about the key.
+    pub(crate) fn help(&self) -> String {
+        match self.instead {
+            NOTHING => NOTHING.into(),
+            instead => format!("{NOTHING}, and {instead}"),
+        }
+    }
 }
 
 /// The reason for `path` (`a.b[0].c`), if it or a key above it is in the table.
@@ -77,7 +87,7 @@ static REFUSED: &[(&str, &str, &str)] = &[
     ("memory.preAllocate", "memory is taken as it is needed, up to memory.poolSize", NOTHING),
     ("migration", "sessions always move without loss", NOTHING),
     ("ml", "it decides by rules that can be read", "write criteria under `adaptive`"),
-    ("monitoring.enabled", "health and metrics belong to the admin server", "`admin: {listen: []}` switches it off"),
+    ("monitoring.enabled", "health and metrics belong to the admin server", "switch it off with `admin: {listen: []}`"),
     ("monitoring.healthCheckInterval", "health is worked out when it is asked for", NOTHING),
     ("monitoring.metrics", "all metrics are always there", "choose in Prometheus"),
     ("monitoring.metricsInterval", "metrics are counted as things happen", NOTHING),
@@ -86,15 +96,15 @@ static REFUSED: &[(&str, &str, &str)] = &[
     ("network.bindInterface", "it binds to addresses", "use `listen` or network.bindAddress"),
     ("network.fallback.port", "TCP has one port", "use network.port"),
     ("network.mtu", "the interface's MTU is used", "set it with `ip link`"),
-    ("network.mtuProbing", "the kernel probes", "sysctl net.ipv4.tcp_mtu_probing=1"),
+    ("network.mtuProbing", "the kernel probes", "set it with `sysctl net.ipv4.tcp_mtu_probing=1`"),
     ("network.numaNode", "threads are bound to processors", "use performance.cpuAffinity.cores"),
-    ("network.quic", "there is no QUIC transport", "tcp with BBR serves the internet"),
+    ("network.quic", "there is no QUIC transport", "let tcp with BBR serve the internet"),
     ("network.rdma.cqPollInterval", "completions are polled without a pause, or slept for", "use performance.pollingMode"),
     ("network.rdma.enableAtomicOperations", "it uses no remote atomics", NOTHING),
     ("network.rdma.hugepageSize", "hugepages have the size the system gives", NOTHING),
     ("network.rdma.maxSge", "records have the number of parts they need", NOTHING),
     ("network.rdma.memoryRegion", "all slots are registered", "use memory.poolSize"),
-    ("network.tcp.mtuProbing", "the kernel probes", "sysctl net.ipv4.tcp_mtu_probing=1"),
+    ("network.tcp.mtuProbing", "the kernel probes", "set it with `sysctl net.ipv4.tcp_mtu_probing=1`"),
     ("network.tcp.quickAck", "the kernel chooses when to acknowledge", NOTHING),
     ("network.tcp.reuseAddr", "addresses are always reused after a restart", NOTHING),
     ("network.tcp.reusePort", "one process owns a port, so that two daemons cannot share it by mistake", NOTHING),

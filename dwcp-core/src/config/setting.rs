@@ -67,6 +67,22 @@ impl Setting for bool {
     }
 }
 
+/// What to write instead of a text in which a number can be seen; empty when there is none.
+fn help_for_number(text: &str) -> String {
+    if let Some((number, _)) = text.split_once('#') {
+        return match number.trim_end().parse::<u64>() {
+            Ok(number) => format!("write a space before the comment: `{number} #`"),
+            Err(_) => String::new(),
+        };
+    }
+    let digits = text.replace(['_', ','], "");
+    match digits.parse::<u64>() {
+        Ok(number) if number.to_string() == text => "delete the quotes".into(),
+        Ok(number) => format!("write `{number}`: digits alone, and no zero before them"),
+        Err(_) => String::new(),
+    }
+}
+
 macro_rules! integers {
     ($($type:ty),*) => {$(
         impl Setting for $type {
@@ -81,8 +97,9 @@ macro_rules! integers {
                             None
                         }
                     },
-                    Some(Scalar::Text(text)) if text.parse::<u64>().is_ok() => {
-                        reader.unexpected_help(node, codes::TYPE, "a whole number", "delete the quotes")
+                    Some(Scalar::Text(text)) => {
+                        let help = help_for_number(text);
+                        reader.unexpected_help(node, codes::TYPE, "a whole number", &help)
                     }
                     _ => reader.unexpected(node, codes::TYPE, "a whole number"),
                 }
@@ -177,6 +194,8 @@ impl<T: Setting> Setting for Vec<T> {
             Tree::Scalar { text, .. } if !node.is_null() => {
                 let help = if T::kind().starts_with("a mapping") {
                     "begin each item with `- ` on a line of its own".to_owned()
+                } else if let Some(item) = text.strip_prefix('-') {
+                    format!("write `- {}`, with a space behind the dash", short(item))
                 } else {
                     format!("put it in brackets: [\"{}\"]", short(text))
                 };

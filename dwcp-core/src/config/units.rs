@@ -214,7 +214,7 @@ fn read(node: &Node, reader: &mut Reader<'_>, units: Units, code: Code, kind: &s
         Err(Wrong::Unit(near)) => {
             let names: Vec<_> = units.iter().rev().map(|(name, _)| *name).collect();
             let help = near.map_or_else(
-                || format!("units: {}", names.join(", ")),
+                || format!("write one number and one of the units {}", names.join(", ")),
                 |near| format!("did you mean the unit `{near}`?"),
             );
             reader.unexpected_help(node, code, kind, &help)
@@ -223,7 +223,7 @@ fn read(node: &Node, reader: &mut Reader<'_>, units: Units, code: Code, kind: &s
             node,
             code,
             kind,
-            "the number is too large or too finely divided",
+            "write a smaller number, with fewer digits behind the point",
         ),
     }
 }
@@ -324,8 +324,11 @@ impl Setting for Share {
             _ => return reader.unexpected(node, codes::SHARE, SHARE_KIND),
         };
         if !(0.0..=1.0).contains(&share) {
-            let help = "a share lies between 0 and 1 (100%)";
-            return reader.unexpected_help(node, codes::SHARE, SHARE_KIND, help);
+            let help = match node.scalar() {
+                Some(Scalar::Unsigned(percent @ 2..=100)) => format!("did you mean `{percent}%`?"),
+                _ => "write a number from 0 to 1, or up to 100%".into(),
+            };
+            return reader.unexpected_help(node, codes::SHARE, SHARE_KIND, &help);
         }
         Some(Self(share))
     }

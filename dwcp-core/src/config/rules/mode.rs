@@ -62,7 +62,7 @@ fn outside_hybrid(rules: &mut Rules<'_>) {
     }
     if config.protocol.encryption.disable_in_datacenter {
         let message = format!("`disableInDatacenter` has no effect in {mode} mode");
-        let help = "use protocol.encryption.enabled";
+        let help = "delete the line, and use protocol.encryption.enabled";
         let path = "protocol.encryption.disableInDatacenter";
         rules.warning(path, codes::NO_EFFECT, message, help);
     }

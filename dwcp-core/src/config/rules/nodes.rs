@@ -23,7 +23,7 @@ fn peers(rules: &mut Rules<'_>) {
     for (index, earlier) in duplicates(peers.iter().map(|peer| &peer.node_id)) {
         let line = rules.line(&format!("peers[{earlier}].nodeId"));
         let message = format!("the peer `{}` is listed twice", peers[index].node_id);
-        let help = format!("the first is on line {line}; give all addresses there");
+        let help = format!("delete it; the first, on line {line}, may have all addresses");
         rules.error(&format!("peers[{index}].nodeId"), codes::DUPLICATE_PEER, message, help);
     }
     for (index, peer) in peers.iter().enumerate() {
@@ -46,7 +46,7 @@ fn peers(rules: &mut Rules<'_>) {
         };
         let message = format!("the address {address} is that of {name}, too");
         let path = format!("peers[{index}].addresses[{place}]");
-        rules.error(&path, codes::SHARED_ADDRESS, message, "one node listens on one address");
+        rules.error(&path, codes::SHARED_ADDRESS, message, "delete it here, or there");
     }
 }
 
@@ -56,7 +56,7 @@ fn forwards(rules: &mut Rules<'_>) {
     for (index, earlier) in duplicates(forwards.iter().map(|forward| &forward.name)) {
         let line = rules.line(&format!("forwards[{earlier}].name"));
         let message = format!("the forward name `{}` is used twice", forwards[index].name);
-        let help = format!("the first is on line {line}");
+        let help = format!("choose another name; the first is on line {line}");
         rules.error(&format!("forwards[{index}].name"), codes::DUPLICATE_FORWARD, message, help);
     }
     for (index, forward) in forwards.iter().enumerate() {
@@ -67,7 +67,7 @@ fn forwards(rules: &mut Rules<'_>) {
                 &path,
                 codes::SELF_FORWARD,
                 message,
-                "name the node that the target is near",
+                "name the node that the target is near, or delete the forward",
             );
         } else {
             rules.known_peer(&path, &forward.peer);
@@ -79,7 +79,7 @@ fn forwards(rules: &mut Rules<'_>) {
             };
             let message = format!("{name} listens on {}, off loopback", forward.listen);
             let help =
-                "whoever reaches it uses this node's identity; listen on 127.0.0.1, or guard it";
+                "listen on 127.0.0.1, or guard it: whoever reaches it uses this node's identity";
             rules.warning(&format!("forwards[{index}].listen"), codes::OPEN_FORWARD, message, help);
         }
     }
@@ -90,7 +90,7 @@ fn permissions(rules: &mut Rules<'_>) {
     for (index, earlier) in duplicates(targets.iter().map(|entry| &entry.target)) {
         let line = rules.line(&format!("forwardTargets[{earlier}]"));
         let message = format!("the target {} is listed twice", targets[index].target);
-        let help = format!("the first is on line {line}");
+        let help = format!("delete one; the first is on line {line}");
         rules.error(&format!("forwardTargets[{index}]"), codes::DUPLICATE_TARGET, message, help);
     }
     for (index, entry) in targets.iter().enumerate() {
@@ -112,7 +112,7 @@ fn permissions(rules: &mut Rules<'_>) {
         files.receive_directory.is_none() && rules.is_sound(&["files.receiveDirectory"]);
     if let (true, Some(path)) = (is_absent, path) {
         let message = format!("`{path}` has no effect: no files are received");
-        let help = "add files.receiveDirectory";
+        let help = "add files.receiveDirectory, or delete the line";
         rules.warning(path, codes::NO_EFFECT, message, help);
     }
 }

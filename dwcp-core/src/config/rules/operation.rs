@@ -10,14 +10,14 @@ pub(super) fn check(rules: &mut Rules<'_>) {
         let path = if rules.gives("memory.budget") { "memory.budget" } else { "session.window" };
         let message =
             format!("a session's window of {window} does not fit in memory.budget, {budget}");
-        let help = format!("`memory.budget: {window}` or more, or a smaller session.window");
+        let help = format!("write `memory.budget: {window}` or more, or a smaller session.window");
         rules.error(path, codes::BUDGET, message, help);
     }
     if budget > config.memory.pool_size && rules.is_sound(&["memory.budget", "memory.poolSize"]) {
         let path = if rules.gives("memory.budget") { "memory.budget" } else { "memory.poolSize" };
         let pool = config.memory.pool_size;
         let message = format!("memory.budget {budget} is more than memory.poolSize, {pool}");
-        let help = format!("`memory.poolSize: {budget}` or more");
+        let help = format!("write `memory.poolSize: {budget}` or more");
         rules.error(path, codes::BUDGET, message, help);
     }
     let reputation = &config.byzantine.reputation;
@@ -37,12 +37,12 @@ pub(super) fn check(rules: &mut Rules<'_>) {
     if silence > config.session.time_to_live.get() && rules.is_sound(&keys) {
         let path = "cluster.failureDetection.heartbeatInterval";
         let path = if rules.gives(path) { path } else { "session.timeToLive" };
+        let silence = crate::config::Time::new(silence);
         let message = format!(
-            "a lost peer is noticed after {}, when its session has expired after {}",
-            crate::config::Time::new(silence),
+            "a lost peer is noticed after {silence}, when its session has expired after {}",
             config.session.time_to_live
         );
-        let help = "shorten the heartbeat, or lengthen session.timeToLive";
+        let help = format!("write `session.timeToLive: {silence}` or more, or a shorter heartbeat");
         rules.warning(path, codes::SLOW_DETECTION, message, help);
     }
 }

@@ -18,7 +18,12 @@ pub(super) fn check(rules: &mut Rules<'_>) {
     if work_requests > rdma.cq_depth && rules.is_sound(&work_keys) {
         let path = work_keys.into_iter().find(|path| rules.gives(path)).unwrap_or("network.rdma");
         let message = format!("cqDepth {} does not hold maxSendWr + maxRecvWr", rdma.cq_depth);
-        rules.error(path, codes::CQ_DEPTH, message, format!("cqDepth: {work_requests} or more"));
+        rules.error(
+            path,
+            codes::CQ_DEPTH,
+            message,
+            format!("write `cqDepth: {work_requests}` or more"),
+        );
     }
     bbr(rules);
     let thresholds = &rules.config.adaptive.thresholds;
@@ -43,7 +48,7 @@ fn listed(rules: &mut Rules<'_>) {
             &path,
             codes::DUPLICATE_TRANSPORT,
             message,
-            format!("the first is on line {line}"),
+            format!("delete one; the first is on line {line}"),
         );
     }
     for (index, earlier) in duplicates(entries.iter().map(|entry| entry.priority)) {
@@ -56,7 +61,12 @@ fn listed(rules: &mut Rules<'_>) {
     }
     if !entries.is_empty() && entries.iter().all(|entry| !entry.enabled) {
         let message = "every transport is disabled";
-        rules.error("network.transports", codes::NO_TRANSPORT, message, "enable at least one");
+        rules.error(
+            "network.transports",
+            codes::NO_TRANSPORT,
+            message,
+            "enable at least one: write `enabled: true`, or delete that line",
+        );
     }
 }
 
@@ -87,7 +97,11 @@ fn agreement(rules: &mut Rules<'_>) {
     }
     if rules.config.mode == Mode::Hybrid && enabled.len() == 1 {
         let message = format!("hybrid mode with {} alone has nothing to choose", enabled[0].name());
-        let help = "enable a second transport, or take the mode of the one";
+        let mode = match enabled[0] {
+            Transport::Tcp => Mode::Internet,
+            _ => Mode::Datacenter,
+        };
+        let help = format!("enable a second transport, or write `mode: {}`", mode.name());
         rules.warning("network.transports", codes::HYBRID_ALONE, message, help);
     }
 }

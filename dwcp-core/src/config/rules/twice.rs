@@ -85,7 +85,12 @@ impl Rules<'_> {
         }
         let line = self.line(other);
         let message = format!("`{path}` contradicts `{other}` on line {line}");
-        self.error(path, code, message, format!("they decide the same thing; keep `{keep}`"));
+        self.error(
+            path,
+            code,
+            message,
+            format!("keep `{keep}`, delete the other: they decide the same thing"),
+        );
     }
 
     /// Those of `performance` that are given must agree.
