@@ -51,7 +51,7 @@ codes! {
     NOT_A_MAPPING "DWCP-C010" "empty, or not a mapping of keys"
         "The document must be a mapping that begins with `mode:`. `dwcp-ctl config init` writes a commented sample.";
     CHARACTER "DWCP-C011" "forbidden character"
-        "YAML allows no control characters but tab and line breaks. They mostly come from copying out of a terminal or a word processor.";
+        "No control characters are allowed but tab and line ends (LF, or CR with LF). They mostly come from copying out of a terminal or a word processor.";
     UNKNOWN_KEY "DWCP-C012" "unknown key"
         "DWCP has no such key here. A key that is not obeyed would be a wish that nobody grants, so it is an error.";
     UNSUPPORTED_KEY "DWCP-C013" "key not supported"

@@ -43,12 +43,23 @@ fn forbidden_character(file: &str, text: &str) -> Option<Diagnostic> {
         matches!(c, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{fffd}' | '\u{10000}'..)
             && c != '\u{feff}'
     };
-    let (offset, c) = text.char_indices().find(|(_, c)| !is_allowed(*c))?;
+    // YAML takes a carriage return alone for the end of a line, editors do not: no line number would be right.
+    let is_alone = |at: usize| text.as_bytes().get(at + 1) != Some(&b'\n');
+    let is_bad = |(at, c): &(usize, char)| !is_allowed(*c) || (*c == '\r' && is_alone(*at));
+    let (offset, c) = text.char_indices().find(is_bad)?;
     let before = &text[..offset];
     let line = before.matches('\n').count() as u32 + 1;
     let column = before.rsplit('\n').next().unwrap_or("").chars().count() as u32 + 1;
-    let message = format!("the character U+{:04X} is not allowed in YAML", u32::from(c));
-    let help = "delete it, or write it as an escape between double quotes";
+    let (message, help) = match c {
+        '\r' => (
+            "a carriage return without a line feed".into(),
+            "delete it, or save the file with the line ends of Unix or Windows",
+        ),
+        _ => (
+            format!("the character U+{:04X} is not allowed in YAML", u32::from(c)),
+            "delete it, or write it as an escape between double quotes",
+        ),
+    };
     let place = Place { line, column, width: 1 };
     Some(Diagnostic::new(file, place, codes::CHARACTER, message).help(help))
 }
