@@ -105,6 +105,8 @@ pub(crate) struct Gathered {
     share: Share,
     /// The channel that may go on although the share is used up: one always may, or none would ever end.
     eldest: Option<ChannelKey>,
+    /// Pieces taken, ever.
+    pub(crate) taken: u64,
     /// A receiver waits until it may go on: other sessions' may give some back, so the driver looks again.
     pub(crate) is_waited_for: bool,
 }
@@ -119,6 +121,7 @@ impl Gathered {
 
     /// It has taken one of so many bytes.
     pub(crate) fn add(&mut self, bytes: u64) {
+        self.taken += 1;
         self.share.add(bytes);
     }
 

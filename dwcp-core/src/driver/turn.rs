@@ -40,9 +40,11 @@ pub(crate) trait ReadySet {
 
 /// Reads of one path in one turn: other sessions of the thread want their turn, too.
 const READS_PER_TURN: usize = 8;
-/// Pause between looks at a link that is being fenced, or at memory that was short.
+/// Pause between looks at a link that is being fenced; the shortest between looks at memory that was short.
 const RETRY: Duration = Duration::from_millis(1);
-/// Pause between looks at a pool that is used up: whoever frees memory does not know who waits for it.
+/// The longest between looks at memory that is short: thousands of sessions may wait for it.
+const RETRY_MAX: Duration = Duration::from_millis(100);
+/// The shortest pause between looks at a pool that is used up: whoever frees memory does not know who waits for it.
 const MEMORY_RETRY: Duration = Duration::from_millis(5);
 /// A link that is not fenced by then never will be.
 const FENCE_DEADLINE: Duration = Duration::from_secs(2);
@@ -57,6 +59,26 @@ pub(crate) struct Turn {
     better: Better,
     /// Look again then, whatever the machine says.
     retry_at: Option<Time>,
+    /// Since when there has been no memory for what has arrived.
+    starved: Option<Starved>,
+    /// Since when senders or receivers have waited for memory.
+    pool_waited: Option<Time>,
+}
+
+/// How long to wait until memory is looked for again, that has been short for so long: an eighth more, so that whoever waits
+/// shortly looks often, and thousands who wait for long do not take the processor from those who would free some.
+fn pause(waited: Duration, shortest: Duration) -> Duration {
+    (waited / 8).clamp(shortest, RETRY_MAX)
+}
+
+/// A session that cannot read for want of memory.
+#[derive(Clone, Copy)]
+struct Starved {
+    since: Time,
+    /// Since then receivers have taken none of the pieces that are here.
+    stuck_since: Time,
+    /// Pieces taken until then.
+    taken: u64,
 }
 
 impl Turn {
@@ -70,6 +92,8 @@ impl Turn {
             fencing: Vec::new(),
             better: Better::default(),
             retry_at: None,
+            starved: None,
+            pool_waited: None,
         }
     }
 
@@ -116,13 +140,13 @@ impl Turn {
     /// Wakes senders and receivers that wait for memory when there is some.
     fn look_for_memory(&mut self, now: Time) {
         let mut state = self.core.lock();
-        let mut wakers = Vec::new();
+        let (mut wakers, mut is_waiting) = (Vec::new(), false);
         if let Some(bytes) = state.waits_for_memory {
             if state.machine.may_keep() && self.core.pool.take(bytes).is_some() {
                 state.waits_for_memory = None;
                 state.wake_senders(&mut wakers);
             } else {
-                self.retry_at = Some(now + MEMORY_RETRY);
+                is_waiting = true;
             }
         }
         if state.gathered.is_waited_for {
@@ -130,11 +154,20 @@ impl Turn {
                 state.gathered.is_waited_for = false;
                 state.wake_receivers(&mut wakers);
             } else {
-                self.retry_at = Some(now + MEMORY_RETRY);
+                is_waiting = true;
             }
         }
         drop(state);
         wakers.into_iter().for_each(std::task::Waker::wake);
+        self.pool_waited = is_waiting.then(|| self.pool_waited.unwrap_or(now));
+        if let Some(since) = self.pool_waited {
+            self.look_again(now, pause(now.since(since), MEMORY_RETRY));
+        }
+    }
+
+    fn look_again(&mut self, now: Time, pause: Duration) {
+        let at = now + pause;
+        self.retry_at = Some(self.retry_at.map_or(at, |retry_at| retry_at.min(at)));
     }
 
     /// When to take the next turn if nothing else calls for one. To be asked last before waiting.
@@ -269,7 +302,7 @@ impl Turn {
             false
         });
         if is_any_pending {
-            self.retry_at = Some(now + RETRY);
+            self.look_again(now, RETRY);
         }
     }
 
@@ -307,8 +340,11 @@ impl Turn {
             let received = self.core.receive(&path);
             ready.was_read(&path, received);
             match received {
-                Received::Drained | Received::More => count += 1,
-                Received::Starved => self.retry_at = Some(now + RETRY),
+                Received::Drained | Received::More => {
+                    self.starved = None;
+                    count += 1;
+                }
+                Received::Starved => self.wait_for_memory(&path, now),
                 Received::Empty | Received::Nothing => {}
             }
             if count >= READS_PER_TURN {
@@ -317,6 +353,28 @@ impl Turn {
         }
         self.collect(&path, now);
         count
+    }
+
+    /// What has arrived on `path` stays there until there is memory. The longer that takes, the seldomer is it looked for.
+    fn wait_for_memory(&mut self, path: &PathIo, now: Time) {
+        let mut state = self.core.lock();
+        state.machine.handle_starved(now, path.id);
+        let taken = state.gathered.taken;
+        let fresh = Starved { since: now, stuck_since: now, taken };
+        let mut starved = self.starved.unwrap_or(fresh);
+        // Whoever waits for room among its own session's pieces waits for the rest of one of them, and that for memory.
+        if starved.taken != taken || !state.gathered.is_waited_for {
+            (starved.stuck_since, starved.taken) = (now, taken);
+        }
+        if state.machine.give_up_for_memory(now.since(starved.stuck_since)) {
+            tracing::warn!(
+                path = path.id.0,
+                "half-come messages hold the session's part of the memory"
+            );
+        }
+        drop(state);
+        self.starved = Some(starved);
+        self.look_again(now, pause(now.since(starved.since), RETRY));
     }
 
     /// Reports pulls that ended and receives that were posted.

@@ -70,6 +70,29 @@ impl Machine {
         self.check_suspects(now);
     }
 
+    /// What has arrived on `path` waits for memory to be read into: the path is not silent, this end is deaf. The peer is
+    /// told that we are here, for it hears no answers.
+    pub fn handle_starved(&mut self, now: Time, path: PathId) {
+        let interval = self.settings.heartbeat_interval;
+        let Some(path) = self.path_mut(path).filter(|path| path.is_live()) else { return };
+        (path.heard, path.progress) = (now, now);
+        (path.missed, path.suspected) = (0, None);
+        if now >= path.sent + interval {
+            path.ping(now);
+        }
+    }
+
+    /// A session that has waited for memory that it holds itself, for as long as it would for a path, has waited in vain.
+    ///
+    /// Returns whether it is over.
+    pub fn give_up_for_memory(&mut self, waited: std::time::Duration) -> bool {
+        let is_vain = waited >= self.settings.time_to_live;
+        if is_vain && !self.is_over {
+            self.end(Closed::MemoryShort);
+        }
+        is_vain
+    }
+
     fn check_heartbeats(&mut self, now: Time) {
         let interval = self.settings.heartbeat_interval;
         for at in 0..self.paths.len() {

@@ -170,6 +170,7 @@ pub(crate) fn describe_short(why: &Closed) -> &'static str {
         Closed::ByUs => "this end closed it",
         Closed::Expired => "no path for longer than its time to live",
         Closed::PeerRestarted => "the peer restarted or forgot it",
+        Closed::MemoryShort => "the memory was too small for its half-come messages",
         Closed::CertificateEnded => "the certificate of one end has ended",
         Closed::PeerViolated(_) => "the peer broke the protocol",
     }
@@ -182,6 +183,10 @@ pub(crate) fn describe(why: &Closed) -> String {
         Closed::ByUs => "closed by this end".into(),
         Closed::Expired => "no path for longer than its time to live".into(),
         Closed::PeerRestarted => "the peer restarted or forgot it".into(),
+        Closed::MemoryShort => {
+            "the memory was too small for its half-come messages: a larger pool, or fewer at once"
+                .into()
+        }
         Closed::CertificateEnded => {
             "the certificate of one end has ended: renew it and reload before".into()
         }

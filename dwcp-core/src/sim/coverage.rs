@@ -148,6 +148,7 @@ pub(super) fn of_event(event: &Event) -> &'static str {
             Closed::ByUs => "closed by us",
             Closed::Expired => "closed expired",
             Closed::PeerRestarted => "closed peer restarted",
+            Closed::MemoryShort => "closed memory short",
             Closed::CertificateEnded => "closed certificate ended",
             Closed::PeerViolated(_) => "closed peer violated",
         },

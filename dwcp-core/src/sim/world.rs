@@ -501,7 +501,7 @@ impl World {
             Closed::ByPeer { .. } => self.scenario.closers[1 - side],
             Closed::Expired => self.ends[side].was_alone_for >= self.scenario.time_to_live,
             Closed::PeerRestarted => peer.is_over(),
-            Closed::CertificateEnded | Closed::PeerViolated(_) => false,
+            Closed::MemoryShort | Closed::CertificateEnded | Closed::PeerViolated(_) => false,
         };
         self.oracle.check(is_good, || format!("side {side} ended as {closed:?}"));
     }

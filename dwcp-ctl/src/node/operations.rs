@@ -131,6 +131,9 @@ fn describe(closed: &Closed) -> String {
         Closed::ByPeer { reason, .. } => format!("the peer closed it: {reason}"),
         Closed::ByUs => "this node closed it".into(),
         Closed::Expired => "no path for longer than session.timeToLive".into(),
+        Closed::MemoryShort => {
+            "memory.poolSize is too small for the long messages that it had half of at once".into()
+        }
         Closed::CertificateEnded => "a certificate behind it ended: renew it, then reload".into(),
         Closed::PeerRestarted => "the peer restarted".into(),
         Closed::PeerViolated(violation) => format!("the peer broke the protocol: {violation}"),

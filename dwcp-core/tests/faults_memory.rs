@@ -1,0 +1,206 @@
+//! Memory that is used up: nothing is lost, nothing hangs, and what ends says why.
+#![cfg(feature = "tokio")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dwcp_core::crypto::ChecksumSuite;
+use dwcp_core::link::MemoryNetwork;
+use dwcp_core::machine::Closed;
+use dwcp_core::{
+    Channel, ChannelOptions, Endpoint, EndpointSettings, Message, Peer, Peers, RecvError, Session,
+};
+
+const PATIENCE: Duration = Duration::from_secs(240);
+
+fn node(
+    network: &MemoryNetwork,
+    name: &str,
+    peers: Peers,
+    settings: &EndpointSettings,
+) -> Endpoint {
+    Endpoint::builder(name)
+        .dialer(Arc::new(network.dialer(name)))
+        .listener(Box::new(network.listener(name)))
+        .suite(Arc::new(ChecksumSuite))
+        .settings(settings.clone())
+        .peers(peers)
+        .build()
+        .expect("complete")
+}
+
+fn peer(name: &str) -> Peers {
+    Peers::only([Peer::new(name, [format!("memory:{name}")])])
+}
+
+/// A dialer, an acceptor of `memory_bytes`, and their session. Silence is noticed within a third of a second.
+async fn pair(memory_bytes: usize, time_to_live: Duration) -> (Session, Session, [Endpoint; 2]) {
+    let network = MemoryNetwork::default();
+    let mut settings = EndpointSettings::default();
+    settings.heartbeat_interval = Duration::from_millis(100);
+    settings.time_to_live = time_to_live;
+    let a = node(&network, "a", peer("b"), &settings);
+    settings.memory_budget_bytes = memory_bytes;
+    let b = node(&network, "b", peer("a"), &settings);
+    let (ours, theirs) = tokio::join!(a.connect("b"), b.accept());
+    (ours.expect("it answers"), theirs.expect("it runs"), [a, b])
+}
+
+/// An application that does not read for a while: its peer waits, and no path is lost over it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_waits_for_memory_is_not_taken_for_dead() {
+    let (ours, theirs, _ends) = pair(8 << 20, Duration::from_secs(60)).await;
+    let mut channels: Vec<_> =
+        (0..200).map(|_| ours.open("x", ChannelOptions::default()).expect("room")).collect();
+    let mut incoming = Vec::new();
+    for channel in &mut channels {
+        channel.sender.send_copy(&[0; 8]).await.expect("open");
+        incoming.push(theirs.accept().await.expect("open"));
+    }
+    // Each within its credit of 64 KiB, and together far more than there is room for.
+    for (index, channel) in channels.iter_mut().enumerate() {
+        for number in 1..15_u64 {
+            let mut message = vec![index as u8; 4_000];
+            message[..8].copy_from_slice(&number.to_le_bytes());
+            channel.sender.send(message).await.expect("open");
+        }
+        channel.sender.flush();
+    }
+    // Six times as long as silence may last.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let used = theirs.stats();
+    assert_eq!((used.reconnects_total, ours.stats().reconnects_total), (0, 0));
+    let mut reading = tokio::task::JoinSet::new();
+    for mut channel in incoming {
+        reading.spawn(async move {
+            for number in 0..15_u64 {
+                let message = channel.receiver.recv().await.expect("intact").expect("more");
+                assert_eq!(message[..8], number.to_le_bytes());
+            }
+        });
+    }
+    let all = async {
+        while let Some(read) = reading.join_next().await {
+            read.expect("all in order");
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("it goes on");
+    assert_eq!((theirs.stats().reconnects_total, ours.stats().reconnects_total), (0, 0));
+}
+
+/// Half-come messages on more channels than there is memory for: no receiver can go on. The session ends and says why.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_that_can_never_be_whole_end_their_session_by_name() {
+    let (ours, theirs, _ends) = pair(8 << 20, Duration::from_secs(2)).await;
+    let mut sending = tokio::task::JoinSet::new();
+    let mut incoming = Vec::new();
+    for _ in 0..200 {
+        let mut channel = ours.open("x", ChannelOptions::default()).expect("room");
+        channel.sender.send_copy(b"first").await.expect("open");
+        let mut theirs = theirs.accept().await.expect("open");
+        theirs.receiver.recv().await.expect("intact").expect("more");
+        incoming.push(theirs);
+        sending.spawn(async move { channel.sender.send(vec![7; 1 << 20]).await.map(|()| channel) });
+    }
+    // What has not come cannot be begun.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut receiving = tokio::task::JoinSet::new();
+    for mut channel in incoming {
+        receiving.spawn(async move { channel.receiver.recv().await.map(drop) });
+    }
+    let closed = tokio::time::timeout(PATIENCE, theirs.closed()).await.expect("it does not hang");
+    assert_eq!(closed, Closed::MemoryShort);
+    assert_eq!(theirs.stats().reconnects_total, 0, "nor was a path lost before");
+    let mut refused = 0;
+    while let Some(received) = receiving.join_next().await {
+        if let Err(RecvError::SessionOver { why }) = received.expect("no panic") {
+            assert_eq!(why, Closed::MemoryShort);
+            refused += 1;
+        }
+    }
+    assert!(refused > 0);
+}
+
+const SESSIONS: usize = 10_000;
+const MESSAGES: u64 = 4;
+const BYTES: usize = 2_000;
+
+fn message(session: usize, number: u64) -> Vec<u8> {
+    let mut bytes = vec![number as u8; BYTES];
+    bytes[..8].copy_from_slice(&(session as u64 * MESSAGES + number).to_le_bytes());
+    bytes
+}
+
+/// Ten thousand peers send more than the node has memory for, while nobody reads: they wait. Then all of it is read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_sessions_share_a_small_memory() {
+    const MEMORY_BYTES: usize = 32 << 20;
+    let network = MemoryNetwork::default();
+    let mut settings = EndpointSettings::default();
+    settings.memory_budget_bytes = MEMORY_BYTES;
+    let names: Vec<_> = (0..SESSIONS).map(|index| format!("n{index}")).collect();
+    let peers = names.iter().map(|name| Peer::new(name, [format!("memory:{name}")]));
+    let b = node(&network, "b", Peers::only(peers), &settings);
+    settings.memory_budget_bytes = 1 << 20;
+    let began = Instant::now();
+    let (mut ends, mut channels): (Vec<Endpoint>, Vec<Channel>) = (Vec::new(), Vec::new());
+    let mut incoming = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        let a = node(&network, name, peer("b"), &settings);
+        let (ours, theirs) = tokio::join!(a.connect("b"), b.accept());
+        let (ours, theirs) = (ours.expect("it answers"), theirs.expect("it runs"));
+        let mut channel = ours.open("x", ChannelOptions::default()).expect("room");
+        channel.sender.send(message(index, 0)).await.expect("open");
+        incoming.push((theirs.accept().await.expect("open"), theirs));
+        channels.push(channel);
+        ends.push(a);
+    }
+    println!("{SESSIONS} sessions in {:?}", began.elapsed());
+    let began = Instant::now();
+    for (index, channel) in channels.iter_mut().enumerate() {
+        for number in 1..MESSAGES {
+            let message = Message::from(message(index, number));
+            channel.sender.send(message).await.expect("open");
+        }
+        channel.sender.flush();
+    }
+    let held = || b.stats().pool.used_bytes;
+    let is_full = async {
+        while held() < MEMORY_BYTES / 2 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, is_full).await.expect("the memory fills");
+    println!("sent in {:?}; {} bytes used", began.elapsed(), held());
+    // Longer than silence may last.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    println!("{} bytes used", held());
+    let began = Instant::now();
+    let mut reading = tokio::task::JoinSet::new();
+    for (index, (mut channel, session)) in incoming.into_iter().enumerate() {
+        reading.spawn(async move {
+            for number in 0..MESSAGES {
+                let found = channel.receiver.recv().await.expect("intact").expect("more");
+                assert!(found[..] == message(index, number)[..], "session {index}");
+            }
+            let reconnects = session.stats().reconnects_total;
+            (channel, session, reconnects)
+        });
+    }
+    let mut kept = Vec::new();
+    let all = async {
+        while let Some(read) = reading.join_next().await {
+            kept.push(read.expect("all of it, in order"));
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("all is read in the end");
+    println!("read in {:?}", began.elapsed());
+    assert_eq!(kept.len(), SESSIONS);
+    assert_eq!(
+        kept.iter().map(|(_, _, reconnects)| reconnects).sum::<u64>(),
+        0,
+        "no path was lost"
+    );
+    let stats = b.stats().pool;
+    assert!(stats.reserved_bytes <= MEMORY_BYTES + (16 << 20), "{stats:?}");
+}
