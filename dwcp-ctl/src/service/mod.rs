@@ -63,6 +63,8 @@ pub struct Services {
     pub under_way: Arc<UnderWay>,
     /// The room for files that come in.
     disk: Arc<file::Disk>,
+    /// Who sends them now.
+    copies: Arc<file::Places>,
 }
 
 /// What is offered now.
@@ -132,7 +134,10 @@ impl Services {
             labels::BENCH_LATENCY => bench::echo(channel).await,
             labels::BENCH_SINK => bench::sink(channel).await,
             labels::BENCH_SOURCE => bench::source(channel).await,
-            labels::FILE => file::receive(channel, offer.reception.as_ref(), &self.disk).await,
+            labels::FILE => {
+                let reception = offer.reception.as_ref();
+                file::receive(channel, reception, &self.disk, &self.copies).await
+            }
             labels::FORWARD => forward::serve_target(channel, &offer.forward_targets).await,
             _ => {
                 channel.split().0.reset(codes::UNKNOWN_SERVICE);

@@ -4,22 +4,29 @@
 //! disk. What a copy that breaks off leaves of a file is the beginning of the next copy of the same file, if the
 //! sender's file begins with the same bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::AtFlags;
 
 use super::disk::{Disk, Promise};
 use super::intake_error::{IntakeError, at};
-use super::part::{PART_PREFIX, Part, Whole, hex};
+use super::part::{Part, Sender, Whole, hex};
 use super::protocol::{
     Begin, Directory, ENTRIES_MAX, FileHead, Frame, Link, Prefix, Reply, VERSION,
 };
-use super::tree::{DEPTH_MAX, Place, count, descend, find, open_root, parts, stays_below};
+use super::tree::{
+    DEPTH_MAX, Place, UNFINISHED, count, descend, find, open_root, parts, stays_below,
+};
 
 /// Files whose beginning is known to be right and that wait for the rest.
 const RESUMED_MAX: usize = 64;
+/// Most questions and refusals of one copy: an honest sender asks twice about a file at most.
+const QUESTIONS_MAX: u64 = 4 * ENTRIES_MAX;
+/// How long all files of a copy may wait for a copy of the same files that is about to end.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a node takes, from whom and where to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +45,11 @@ pub struct Reception {
 pub struct Intake {
     reception: Reception,
     disk: Arc<Disk>,
-    peer: String,
+    sender: Sender,
+    /// Questions that may still be asked.
+    questions_left: u64,
+    /// Files of which a prefix was compared: once is enough, and costs a reading.
+    compared: HashSet<String>,
     /// The lower one of both ends.
     version: u32,
     verify: bool,
@@ -64,12 +75,20 @@ struct Incoming {
 
 impl Intake {
     /// An intake of what `peer` sends, by the rules of `reception`; whether it may send has been looked at.
-    /// All intakes that share a disk share `disk`.
-    pub fn new(reception: Reception, disk: Arc<Disk>, peer: &str) -> Self {
+    /// All intakes that share a disk share `disk`. What takes long is left when `is_gone`.
+    pub fn new(
+        reception: Reception,
+        disk: Arc<Disk>,
+        peer: &str,
+        is_gone: impl Fn() -> bool + Send + 'static,
+    ) -> Self {
+        let (peer, is_gone) = (peer.to_owned(), Box::new(is_gone));
         Self {
             reception,
             disk,
-            peer: peer.to_owned(),
+            sender: Sender { peer, is_gone, patience: PATIENCE },
+            questions_left: QUESTIONS_MAX,
+            compared: HashSet::new(),
             version: 1,
             verify: false,
             directory: None,
@@ -105,6 +124,7 @@ impl Intake {
         };
         match (self.step(frame), name) {
             (Err(error), Some(name)) if self.version >= 2 && error.is_of_one_entry() => {
+                self.ask()?;
                 self.drop_file();
                 self.is_refused = is_content;
                 Ok(Some(Reply::Refused { name, message: error.to_string() }))
@@ -116,6 +136,14 @@ impl Intake {
             }
             (result, _) => result,
         }
+    }
+
+    /// One question more.
+    fn ask(&mut self) -> Result<(), IntakeError> {
+        let left = self.questions_left.checked_sub(1);
+        self.questions_left =
+            left.ok_or_else(|| IntakeError::Unexpected("more questions than a copy has".into()))?;
+        Ok(())
     }
 
     fn step(&mut self, frame: Frame<'_>) -> Result<Option<Reply>, IntakeError> {
@@ -197,15 +225,19 @@ impl Intake {
     /// Tells what there is of a file.
     fn look(&mut self, head: &FileHead) -> Result<Option<Reply>, IntakeError> {
         let name = head.name.clone();
+        self.ask()?;
         self.check_size(head)?;
         let parts = parts(&name, false)?;
         let (last, above) = parts.split_last().expect("a file's name has a part");
-        let bytes =
-            match find(self.root()?, above).map(|place| Whole::find(place, last, head.bytes)) {
-                None => 0,
-                Some(Ok(_)) => head.bytes,
-                Some(Err(place)) => Part::left_behind(&self.peer, head, &place.directory),
-            };
+        let mut bytes = 0;
+        if let Some(place) = find(self.root()?, above) {
+            // What was begun is more likely to be the sender's than what is there, and of the same length by chance.
+            let left = Part::left_behind(&mut self.sender, head, &place.directory);
+            bytes = left.map_err(at(&place.shown))?;
+            if bytes == 0 && Whole::find(place, last, head.bytes).is_ok() {
+                bytes = head.bytes;
+            }
+        }
         Ok(Some(Reply::Has { name, bytes }))
     }
 
@@ -217,6 +249,10 @@ impl Intake {
         if *held > head.bytes {
             return Err(IntakeError::Unexpected("a prefix longer than its file".into()));
         }
+        self.ask()?;
+        if !self.compared.insert(name.clone()) {
+            return Err(IntakeError::Unexpected("a second prefix of the same file".into()));
+        }
         let parts = parts(&name, false)?;
         let (last, above) = parts.split_last().expect("a file's name has a part");
         let differs = || Ok(Some(Reply::Differs { name: name.clone() }));
@@ -224,9 +260,12 @@ impl Intake {
         if *held == head.bytes {
             place = match Whole::find(place, last, head.bytes) {
                 Ok(mut whole) => {
-                    if whole.is(sha256, self.verify)? {
-                        whole.keep(&self.disk, head.mode)?;
+                    if whole.is(&self.sender, sha256, self.verify)? {
+                        whole.keep(head.mode)?;
                         count(&mut self.entries_left, &name)?;
+                        // Its name, and those above it, may have been made a moment ago, by somebody else.
+                        let above = self.below(above)?;
+                        self.disk.sync(&above.directory).map_err(at(&above.shown))?;
                         let (bytes, sha256) = (head.bytes, sha256.to_ascii_lowercase());
                         return Ok(Some(Reply::Saved { name, bytes, sha256 }));
                     }
@@ -238,9 +277,8 @@ impl Intake {
         if self.resumed.len() >= RESUMED_MAX {
             return Err(IntakeError::Unexpected("more files to go on with than may wait".into()));
         }
-        let Ok(part) = Part::resume(&self.peer, head, place, last, *held)? else {
-            return differs();
-        };
+        let resumed = Part::resume(&mut self.sender, head, place, last, *held)?;
+        let Some(part) = resumed else { return differs() };
         if !part.sha256().eq_ignore_ascii_case(sha256) {
             part.remove();
             return differs();
@@ -265,7 +303,7 @@ impl Intake {
                 let place = self.below(above)?;
                 let mtime_ns = head.mtime_ns.filter(|_| self.version >= 2);
                 let head = FileHead { mtime_ns, ..head.clone() };
-                Part::create(&self.peer, head, place, last)?
+                Part::create(&mut self.sender, head, place, last)?
             }
         };
         let left = bytes.saturating_sub(from);
@@ -314,7 +352,7 @@ impl Intake {
         let failed = |error: rustix::io::Errno| at(&shown)(error.into());
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| at(&shown)(std::io::Error::other(error)))?;
-        let temporary = format!("{PART_PREFIX}{}", hex(&random));
+        let temporary = format!("{UNFINISHED}{}", hex(&random));
         rustix::fs::symlinkat(&target, &directory, &temporary).map_err(failed)?;
         if let Err(error) = rustix::fs::renameat(&directory, &temporary, &directory, *last) {
             let _ = rustix::fs::unlinkat(&directory, &temporary, AtFlags::empty());
@@ -373,7 +411,7 @@ impl Intake {
             part.remove();
             return Err(IntakeError::Checksum { name });
         }
-        part.keep(&self.disk, self.verify)?;
+        part.keep(&self.sender, &self.disk, self.verify)?;
         Ok(Some(Reply::Saved { name, bytes, sha256: found }))
     }
 }

@@ -13,7 +13,7 @@ use crate::units::counted;
 pub enum IntakeError {
     /// A name that could leave the directory, or is no name.
     #[error(
-        "`{name}` is not a name below the receiving directory: no `..`, no empty part, no leading `/`"
+        "`{name}` is not a name below the receiving directory: no `..`, no empty part, no leading `/`, no unfinished file's"
     )]
     Name {
         /// The name.
@@ -31,6 +31,12 @@ pub enum IntakeError {
         name: String,
         /// What it says.
         target: String,
+    },
+    /// Nobody waits for it any more.
+    #[error("{name}: the copy has ended")]
+    Gone {
+        /// The file.
+        name: String,
     },
     /// Not what was sent.
     #[error("{name}: the checksum does not match; the file was not kept")]
@@ -111,6 +117,7 @@ impl IntakeError {
             | Self::TooLarge { .. } => true,
             Self::Io { source, .. } => source.kind() != io::ErrorKind::ReadOnlyFilesystem,
             Self::Unexpected(_)
+            | Self::Gone { .. }
             | Self::Full { .. }
             | Self::NoSpace { .. }
             | Self::TooMany { .. }

@@ -19,7 +19,7 @@ fn begin(below: &str, bytes: u64) -> Begin {
 }
 
 fn intake(directory: &Path, peer: &str) -> Intake {
-    Intake::new(reception(directory), Arc::default(), peer)
+    Intake::new(reception(directory), Arc::default(), peer, || false)
 }
 
 fn of(name: &str, bytes: u64) -> FileHead {
@@ -197,7 +197,7 @@ fn small_disk(directory: &Path, bytes: u64) -> Arc<Disk> {
 
 fn copy_on(room: &Room, disk: &Arc<Disk>, keep_free_bytes: u64) -> Intake {
     let reception = Reception { keep_free_bytes, ..reception(room.directory.path()) };
-    let mut intake = Intake::new(reception, disk.clone(), "a");
+    let mut intake = Intake::new(reception, disk.clone(), "a", || false);
     intake.take(&Frame::Begin(begin("", 0)).encode()).unwrap();
     intake
 }
@@ -336,7 +336,7 @@ fn what_is_confirmed_survives_a_power_failure_directories_and_all() {
     };
     let begin = Frame::Begin(begin("in/box", 0)).encode();
     let end = Frame::End(End { sha256: hex(&Sha256::digest(b"")) }).encode();
-    let mut intake = Intake::new(reception(root), disk(), "a");
+    let mut intake = Intake::new(reception(root), disk(), "a", || false);
     intake.take(&begin).unwrap();
     for name in ["a/b/c", "a/b/d", "a/e/f", "g", "a/e/h"] {
         intake.take(&head(name, 0)).unwrap();
@@ -347,7 +347,7 @@ fn what_is_confirmed_survives_a_power_failure_directories_and_all() {
     assert!(durable.has(root, "in/box/a/m/n"));
     // Directories that are there, but perhaps only in memory: another copy made them.
     durable.0.lock().unwrap().clear();
-    let mut second = Intake::new(reception(root), disk(), "a");
+    let mut second = Intake::new(reception(root), disk(), "a", || false);
     second.take(&begin).unwrap();
     second.take(&head("a/b/again", 0)).unwrap();
     second.take(&end).unwrap();
@@ -362,7 +362,7 @@ fn a_copy_goes_on_where_the_one_before_broke_off() {
     room.take(&Frame::File(of("hello", 5))).unwrap();
     room.data(b"hel").unwrap();
     room.again("a");
-    assert!(room.names().len() == 1 && room.names()[0].starts_with(PART_PREFIX));
+    assert!(room.names().len() == 1 && room.names()[0].starts_with(UNFINISHED));
     assert_eq!(room.offer(of("hello", 5)), 3);
     let name = || "hello".to_owned();
     assert_eq!(room.prefix(of("hello", 5), b"hel"), Some(Reply::Same { name: name() }));
@@ -551,4 +551,74 @@ fn verified_files_are_read_back() {
     assert!(message.contains("the disk gave back other bytes"), "{message}");
     assert!(room.names().is_empty());
     assert!(matches!(room.whole(of("hello", 5), b"hello"), Some(Reply::Saved { .. })));
+}
+
+#[test]
+fn no_name_is_that_of_an_unfinished_file() {
+    let mut room = Room::new();
+    room.begin_2();
+    for name in [".dwcp-part-0123456789abcdef", "a/.dwcp-part-0123456789abcdef/b"] {
+        let reply = room.take(&Frame::Offer(of(name, 1))).unwrap();
+        assert!(matches!(reply, Some(Reply::Refused { .. })), "{name}");
+    }
+    room.take(&Frame::File(of("hello", 5))).unwrap();
+    room.data(b"hello").unwrap();
+    // Somebody on this machine puts another file in its place.
+    let part = room.directory.path().join(&room.names()[0]);
+    fs::write(room.directory.path().join("foreign"), b"other").unwrap();
+    fs::rename(room.directory.path().join("foreign"), part).unwrap();
+    let reply = room.end(b"hello").unwrap();
+    assert!(matches!(reply, Some(Reply::Refused { .. })), "{reply:?}");
+    assert!(!room.directory.path().join("hello").exists());
+}
+
+#[test]
+fn what_was_begun_goes_before_what_is_there() {
+    let mut room = Room::new();
+    fs::write(room.directory.path().join("hello"), b"older").unwrap();
+    room.begin_2();
+    room.take(&Frame::File(of("hello", 5))).unwrap();
+    room.data(b"hel").unwrap();
+    room.again("a");
+    assert_eq!(room.offer(of("hello", 5)), 3);
+    assert!(matches!(room.prefix(of("hello", 5), b"hel"), Some(Reply::Same { .. })));
+    // Once is enough: each costs a reading.
+    let again = Frame::Prefix(Prefix { head: of("hello", 5), held: 3, sha256: sum(b"hel") });
+    assert!(matches!(room.take(&again), Err(IntakeError::Unexpected(_))));
+}
+
+#[test]
+fn a_copy_that_has_just_broken_off_is_waited_for() {
+    let mut room = Room::new();
+    room.begin_2();
+    room.take(&Frame::File(of("hello", 5))).unwrap();
+    room.data(b"hel").unwrap();
+    let mut next = intake(room.directory.path(), "a");
+    next.take(&Frame::Begin(Begin { version: 2, ..begin("", 0) }).encode()).unwrap();
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| next.take(&Frame::Offer(of("hello", 5)).encode()).unwrap());
+        std::thread::sleep(Duration::from_millis(100));
+        room.intake = intake(room.directory.path(), "a");
+        let has = asking.join().unwrap();
+        assert_eq!(has, Some(Reply::Has { name: "hello".into(), bytes: 3 }));
+    });
+}
+
+#[test]
+fn a_peer_asks_only_so_much() {
+    let mut room = Room::new();
+    room.begin_2();
+    room.intake.questions_left = 2;
+    room.offer(of("a", 1));
+    assert!(matches!(room.take(&Frame::Offer(of("../b", 1))), Err(IntakeError::Unexpected(_))));
+    room.again("a");
+    room.take(&Frame::File(of("c", 300))).unwrap();
+    room.data(&[7; 300]).unwrap();
+    // What takes long is left when nobody waits for the answer.
+    let reception = reception(room.directory.path());
+    room.intake = Intake::new(reception, Arc::default(), "a", || true);
+    room.begin_2();
+    assert_eq!(room.offer(of("c", 300)), 300);
+    let prefix = Frame::Prefix(Prefix { head: of("c", 300), held: 300, sha256: sum(&[7; 300]) });
+    assert!(matches!(room.take(&prefix), Err(IntakeError::Gone { .. })));
 }

@@ -5,6 +5,7 @@ mod intake;
 mod intake_error;
 mod limit;
 mod part;
+mod places;
 mod protocol;
 mod read;
 mod receive;
@@ -16,6 +17,7 @@ mod walk;
 pub use disk::Disk;
 pub use intake::{Intake, Reception};
 pub use intake_error::IntakeError;
+pub use places::Places;
 pub use protocol::{
     Begin, DATA_BYTES_MAX, Directory, ENTRIES_MAX, End, FileHead, Frame, Link, Prefix, Reply,
     VERSION,

@@ -4,21 +4,31 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::fs::{Advice, AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::disk::{Disk, Promise};
 use super::intake_error::{IntakeError, at};
 use super::protocol::FileHead;
 use super::sweep;
-use super::tree::Place;
-
-/// How the name of an unfinished file begins; 16 hexadecimal digits follow.
-pub(super) const PART_PREFIX: &str = ".dwcp-part-";
+use super::tree::{Place, UNFINISHED};
 
 /// Read at a time, bytes.
 const READ_BYTES: usize = 256 << 10;
+/// Pause between looks at a file that another copy writes.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Who sends, and how long what it wants is worth doing.
+pub(super) struct Sender {
+    pub(super) peer: String,
+    /// Whether the copy has ended: nobody takes its answers.
+    pub(super) is_gone: Box<dyn Fn() -> bool + Send>,
+    /// How long its files may yet wait for a copy that is about to end, all together.
+    pub(super) patience: Duration,
+}
 
 /// A file under a temporary name, locked against a [`sweep`](super::sweep()) and against other copies.
 pub(super) struct Part {
@@ -27,7 +37,9 @@ pub(super) struct Part {
     /// The name it will have in its directory.
     last: String,
     temporary: String,
-    /// Whether the temporary name is that of the file, under which another copy finds it again.
+    /// The name under which another copy of the same file finds it again, if there is one.
+    own: Option<String>,
+    /// Whether it stays when the copy breaks off.
     may_stay: bool,
     file: File,
     hash: Sha256,
@@ -39,58 +51,63 @@ pub(super) struct Part {
 impl Part {
     /// An empty one. If another copy of the same file is under way it has a name that nobody finds again.
     pub(super) fn create(
-        peer: &str,
+        sender: &mut Sender,
         head: FileHead,
         place: Place,
         last: &str,
     ) -> Result<Self, IntakeError> {
         let failed = at(&place.shown.join(last));
-        let own = own_name(peer, &head);
+        let own = own_name(&sender.peer, &head);
         let opened = match &own {
-            Some(name) => open_own(&place.directory, name, OFlags::CREATE).map_err(&failed)?,
+            Some(name) => create_own(sender, &place.directory, name).map_err(&failed)?,
             None => None,
         };
-        let (temporary, file, may_stay) = match (own, opened) {
-            (Some(name), Some(file)) => (name, file, true),
-            _ => {
-                let (name, file) = random(&place.directory).map_err(&failed)?;
-                (name, file, false)
-            }
+        let may_stay = opened.is_some();
+        let (temporary, file) = match (&own, opened) {
+            (Some(name), Some(file)) => (name.clone(), file),
+            _ => random(&place.directory).map_err(&failed)?,
         };
         file.set_len(0).map_err(failed)?;
         let last = last.to_owned();
         let (hash, held, is_done) = (Sha256::new(), 0, false);
-        Ok(Self { head, place, last, temporary, may_stay, file, hash, held, is_done })
+        Ok(Self { head, place, last, temporary, own, may_stay, file, hash, held, is_done })
     }
 
     /// The one that an earlier copy of the same file left, if it has `held` bytes and nobody writes it, with
     /// those bytes hashed; those after them are gone.
     pub(super) fn resume(
-        peer: &str,
+        sender: &mut Sender,
         head: &FileHead,
         place: Place,
         last: &str,
         held: u64,
-    ) -> Result<Result<Self, Place>, IntakeError> {
-        let failed = at(&place.shown.join(last));
-        let Some(temporary) = own_name(peer, head) else { return Ok(Err(place)) };
-        let opened = open_own(&place.directory, &temporary, OFlags::empty()).map_err(&failed)?;
-        let Some(mut file) = opened else { return Ok(Err(place)) };
+    ) -> Result<Option<Self>, IntakeError> {
+        let shown = place.shown.join(last);
+        let failed = at(&shown);
+        let Some(temporary) = own_name(&sender.peer, head) else { return Ok(None) };
+        let opened = open_own(sender, &place.directory, &temporary).map_err(&failed)?;
+        let Some(mut file) = opened else { return Ok(None) };
         if file.metadata().map_err(&failed)?.len() < held {
-            return Ok(Err(place));
+            return Ok(None);
         }
         file.set_len(held).map_err(&failed)?;
-        let hash = hash_of(&mut file).map_err(failed)?;
-        let (head, last, may_stay, is_done) = (head.clone(), last.to_owned(), true, false);
-        Ok(Ok(Self { head, place, last, temporary, may_stay, file, hash, held, is_done }))
+        let hash = hash_of(&mut file, held, &sender.is_gone).map_err(failed)?;
+        let hash = hash.ok_or_else(|| IntakeError::Gone { name: head.name.clone() })?;
+        let (head, last, own) = (head.clone(), last.to_owned(), Some(temporary.clone()));
+        let (may_stay, is_done) = (true, false);
+        Ok(Some(Self { head, place, last, temporary, own, may_stay, file, hash, held, is_done }))
     }
 
     /// How many bytes an earlier copy of the same file left; 0 also if another copy writes it now.
-    pub(super) fn left_behind(peer: &str, head: &FileHead, directory: &OwnedFd) -> u64 {
-        let file = own_name(peer, head)
-            .and_then(|name| open_own(directory, &name, OFlags::empty()).ok()?);
+    pub(super) fn left_behind(
+        sender: &mut Sender,
+        head: &FileHead,
+        directory: &OwnedFd,
+    ) -> Result<u64, io::Error> {
+        let Some(name) = own_name(&sender.peer, head) else { return Ok(0) };
+        let file = open_own(sender, directory, &name)?;
         let bytes = file.and_then(|file| file.metadata().ok()).map_or(0, |found| found.len());
-        bytes.min(head.bytes)
+        Ok(bytes.min(head.bytes))
     }
 
     /// The SHA-256 of what is there.
@@ -117,23 +134,40 @@ impl Part {
     }
 
     /// Gives the file its name, once it is on disk; with `verify`, once the disk has given it back.
-    pub(super) fn keep(mut self, disk: &Disk, verify: bool) -> Result<(), IntakeError> {
+    pub(super) fn keep(
+        mut self,
+        sender: &Sender,
+        disk: &Disk,
+        verify: bool,
+    ) -> Result<(), IntakeError> {
         // Whatever goes wrong from here on, its bytes are of no use to another copy.
-        self.may_stay = false;
+        let was_own = std::mem::take(&mut self.may_stay);
         let failed = at(&self.shown());
+        let name = || self.head.name.clone();
         set_mode(&self.file, self.head.mode).map_err(&failed)?;
         self.file.sync_all().map_err(&failed)?;
         if verify {
             forget(&self.file);
-            let found = hash_of(&mut self.file).map_err(&failed)?;
+            let found = hash_of(&mut self.file, self.held, &sender.is_gone).map_err(&failed)?;
+            let found = found.ok_or_else(|| IntakeError::Gone { name: name() })?;
             if found.finalize() != self.hash.clone().finalize() {
-                return Err(IntakeError::ReadBack { name: self.head.name.clone() });
+                return Err(IntakeError::ReadBack { name: name() });
             }
         }
         let directory = &self.place.directory;
+        // What has the temporary name is what was written: nobody else may have put something there.
+        if !is_named(&self.file, directory, &self.temporary).map_err(&failed)? {
+            return Err(IntakeError::ReadBack { name: name() });
+        }
         rustix::fs::renameat(directory, &self.temporary, directory, &self.last)
             .map_err(|error| failed(error.into()))?;
         self.is_done = true;
+        if let Some(own) = self.own.as_ref().filter(|_| !was_own) {
+            // What an earlier copy left of it is of no use any more, unless it is another's that is under way.
+            if matches!(open_locked(directory, own), Ok(Lock::Got(_))) {
+                let _ = rustix::fs::unlinkat(directory, own, AtFlags::empty());
+            }
+        }
         disk.sync(directory).map_err(failed)
     }
 
@@ -159,6 +193,7 @@ pub(super) struct Whole {
     place: Place,
     last: String,
     file: File,
+    bytes: u64,
 }
 
 impl Whole {
@@ -167,28 +202,36 @@ impl Whole {
         let opened = open_regular(&place.directory, last, OFlags::RDONLY);
         match opened.ok().flatten() {
             Some(file) if file.metadata().is_ok_and(|found| found.len() == bytes) => {
-                Ok(Self { place, last: last.to_owned(), file })
+                Ok(Self { place, last: last.to_owned(), file, bytes })
             }
             _ => Err(place),
         }
     }
 
     /// Whether its bytes have the checksum `sha256`. With `verify` they come from the disk, and not from memory.
-    pub(super) fn is(&mut self, sha256: &str, verify: bool) -> Result<bool, IntakeError> {
+    pub(super) fn is(
+        &mut self,
+        sender: &Sender,
+        sha256: &str,
+        verify: bool,
+    ) -> Result<bool, IntakeError> {
+        let shown = self.place.shown.join(&self.last);
         if verify {
+            // Only what is on disk can be dropped from memory.
+            self.file.sync_all().map_err(at(&shown))?;
             forget(&self.file);
         }
-        let hash = hash_of(&mut self.file).map_err(at(&self.place.shown.join(&self.last)))?;
+        let hash = hash_of(&mut self.file, self.bytes, &sender.is_gone).map_err(at(&shown))?;
+        let name = || shown.display().to_string();
+        let hash = hash.ok_or_else(|| IntakeError::Gone { name: name() })?;
         Ok(hex(&hash.finalize()).eq_ignore_ascii_case(sha256))
     }
 
-    /// Gives it the permissions `mode`; it is on disk then, name and all.
-    pub(super) fn keep(self, disk: &Disk, mode: u32) -> Result<(), IntakeError> {
-        let failed = at(&self.place.shown.join(&self.last));
+    /// Gives it the permissions `mode`; its bytes are on disk then.
+    pub(super) fn keep(&self, mode: u32) -> Result<(), IntakeError> {
         // Somebody else's file has the right bytes all the same.
         let _ = set_mode(&self.file, mode);
-        self.file.sync_all().map_err(&failed)?;
-        disk.sync(&self.place.directory).map_err(failed)
+        self.file.sync_all().map_err(at(&self.place.shown.join(&self.last)))
     }
 
     /// Gives the place back, when it is another file.
@@ -207,12 +250,17 @@ fn forget(file: &File) {
     let _ = rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
 }
 
-fn hash_of(file: &mut File) -> io::Result<Sha256> {
+/// The hash of the first `bytes`, or of all if it has become shorter; `None` if nobody wants it any more.
+fn hash_of(file: &mut File, bytes: u64, is_gone: &dyn Fn() -> bool) -> io::Result<Option<Sha256>> {
     let (mut hash, mut buffer) = (Sha256::new(), vec![0; READ_BYTES]);
     file.seek(SeekFrom::Start(0))?;
+    let mut file = file.take(bytes);
     loop {
+        if is_gone() {
+            return Ok(None);
+        }
         match file.read(&mut buffer)? {
-            0 => return Ok(hash),
+            0 => return Ok(Some(hash)),
             got => hash.update(&buffer[..got]),
         }
     }
@@ -227,41 +275,88 @@ fn own_name(peer: &str, head: &FileHead) -> Option<String> {
     }
     hash.update(head.bytes.to_le_bytes());
     hash.update(written.to_le_bytes());
-    Some(format!("{PART_PREFIX}{}", hex(&hash.finalize()[..8])))
+    Some(format!("{UNFINISHED}{}", hex(&hash.finalize()[..8])))
 }
 
 /// Opens the regular file `name`; `None` if it is not there or is something else.
 fn open_regular(directory: &OwnedFd, name: &str, flags: OFlags) -> io::Result<Option<File>> {
     // Without NONBLOCK a FIFO would wait for its other end.
     let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    match rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR) {
+    match rustix::fs::openat(directory, name, flags, Mode::empty()) {
         Ok(file) => {
             let found = rustix::fs::fstat(&file)?;
             let is_regular = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile;
             Ok(is_regular.then(|| File::from(file)))
         }
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::LOOP) => Ok(None),
-        Err(error) => Err(error.into()),
+        // Somebody else's, a directory, a link: not ours to use. The disk's own troubles are everybody's.
+        Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::ROFS)) => Err(error.into()),
+        Err(_) => Ok(None),
     }
 }
 
-/// Opens the unfinished file `name` and locks it; `None` if it is not there, is not ours alone, or is being written.
-fn open_own(directory: &OwnedFd, name: &str, flags: OFlags) -> io::Result<Option<File>> {
-    let Some(file) = open_regular(directory, name, OFlags::RDWR | flags)? else { return Ok(None) };
+/// What came of an attempt to have an unfinished file for oneself.
+enum Lock {
+    Got(File),
+    /// Another copy writes it.
+    Busy,
+    /// There is none that can be used.
+    None,
+}
+
+fn open_locked(directory: &OwnedFd, name: &str) -> io::Result<Lock> {
+    let Some(file) = open_regular(directory, name, OFlags::RDWR)? else { return Ok(Lock::None) };
     if !sweep::lock(&file) {
-        return Ok(None);
+        return Ok(Lock::Busy);
     }
     // After the lock: between opening and locking it a sweep may have removed it, or a copy given it its final
     // name. Both do so while they hold the lock.
     let found = rustix::fs::fstat(&file)?;
-    let named = match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(named) => named,
-        Err(rustix::io::Errno::NOENT) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let is_it = (found.st_dev, found.st_ino) == (named.st_dev, named.st_ino);
     let is_ours = found.st_nlink == 1 && found.st_uid == rustix::process::geteuid().as_raw();
-    Ok((is_it && is_ours).then_some(file))
+    Ok(if is_ours && is_named(&file, directory, name)? { Lock::Got(file) } else { Lock::None })
+}
+
+/// Whether `file` is what `name` names.
+fn is_named(file: &File, directory: &OwnedFd, name: &str) -> io::Result<bool> {
+    let found = rustix::fs::fstat(file)?;
+    match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(named) => Ok((found.st_dev, found.st_ino) == (named.st_dev, named.st_ino)),
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Opens the unfinished file `name` and locks it; `None` if there is none to use. A copy that was broken off a moment ago
+/// may still hold it.
+fn open_own(sender: &mut Sender, directory: &OwnedFd, name: &str) -> io::Result<Option<File>> {
+    loop {
+        match open_locked(directory, name)? {
+            Lock::Got(file) => return Ok(Some(file)),
+            Lock::None => return Ok(None),
+            Lock::Busy if sender.patience < LOOK || (sender.is_gone)() => return Ok(None),
+            Lock::Busy => {
+                std::thread::sleep(LOOK);
+                sender.patience -= LOOK;
+            }
+        }
+    }
+}
+
+/// As [`open_own`], and makes it if it is not there.
+fn create_own(sender: &mut Sender, directory: &OwnedFd, name: &str) -> io::Result<Option<File>> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    match rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => {
+            let file = File::from(file);
+            if sweep::lock(&file) && is_named(&file, directory, name)? {
+                return Ok(Some(file));
+            }
+            // A file system without locks.
+            let _ = rustix::fs::unlinkat(directory, name, AtFlags::empty());
+            Ok(None)
+        }
+        Err(Errno::EXIST) => open_own(sender, directory, name),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A new file with a name of its own, locked.
@@ -269,7 +364,7 @@ fn random(directory: &OwnedFd) -> io::Result<(String, File)> {
     loop {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
-        let name = format!("{PART_PREFIX}{}", hex(&random));
+        let name = format!("{UNFINISHED}{}", hex(&random));
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file = rustix::fs::openat(directory, &name, flags, Mode::RUSR | Mode::WUSR)?;
         let file = File::from(file);

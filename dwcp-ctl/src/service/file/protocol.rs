@@ -237,6 +237,21 @@ pub enum Reply {
     },
 }
 
+impl Reply {
+    /// What it is about.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Has { name, .. }
+            | Self::Same { name }
+            | Self::Differs { name }
+            | Self::Refused { name, .. }
+            | Self::Saved { name, .. }
+            | Self::Made { name } => Some(name),
+            Self::Ready { .. } | Self::Failed { .. } => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,15 +1,17 @@
-//! The sender's disk: reads what is to be sent, once the receiver has said what it has of it.
+//! The sender's disk: reads what is to be sent, once the receiver has said what it has of it, and keeps account of what
+//! the receiver has confirmed.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::part::hex;
-use super::send::LeftOut;
+use super::send::{CopyResult, LeftOut};
 use super::{Directory, End, FileHead, Frame, IntakeError, Kind, Link, Prefix, Reply, Source};
 use crate::service::ServiceError;
 
@@ -25,18 +27,51 @@ pub(super) struct SourceReader {
     piece_bytes: usize,
     to_network: mpsc::Sender<Vec<u8>>,
     replies: mpsc::UnboundedReceiver<Reply>,
-    /// What cannot be read.
-    failures: mpsc::UnboundedSender<LeftOut>,
-    /// Asked about, by name.
-    offered: HashMap<String, Source>,
-    /// The receiver compares their beginnings with what it has, by name.
-    compared: HashMap<String, Begun>,
+    notes: mpsc::UnboundedSender<Note>,
+    /// What the receiver was asked about, by name.
+    asked: HashMap<String, Asked>,
     /// To be sent next.
     ready: VecDeque<Begun>,
+    /// Sent, and not confirmed, by name.
+    ending: HashMap<String, Ending>,
+    /// Given up at this end; the receiver may have refused it at the same time.
+    given_up: HashSet<String>,
+    /// Answers that came while a file was under way: what they lead to would be a message within it.
+    deferred: VecDeque<Reply>,
+}
+
+/// What has come of something.
+#[derive(Debug)]
+pub(super) enum Note {
+    /// So many bytes need not be sent.
+    Resumed(u64),
+    /// A file is confirmed.
+    Saved(CopyResult),
+    /// A link is.
+    Linked,
+    /// A directory is.
+    Made,
+    /// It was not copied.
+    Failed(LeftOut),
+}
+
+/// A question.
+enum Asked {
+    /// What there is of it.
+    Offered(Source),
+    /// Whether that is how it begins.
+    Compared(Begun),
+}
+
+/// What is to be confirmed.
+enum Ending {
+    File { bytes: u64, sha256: String, resumed_bytes: u64 },
+    Link,
+    Directory,
 }
 
 /// A file that is sent from somewhere on.
-pub(super) struct Begun {
+struct Begun {
     source: Source,
     /// Opened, and read up to there, if that is not the beginning.
     file: Option<File>,
@@ -63,17 +98,27 @@ impl SourceReader {
         piece_bytes: usize,
         to_network: mpsc::Sender<Vec<u8>>,
         replies: mpsc::UnboundedReceiver<Reply>,
-        failures: mpsc::UnboundedSender<LeftOut>,
+        notes: mpsc::UnboundedSender<Note>,
     ) -> Self {
-        let (offered, compared, ready) = (HashMap::new(), HashMap::new(), VecDeque::new());
-        Self { version, piece_bytes, to_network, replies, failures, offered, compared, ready }
+        Self {
+            version,
+            piece_bytes,
+            to_network,
+            replies,
+            notes,
+            asked: HashMap::new(),
+            ready: VecDeque::new(),
+            ending: HashMap::new(),
+            given_up: HashSet::new(),
+            deferred: VecDeque::new(),
+        }
     }
 
-    /// Sends all of `sources`. If they are more than the `room_bytes` of the receiver it first asks what is there
-    /// already, and sends nothing if that does not make them fit.
+    /// Sends all of `sources` and waits until each is confirmed. If they are more than the `room_bytes` of the
+    /// receiver it first asks what is there already, and sends nothing if that does not make them fit.
     ///
     /// # Errors
-    /// What ends the copy. A file that cannot be read does not, from version 2 on: it is among the failures.
+    /// What ends the copy. A file that cannot be read does not, from version 2 on: it is among the notes.
     pub(super) fn run(
         mut self,
         mut sources: Vec<Source>,
@@ -113,14 +158,15 @@ impl SourceReader {
             }
             match self.replies.blocking_recv().ok_or(Stop::Gone)? {
                 Reply::Has { name, bytes } => {
-                    let missing = open.remove(&*name).unwrap_or(0).saturating_sub(bytes);
-                    wanted_bytes = wanted_bytes.saturating_add(missing);
+                    let length = open.remove(&*name).ok_or_else(|| unasked(&name))?;
+                    wanted_bytes = wanted_bytes.saturating_add(length.saturating_sub(bytes));
                 }
-                Reply::Refused { name, .. } => {
-                    open.remove(&*name);
+                Reply::Refused { name, message } => {
+                    open.remove(&*name).ok_or_else(|| unasked(&name))?;
+                    self.note(Note::Failed(LeftOut::new(&name, message)));
                     refused.insert(name);
                 }
-                _ => {}
+                other => self.take(other)?,
             }
         }
         if wanted_bytes > room_bytes {
@@ -135,17 +181,20 @@ impl SourceReader {
     fn send(&mut self, sources: Vec<Source>) -> Result<(), Stop> {
         let mut sources = sources.into_iter();
         loop {
-            while self.offered.len() + self.compared.len() + self.ready.len() < AHEAD
+            while self.asked.len() + self.ready.len() < AHEAD
                 && let Some(source) = sources.next()
             {
                 self.begin(source)?;
+            }
+            while let Some(reply) = self.deferred.pop_front() {
+                self.take(reply)?;
             }
             while let Ok(reply) = self.replies.try_recv() {
                 self.take(reply)?;
             }
             if let Some(next) = self.ready.pop_front() {
                 self.transfer(next)?;
-            } else if self.offered.is_empty() && self.compared.is_empty() {
+            } else if self.asked.is_empty() && sources.len() == 0 && self.ending.is_empty() {
                 return Ok(());
             } else {
                 let reply = self.replies.blocking_recv().ok_or(Stop::Gone)?;
@@ -156,12 +205,19 @@ impl SourceReader {
 
     fn begin(&mut self, mut source: Source) -> Result<(), Stop> {
         match &source.kind {
-            Kind::Directory => self.put(&Frame::Directory(Directory { name: source.name })),
+            Kind::Directory => {
+                self.ending.insert(source.name.clone(), Ending::Directory);
+                self.put(&Frame::Directory(Directory { name: source.name }))
+            }
             Kind::Link { .. } if self.version < 2 => {
-                self.fail(&source, "the receiver is of a version that has no links")
+                let why = "the receiver is of a version that has no links";
+                self.note(Note::Failed(LeftOut::new(&source.name, why)));
+                Ok(())
             }
             Kind::Link { target } => {
-                self.put(&Frame::Link(Link { name: source.name.clone(), target: target.clone() }))
+                let target = target.clone();
+                self.ending.insert(source.name.clone(), Ending::Link);
+                self.put(&Frame::Link(Link { name: source.name, target }))
             }
             Kind::File { .. } if self.version < 2 => {
                 self.ready.push_back(Begun::anew(source));
@@ -169,55 +225,108 @@ impl SourceReader {
             }
             Kind::File { .. } => {
                 // It may have been written since the walk.
-                match look(&source) {
-                    Ok(kind) => source.kind = kind,
+                match open(&source) {
+                    Ok((_, kind)) => source.kind = kind,
                     Err(error) => return self.fail(&source, &error.to_string()),
                 }
                 self.put(&Frame::Offer(head(&source, 0)))?;
-                self.offered.insert(source.name.clone(), source);
+                self.asked.insert(source.name.clone(), Asked::Offered(source));
                 Ok(())
             }
         }
     }
 
-    /// What the receiver says about a file that is not under way.
+    /// What the receiver says about something that is not under way.
     fn take(&mut self, reply: Reply) -> Result<(), Stop> {
         match reply {
             Reply::Has { name, bytes } => {
-                let Some(source) = self.offered.remove(&name) else { return Ok(()) };
-                if bytes == 0 || bytes > source.bytes() {
-                    self.ready.push_back(Begun::anew(source));
-                    return Ok(());
-                }
-                match read_prefix(source, bytes) {
-                    Ok(begun) => {
-                        let sha256 = hex(&begun.hash.clone().finalize());
-                        let head = head(&begun.source, 0);
-                        self.put(&Frame::Prefix(Prefix { head, held: bytes, sha256 }))?;
-                        self.compared.insert(name, begun);
-                    }
-                    Err((source, error)) => self.fail(&source, &error.to_string())?,
+                let Some(Asked::Offered(source)) = self.asked.remove(&name) else {
+                    return Err(unasked(&name));
+                };
+                match bytes {
+                    0 => self.ready.push_back(Begun::anew(source)),
+                    bytes if bytes > source.bytes() => return Err(unasked(&name)),
+                    bytes => self.compare(source, bytes)?,
                 }
             }
-            Reply::Same { name } => self.ready.extend(self.compared.remove(&name)),
+            Reply::Same { name } => {
+                let Some(Asked::Compared(begun)) = self.asked.remove(&name) else {
+                    return Err(unasked(&name));
+                };
+                self.note(Note::Resumed(begun.from));
+                self.ready.push_back(begun);
+            }
             Reply::Differs { name } => {
-                let begun = self.compared.remove(&name);
-                self.ready.extend(begun.map(|begun| Begun::anew(begun.source)));
+                let Some(Asked::Compared(begun)) = self.asked.remove(&name) else {
+                    return Err(unasked(&name));
+                };
+                self.ready.push_back(Begun::anew(begun.source));
             }
-            Reply::Saved { name, .. } => drop(self.compared.remove(&name)),
-            Reply::Refused { name, .. } => {
-                self.offered.remove(&name);
-                self.compared.remove(&name);
+            Reply::Saved { name, bytes, sha256 } => self.saved(name, bytes, &sha256)?,
+            Reply::Made { name } => match self.ending.remove(&name) {
+                Some(Ending::Link) => self.note(Note::Linked),
+                Some(Ending::Directory) => self.note(Note::Made),
+                Some(Ending::File { .. }) | None => return Err(unasked(&name)),
+            },
+            Reply::Refused { name, message } => {
+                let was_there =
+                    self.asked.remove(&name).is_some() || self.ending.remove(&name).is_some();
+                match was_there {
+                    true => self.note(Note::Failed(LeftOut::new(&name, message))),
+                    false if self.given_up.remove(&name) => {}
+                    false => return Err(unasked(&name)),
+                }
             }
-            Reply::Ready { .. } | Reply::Made { .. } | Reply::Failed { .. } => {}
+            Reply::Failed { message } => {
+                return Err(Stop::Failed(ServiceError::Refused(message)));
+            }
+            Reply::Ready { .. } => return Err(unasked("")),
         }
         Ok(())
+    }
+
+    /// A file is on the receiver's disk, with the checksum that it has here.
+    fn saved(&mut self, name: String, bytes: u64, sha256: &str) -> Result<(), Stop> {
+        let (ours, ours_sha256, resumed_bytes) = match self.asked.remove(&name) {
+            Some(Asked::Compared(begun)) if begun.from == begun.source.bytes() => {
+                self.note(Note::Resumed(begun.from));
+                (begun.from, hex(&begun.hash.finalize()), begun.from)
+            }
+            Some(_) => return Err(unasked(&name)),
+            None => match self.ending.remove(&name) {
+                Some(Ending::File { bytes, sha256, resumed_bytes }) => {
+                    (bytes, sha256, resumed_bytes)
+                }
+                Some(_) | None => return Err(unasked(&name)),
+            },
+        };
+        if bytes != ours || !sha256.eq_ignore_ascii_case(&ours_sha256) {
+            let what = format!("`{name}` confirmed with another length or checksum");
+            return Err(Stop::Failed(ServiceError::Malformed(what)));
+        }
+        self.note(Note::Saved(CopyResult { name, bytes, sha256: ours_sha256, resumed_bytes }));
+        Ok(())
+    }
+
+    /// Says what the file begins with, of which the receiver has `bytes`.
+    fn compare(&mut self, source: Source, bytes: u64) -> Result<(), Stop> {
+        match read_prefix(source, bytes) {
+            Ok(begun) => {
+                let sha256 = hex(&begun.hash.clone().finalize());
+                let head = head(&begun.source, 0);
+                let name = head.name.clone();
+                self.put(&Frame::Prefix(Prefix { head, held: bytes, sha256 }))?;
+                self.asked.insert(name, Asked::Compared(begun));
+                Ok(())
+            }
+            Err((source, error)) => self.fail(&source, &error.to_string()),
+        }
     }
 
     /// Sends one file, from where it has come to.
     fn transfer(&mut self, begun: Begun) -> Result<(), Stop> {
         let Begun { source, file, mut hash, from } = begun;
-        let mut file = match file.map_or_else(|| File::open(&source.path), Ok) {
+        let mut file = match file.map_or_else(|| open(&source).map(|(file, _)| file), Ok) {
             Ok(file) => file,
             Err(error) => return self.fail(&source, &error.to_string()),
         };
@@ -229,10 +338,13 @@ impl SourceReader {
         let mut left = source.bytes() - from;
         while left > 0 {
             while let Ok(reply) = self.replies.try_recv() {
-                if matches!(&reply, Reply::Refused { name, .. } if *name == source.name) {
-                    return Ok(());
+                match reply {
+                    Reply::Refused { name, message } if name == source.name => {
+                        self.note(Note::Failed(LeftOut::new(name, message)));
+                        return Ok(());
+                    }
+                    other => self.deferred.push_back(other),
                 }
-                self.take(reply)?;
             }
             let want = left.min(self.piece_bytes as u64);
             let mut buffer = Frame::data_buffer(want as usize);
@@ -245,20 +357,30 @@ impl SourceReader {
             self.to_network.blocking_send(buffer).map_err(|_| Stop::Gone)?;
         }
         // Half of one state and half of another is no copy of any.
-        if self.version >= 2 && !look(&source).is_ok_and(|now| now == source.kind) {
+        let is_unchanged = file.metadata().is_ok_and(|now| Kind::of_file(&now) == source.kind);
+        if self.version >= 2 && !is_unchanged {
             return self.abandon(&source, "was written while it was sent; copy it again");
         }
-        self.put(&Frame::End(End { sha256: hex(&hash.finalize()) }))
+        let (bytes, sha256) = (source.bytes(), hex(&hash.finalize()));
+        let ending = Ending::File { bytes, sha256: sha256.clone(), resumed_bytes: from };
+        self.ending.insert(source.name, ending);
+        self.put(&Frame::End(End { sha256 }))
     }
 
     fn put(&self, frame: &Frame<'_>) -> Result<(), Stop> {
         self.to_network.blocking_send(frame.encode()).map_err(|_| Stop::Gone)
     }
 
+    fn note(&self, note: Note) {
+        // Whoever does not take it has given up.
+        let _ = self.notes.send(note);
+    }
+
     /// The file under way comes no further.
-    fn abandon(&self, source: &Source, why: &str) -> Result<(), Stop> {
+    fn abandon(&mut self, source: &Source, why: &str) -> Result<(), Stop> {
         if self.version >= 2 {
             self.put(&Frame::Abandon)?;
+            self.given_up.insert(source.name.clone());
         }
         self.fail(source, why)
     }
@@ -269,41 +391,65 @@ impl SourceReader {
             let what = format!("{}: cannot be sent", source.path.display());
             return Err(Stop::Failed(ServiceError::Io { what, source: io::Error::other(why) }));
         }
-        let _ = self.failures.send(LeftOut::new(&source.name, why));
+        self.note(Note::Failed(LeftOut::new(&source.name, why)));
         Ok(())
     }
 }
 
+/// The receiver speaks of what it was not asked about.
+fn unasked(name: &str) -> Stop {
+    Stop::Failed(ServiceError::Malformed(format!("a word about `{name}` that nobody asked for")))
+}
+
 fn head(source: &Source, from: u64) -> FileHead {
     let (bytes, mode, mtime_ns) = match source.kind {
-        Kind::File { bytes, mode, mtime_ns } => (bytes, mode, Some(mtime_ns)),
+        Kind::File { bytes, mode, mtime_ns, .. } => (bytes, mode, Some(mtime_ns)),
         Kind::Directory | Kind::Link { .. } => (0, 0, None),
     };
     FileHead { name: source.name.clone(), bytes, mode, mtime_ns, from }
 }
 
-/// What the file is now.
-fn look(source: &Source) -> io::Result<Kind> {
-    let found = fs::metadata(&source.path)?;
+/// Opens a file, and tells what it is now. Below the tree that was named no link is followed: whoever owns the tree may have
+/// put one there since the walk, and the daemon may read more than they may.
+fn open(source: &Source) -> io::Result<(File, Kind)> {
+    // Without NONBLOCK a FIFO would wait for its other end.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match &source.root {
+        None => rustix::fs::openat(CWD, &source.path, flags, Mode::empty())?,
+        Some(root) => {
+            let below = source.path.strip_prefix(root).map_err(io::Error::other)?;
+            let top = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
+            let top = rustix::fs::openat(CWD, &**root, top, Mode::empty())?;
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+            rustix::fs::openat2(top, below, flags, Mode::empty(), resolve)?
+        }
+    };
+    let file = File::from(file);
+    let found = file.metadata()?;
     if !found.is_file() {
         return Err(io::Error::other("is no regular file any more"));
     }
-    Ok(Kind::of_file(&found))
+    Ok((file, Kind::of_file(&found)))
 }
 
 impl Kind {
     /// The file that `metadata` is of.
     pub(super) fn of_file(metadata: &fs::Metadata) -> Self {
-        let seconds = metadata.mtime().saturating_mul(1_000_000_000);
-        let mtime_ns = seconds.saturating_add(metadata.mtime_nsec());
-        Self::File { bytes: metadata.len(), mode: metadata.permissions().mode(), mtime_ns }
+        let ns =
+            |seconds: i64, part: i64| seconds.saturating_mul(1_000_000_000).saturating_add(part);
+        Self::File {
+            bytes: metadata.len(),
+            mode: metadata.permissions().mode(),
+            mtime_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
+            changed_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
+        }
     }
 }
 
 /// Reads the first `bytes` of a file.
 fn read_prefix(source: Source, bytes: u64) -> Result<Begun, (Source, io::Error)> {
     let read = || {
-        let mut file = File::open(&source.path)?;
+        let (mut file, _) = open(&source)?;
         let mut hash = HashWriter(Sha256::new());
         if io::copy(&mut (&mut file).take(bytes), &mut hash)? < bytes {
             return Err(io::Error::other("became shorter while it was sent"));
@@ -331,173 +477,5 @@ impl io::Write for HashWriter {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A receiver that answers by `answer`, in `version`: what it was sent, and what failed. In place of data: how
-    /// much it was.
-    fn converse(
-        version: u32,
-        sources: Vec<Source>,
-        room_bytes: Option<u64>,
-        mut answer: impl FnMut(&Frame<'_>) -> Option<Reply>,
-    ) -> (Result<(), ServiceError>, Vec<String>, Vec<LeftOut>) {
-        let (to_network, mut from_disk) = mpsc::channel(1);
-        let (to_disk, replies) = mpsc::unbounded_channel();
-        let (failures, mut failed) = mpsc::unbounded_channel();
-        let reader = SourceReader::new(version, 4, to_network, replies, failures);
-        let reading = std::thread::spawn(move || reader.run(sources, room_bytes, "b:in"));
-        let mut said = Vec::new();
-        while let Some(message) = from_disk.blocking_recv() {
-            let frame = Frame::decode(&message).unwrap();
-            said.push(match &frame {
-                Frame::Offer(head) => format!("offer {}", head.name),
-                Frame::Prefix(Prefix { head, held, .. }) => format!("prefix {} {held}", head.name),
-                Frame::File(FileHead { name, from, mtime_ns, .. }) => {
-                    format!("file {name} {from}{}", if mtime_ns.is_some() { " kept" } else { "" })
-                }
-                Frame::Data(data) => format!("data {}", data.len()),
-                Frame::End(_) => "end".into(),
-                Frame::Directory(directory) => format!("directory {}", directory.name),
-                other => format!("{other:?}"),
-            });
-            if let Some(reply) = answer(&frame) {
-                to_disk.send(reply).unwrap();
-            }
-        }
-        let left_out = std::iter::from_fn(|| failed.try_recv().ok()).collect();
-        (reading.join().unwrap(), said, left_out)
-    }
-
-    fn source(room: &tempfile::TempDir, name: &str, content: &[u8]) -> Source {
-        let path = room.path().join(name);
-        fs::write(&path, content).unwrap();
-        let kind = Kind::of_file(&fs::metadata(&path).unwrap());
-        Source { path, name: name.into(), kind }
-    }
-
-    #[test]
-    fn a_receiver_of_version_1_is_asked_nothing() {
-        let room = tempfile::tempdir().unwrap();
-        let hollow = Source { path: "h".into(), name: "h".into(), kind: Kind::Directory };
-        let sources = vec![source(&room, "a", b"hello"), hollow];
-        let (result, said, failed) = converse(1, sources.clone(), None, |_| None);
-        result.unwrap();
-        assert_eq!(said, ["directory h", "file a 0", "data 4", "data 1", "end"]);
-        assert!(failed.is_empty());
-        // It knows no file that is given up.
-        fs::remove_file(&sources[0].path).unwrap();
-        let (result, _, _) = converse(1, sources, None, |_| None);
-        assert!(result.unwrap_err().to_string().contains("cannot be sent"));
-    }
-
-    #[test]
-    fn files_go_on_from_where_the_receiver_has_them() {
-        let room = tempfile::tempdir().unwrap();
-        let names = ["new", "begun", "there", "other", "refused", "lies"];
-        let sources = names.map(|name| source(&room, name, b"hello")).to_vec();
-        let name = |head: &FileHead| head.name.clone();
-        let (result, said, failed) = converse(2, sources, Some(1_000), |frame| match frame {
-            Frame::Offer(head) => Some(match &*head.name {
-                "new" => Reply::Has { name: name(head), bytes: 0 },
-                "begun" => Reply::Has { name: name(head), bytes: 3 },
-                "refused" => Reply::Refused { name: name(head), message: "no".into() },
-                "lies" => Reply::Has { name: name(head), bytes: 6 },
-                _ => Reply::Has { name: name(head), bytes: 5 },
-            }),
-            Frame::Prefix(Prefix { head, sha256, .. }) => Some(match &*head.name {
-                "begun" => {
-                    assert_eq!(*sha256, hex(&Sha256::digest(b"hel")));
-                    Reply::Same { name: name(head) }
-                }
-                "there" => Reply::Saved { name: name(head), bytes: 5, sha256: sha256.clone() },
-                _ => Reply::Differs { name: name(head) },
-            }),
-            Frame::End(End { sha256 }) => {
-                assert_eq!(*sha256, hex(&Sha256::digest(b"hello")), "it is that of the whole file");
-                None
-            }
-            _ => None,
-        });
-        result.unwrap();
-        assert!(failed.is_empty());
-        let count = |word: &str| said.iter().filter(|said| said.starts_with(word)).count();
-        assert_eq!((count("offer"), count("prefix"), count("file"), count("end")), (6, 3, 4, 4));
-        let after = |what: &str| {
-            let at =
-                said.iter().position(|said| said == what).unwrap_or_else(|| panic!("{said:?}"));
-            said[at + 1].clone()
-        };
-        assert_eq!(after("file begun 3 kept"), "data 2");
-        for whole in ["new", "other", "lies"] {
-            assert_eq!(after(&format!("file {whole} 0 kept")), "data 4");
-        }
-    }
-
-    #[test]
-    fn many_are_asked_about_before_the_first_answer_is_needed() {
-        let room = tempfile::tempdir().unwrap();
-        let sources: Vec<_> =
-            (0..AHEAD + 1).map(|index| source(&room, &format!("f{index}"), b"")).collect();
-        let mut asked = VecDeque::new();
-        let (result, said, _) = converse(2, sources, None, |frame| {
-            if let Frame::Offer(head) = frame {
-                asked.push_back(head.name.clone());
-            }
-            let is_time = asked.len() >= AHEAD || matches!(frame, Frame::End(_));
-            let name = is_time.then(|| asked.pop_front()).flatten()?;
-            Some(Reply::Has { name, bytes: 0 })
-        });
-        result.unwrap();
-        assert!(said[..AHEAD].iter().all(|said| said.starts_with("offer")), "{said:?}");
-        assert_eq!(said.iter().filter(|said| *said == "end").count(), AHEAD + 1);
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_named_and_the_rest_is_sent() {
-        let room = tempfile::tempdir().unwrap();
-        let sources =
-            ["gone", "written", "good"].map(|name| source(&room, name, b"hello")).to_vec();
-        fs::remove_file(room.path().join("gone")).unwrap();
-        let written = room.path().join("written");
-        let (result, said, failed) = converse(2, sources, None, |frame| match frame {
-            Frame::Offer(head) => Some(Reply::Has { name: head.name.clone(), bytes: 0 }),
-            Frame::File(head) if head.name == "written" => {
-                fs::write(&written, b"other").unwrap();
-                File::open(&written).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
-                None
-            }
-            _ => None,
-        });
-        result.unwrap();
-        let names: Vec<_> = failed.iter().map(|failed| &*failed.name).collect();
-        assert_eq!(names, ["gone", "written"]);
-        assert!(said.contains(&"Abandon".into()), "{said:?}");
-        assert_eq!(said.iter().filter(|said| *said == "end").count(), 1);
-    }
-
-    #[test]
-    fn more_than_there_is_room_for_is_found_out_before_anything_is_sent() {
-        let room = tempfile::tempdir().unwrap();
-        let sources = || ["a", "b", "c"].map(|name| source(&room, name, b"hello")).to_vec();
-        let there = |frame: &Frame<'_>| match frame {
-            Frame::Offer(head) if head.name == "c" => {
-                Some(Reply::Refused { name: "c".into(), message: "no".into() })
-            }
-            Frame::Offer(head) => {
-                let bytes = if head.name == "a" { 4 } else { 0 };
-                Some(Reply::Has { name: head.name.clone(), bytes })
-            }
-            Frame::Prefix(prefix) => Some(Reply::Same { name: prefix.head.name.clone() }),
-            _ => None,
-        };
-        let (result, said, _) = converse(2, sources(), Some(5), there);
-        let refused = result.unwrap_err().to_string();
-        assert!(refused.contains("b:in: 6 bytes would come, 5 bytes are free"), "{refused}");
-        assert_eq!(said, ["offer a", "offer b", "offer c"]);
-        let (result, said, _) = converse(2, sources(), Some(6), there);
-        result.unwrap();
-        assert!(said.contains(&"file a 4 kept".into()), "{said:?}");
-        assert_eq!(said.iter().filter(|said| *said == "offer c").count(), 1, "once was enough");
-    }
-}
+#[path = "read_tests.rs"]
+mod tests;

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use dwcp_core::{Channel, Message};
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use super::{Disk, Intake, Reception, Reply};
+use super::{Disk, Intake, Places, Reception, Reply};
 use crate::service::{ServiceError, codes, json};
 
 /// Messages between the network and the disk.
 const QUEUE: usize = 8;
 
-/// Takes the files of one channel by the rules of `reception`, onto `disk`.
+/// Takes the files of one channel by the rules of `reception`, onto `disk`, if there is one of `places` for it.
 ///
 /// # Errors
 /// [`ServiceError`]; the sender has been told.
@@ -20,26 +20,36 @@ pub async fn receive(
     channel: Channel,
     reception: Option<&Reception>,
     disk: &Arc<Disk>,
+    places: &Arc<Places>,
 ) -> Result<(), ServiceError> {
     let peer = channel.session().peer_id().to_owned();
     let (mut sender, mut receiver) = channel.split();
-    let is_allowed = |rules: &&Reception| match &rules.from {
+    let is_allowed = |rules: &Reception| match &rules.from {
         None => true,
         Some(nodes) => nodes.contains(&peer),
     };
-    let Some(reception) = reception.filter(is_allowed) else {
-        let message = match reception {
-            None => "this node takes no files: its configuration has no files.receiveDirectory"
-                .to_owned(),
-            Some(_) => format!("this node takes no files from {peer}: see its files.from"),
-        };
-        sender.send(json(&Reply::Failed { message: message.clone() })).await?;
-        sender.finish();
-        return Err(ServiceError::Refused(message));
+    let taken = match reception {
+        None => {
+            Err("this node takes no files: its configuration has no files.receiveDirectory".into())
+        }
+        Some(rules) if !is_allowed(rules) => {
+            Err(format!("this node takes no files from {peer}: see its files.from"))
+        }
+        Some(rules) => places.take(&peer).map(|place| (rules, place)),
+    };
+    let (reception, _place) = match taken {
+        Ok(taken) => taken,
+        Err(message) => {
+            sender.send(json(&Reply::Failed { message: message.clone() })).await?;
+            sender.finish();
+            return Err(ServiceError::Refused(message));
+        }
     };
     let (to_disk, from_network) = mpsc::channel(QUEUE);
     let (to_network, mut replies) = mpsc::channel(QUEUE);
-    let intake = Intake::new(reception.clone(), disk.clone(), &peer);
+    let answers_to = to_network.clone();
+    let intake =
+        Intake::new(reception.clone(), disk.clone(), &peer, move || answers_to.is_closed());
     // Hashing and writing block: they have a thread of their own for the time of the copy.
     let disk = tokio::task::spawn_blocking(move || write_all(intake, from_network, &to_network));
     let network = async {
@@ -51,11 +61,16 @@ pub async fn receive(
         drop(to_disk);
         Ok::<_, ServiceError>(())
     };
+    let mut refused = 0_u64;
     let answers = async {
         while let Some(reply) = replies.recv().await {
             match &reply {
                 Reply::Saved { name, bytes, .. } => info!(peer, name, bytes, "file received"),
-                Reply::Refused { name, message } => warn!(peer, name, message, "file refused"),
+                Reply::Refused { name, message } => {
+                    // The sender hears of each; here one line is enough.
+                    refused += 1;
+                    debug!(peer, name, message, "file refused");
+                }
                 _ => {}
             }
             sender.send(json(&reply)).await?;
@@ -71,8 +86,12 @@ pub async fn receive(
     if let Err(ServiceError::Channel(_)) = &result {
         sender.reset(codes::FAILED);
     }
-    // The intake ends when its queue does.
+    // The intake ends when nobody takes its answers any more.
+    drop(replies);
     let _ = disk.await;
+    if refused > 0 {
+        warn!(peer, refused, "files of a copy were refused");
+    }
     result.map(|_| ())
 }
 
@@ -82,6 +101,9 @@ fn write_all(
     replies: &mpsc::Sender<Reply>,
 ) {
     while let Some(message) = messages.blocking_recv() {
+        if replies.is_closed() {
+            return;
+        }
         let (reply, is_over) = match intake.take(&message) {
             Ok(None) => continue,
             Ok(Some(reply)) => (reply, false),

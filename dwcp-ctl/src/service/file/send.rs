@@ -1,6 +1,7 @@
 //! `file/1` at the sender.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use dwcp_core::{ChannelOptions, Priority, Receiver, Sender, Session};
@@ -8,12 +9,14 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::limit::RateLimit;
-use super::read::SourceReader;
+use super::read::{Note, SourceReader};
 use super::{Begin, DATA_BYTES_MAX, Frame, Reply, Source, VERSION, Walk};
 use crate::service::{ServiceError, labels, receive_json};
 
 /// Messages between the disk and the network.
 const QUEUE: usize = 8;
+/// The longest that a receiver says about a refusal, characters; the rest is cut off.
+const WORDS_MAX: usize = 1_000;
 
 /// How a copy is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,12 +125,12 @@ pub async fn send(
     let start = Instant::now();
     let before = session.stats();
     let Walk { sources, skipped, failed } = walk;
-    let mut confirming = Confirming::new(&sources, failed);
+    let mut account = Account::new(&sources, failed);
     let channel_options = ChannelOptions { priority: Priority::Bulk, compress: options.compress };
     let channel = session.open(labels::FILE, channel_options);
     let channel = channel.map_err(|error| ServiceError::Channel(crate::exit::chain(&error)))?;
     let (mut sender, mut receiver) = channel.split();
-    let (files, bytes) = (confirming.state.files_total, confirming.state.bytes_total);
+    let (files, bytes) = (account.state.files_total, account.state.bytes_total);
     let directory = directory.to_owned();
     let (version, verify) = (VERSION, options.verify);
     let begin = Begin { directory: directory.clone(), files, bytes, version, verify };
@@ -143,28 +146,39 @@ pub async fn send(
     }
     let (to_network, from_disk) = mpsc::channel(QUEUE);
     let (to_disk, replies) = mpsc::unbounded_channel();
-    let (failures, mut failed) = mpsc::unbounded_channel();
+    let (notes, mut noted) = mpsc::unbounded_channel();
     let (note, mut sent) = mpsc::unbounded_channel();
+    let messages = AtomicU64::new(0);
     let limit = options.limit_bytes_per_second;
     let piece_bytes = limit.map_or(DATA_BYTES_MAX, RateLimit::piece_bytes);
-    let reader = SourceReader::new(version, piece_bytes, to_network, replies, failures);
+    let reader = SourceReader::new(version, piece_bytes, to_network, replies, notes);
     let place = format!("{}:{directory}", session.peer_id());
+    let names = sources.iter().map(|source| source.name.clone()).collect();
     let disk = tokio::task::spawn_blocking(move || reader.run(sources, room_bytes, &place));
-    let sending = push(&mut sender, from_disk, note, limit.map(RateLimit::new));
-    let receiving = async {
-        // Dropped with it: the reader need not wait for an answer that nobody takes.
-        let to_disk = to_disk;
-        confirming.run(&mut receiver, &mut sent, &mut failed, &to_disk, progress).await
+    let sending = push(&mut sender, from_disk, note, &messages, limit.map(RateLimit::new));
+    let accounting = async {
+        let listening = listen(&mut receiver, names, to_disk, &messages);
+        let noting = account.run(&mut noted, &mut sent, progress);
+        // When the reader has ended nothing is left to be heard.
+        tokio::select! {
+            biased;
+            () = noting => Ok(()),
+            broken = listening => broken,
+        }
     };
-    let result = tokio::try_join!(sending, receiving).map(|_| ());
+    let result = tokio::try_join!(sending, accounting).map(|_| ());
     // The disk's own error says more than the broken channel it led to.
     match disk.await {
         Ok(Err(error)) => return Err(error),
         _ => result?,
     }
+    if account.pending > 0 {
+        // The reader ends early only with an error.
+        return Err(ServiceError::Malformed(format!("no word about {} files", account.pending)));
+    }
     let seconds = start.elapsed().max(Duration::from_micros(1)).as_secs_f64();
-    let Confirming { state, files, links, directories, failed, bytes_resumed, .. } = confirming;
-    let bytes_sent = state.bytes - bytes_resumed;
+    let Account { state, files, links, directories, failed, bytes_resumed, .. } = account;
+    let bytes_sent = state.bytes.saturating_sub(bytes_resumed);
     Ok(CopyReport {
         schema: "dwcp.copy/v1".into(),
         peer: session.peer_id().into(),
@@ -187,6 +201,7 @@ async fn push(
     sender: &mut Sender,
     mut from_disk: mpsc::Receiver<Vec<u8>>,
     note: mpsc::UnboundedSender<u64>,
+    messages: &AtomicU64,
     mut limit: Option<RateLimit>,
 ) -> Result<(), ServiceError> {
     while let Some(message) = from_disk.recv().await {
@@ -197,6 +212,7 @@ async fn push(
         if let Some(limit) = &mut limit {
             limit.take(bytes).await;
         }
+        messages.fetch_add(1, Ordering::Relaxed);
         sender.send(message).await?;
         let _ = note.send(bytes);
     }
@@ -204,15 +220,39 @@ async fn push(
     Ok(())
 }
 
-/// What the receiver has confirmed, and what it has not yet said a word about.
-struct Confirming {
+/// Passes the receiver's words on to the disk, until it breaks off. The disk may take them later: there are no more of
+/// them than messages were sent, each about something that is being copied, and short.
+async fn listen(
+    receiver: &mut Receiver,
+    names: HashSet<String>,
+    to_disk: mpsc::UnboundedSender<Reply>,
+    messages: &AtomicU64,
+) -> Result<(), ServiceError> {
+    let mut replies = 0;
+    loop {
+        let message = receiver.recv().await?;
+        let message = message.ok_or_else(|| ServiceError::Malformed("an early end".into()))?;
+        let mut reply: Reply = crate::service::parse(&message)?;
+        replies += 1;
+        if let Reply::Refused { message, .. } | Reply::Failed { message } = &mut reply {
+            *message = message.chars().take(WORDS_MAX).collect();
+        }
+        let is_about_us = reply.name().is_none_or(|name| names.contains(name));
+        let is_hash = |sha256: &str| sha256.len() == 64;
+        let is_short = !matches!(&reply, Reply::Saved { sha256, .. } if !is_hash(sha256));
+        if !is_about_us || !is_short || replies > messages.load(Ordering::Relaxed) {
+            return Err(ServiceError::Malformed("an answer that nobody asked for".into()));
+        }
+        // A reader that has ended has said why.
+        let _ = to_disk.send(reply);
+    }
+}
+
+/// What has come of everything that is copied.
+struct Account {
     state: CopyProgress,
-    /// Names of files, directories and links whose end is not known.
-    pending: HashSet<String>,
-    /// Which of them are links.
-    pending_links: HashSet<String>,
-    /// What the receiver says it has of a file, and whether that is right.
-    held: HashMap<String, (u64, bool)>,
+    /// Files, directories and links whose end is not known.
+    pending: usize,
     files: Vec<CopyResult>,
     links: u64,
     directories: u64,
@@ -220,51 +260,34 @@ struct Confirming {
     bytes_resumed: u64,
 }
 
-impl Confirming {
+impl Account {
     fn new(sources: &[Source], failed: Vec<LeftOut>) -> Self {
-        let names = |wanted: fn(&Source) -> bool| {
-            sources.iter().filter(move |one| wanted(one)).map(|one| one.name.clone())
-        };
         let state = CopyProgress {
             bytes: 0,
             bytes_total: sources.iter().map(Source::bytes).sum(),
             files: 0,
-            files_total: names(Source::is_file).count() as u64,
+            files_total: sources.iter().filter(|source| source.is_file()).count() as u64,
         };
-        Self {
-            state,
-            pending: names(|_| true).collect(),
-            pending_links: names(Source::is_link).collect(),
-            held: HashMap::new(),
-            files: Vec::new(),
-            links: 0,
-            directories: 0,
-            failed,
-            bytes_resumed: 0,
-        }
+        let (links, directories, bytes_resumed) = (0, 0, 0);
+        let (pending, files) = (sources.len(), Vec::new());
+        Self { state, pending, files, links, directories, failed, bytes_resumed }
     }
 
-    /// Takes the receiver's words until the end of everything is known, and passes them on to the disk.
+    /// Takes notes until the reader ends.
     async fn run(
         &mut self,
-        receiver: &mut Receiver,
+        noted: &mut mpsc::UnboundedReceiver<Note>,
         sent: &mut mpsc::UnboundedReceiver<u64>,
-        failed: &mut mpsc::UnboundedReceiver<LeftOut>,
-        to_disk: &mpsc::UnboundedSender<Reply>,
         progress: &mut (dyn FnMut(CopyProgress) + Send),
-    ) -> Result<(), ServiceError> {
+    ) {
         progress(self.state.clone());
-        while !self.pending.is_empty() {
+        loop {
             tokio::select! {
-                message = receiver.recv() => {
-                    let message = message?.ok_or_else(|| ServiceError::Malformed("an early end".into()))?;
-                    let reply = crate::service::parse(&message)?;
-                    self.take(&reply)?;
-                    // A reader that has ended waits for nothing.
-                    let _ = to_disk.send(reply);
-                }
+                note = noted.recv() => match note {
+                    Some(note) => self.take(note),
+                    None => break,
+                },
                 Some(bytes) = sent.recv() => self.state.bytes += bytes,
-                Some(left_out) = failed.recv() => self.fail(left_out),
             }
             progress(self.state.clone());
         }
@@ -272,56 +295,23 @@ impl Confirming {
             self.state.bytes += bytes;
         }
         progress(self.state.clone());
-        Ok(())
     }
 
-    fn take(&mut self, reply: &Reply) -> Result<(), ServiceError> {
-        let unknown = |name: &str| ServiceError::Malformed(format!("a word about `{name}`"));
-        match reply {
-            Reply::Has { name, bytes } if *bytes > 0 => {
-                self.held.insert(name.clone(), (*bytes, false));
+    fn take(&mut self, note: Note) {
+        match note {
+            Note::Resumed(bytes) => {
+                self.bytes_resumed += bytes;
+                self.state.bytes += bytes;
+                return;
             }
-            Reply::Same { name } => {
-                let (bytes, is_same) = self.held.get_mut(name).ok_or_else(|| unknown(name))?;
-                *is_same = true;
-                self.bytes_resumed += *bytes;
-                self.state.bytes += *bytes;
-            }
-            Reply::Differs { name } => drop(self.held.remove(name)),
-            Reply::Saved { name, bytes, sha256 } => {
-                if !self.pending.remove(name) {
-                    return Err(unknown(name));
-                }
-                let (resumed_bytes, is_counted) = self.held.remove(name).unwrap_or((0, true));
-                if !is_counted {
-                    self.bytes_resumed += resumed_bytes;
-                    self.state.bytes += resumed_bytes;
-                }
-                let (name, bytes, sha256) = (name.clone(), *bytes, sha256.clone());
-                self.files.push(CopyResult { name, bytes, sha256, resumed_bytes });
+            Note::Saved(file) => {
+                self.files.push(file);
                 self.state.files += 1;
             }
-            Reply::Made { name } => {
-                if !self.pending.remove(name) {
-                    return Err(unknown(name));
-                }
-                match self.pending_links.remove(name) {
-                    true => self.links += 1,
-                    false => self.directories += 1,
-                }
-            }
-            Reply::Refused { name, message } => self.fail(LeftOut::new(name, message)),
-            Reply::Failed { message } => return Err(ServiceError::Refused(message.clone())),
-            Reply::Has { .. } | Reply::Ready { .. } => {}
+            Note::Linked => self.links += 1,
+            Note::Made => self.directories += 1,
+            Note::Failed(left_out) => self.failed.push(left_out),
         }
-        Ok(())
-    }
-
-    /// Both ends may give the same file up.
-    fn fail(&mut self, left_out: LeftOut) {
-        if self.pending.remove(&left_out.name) {
-            self.held.remove(&left_out.name);
-            self.failed.push(left_out);
-        }
+        self.pending = self.pending.saturating_sub(1);
     }
 }

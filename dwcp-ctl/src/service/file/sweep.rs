@@ -5,14 +5,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
 
-use super::part::PART_PREFIX;
+use super::tree::{PARTS_MAX, is_unfinished};
 
 /// Entries that one sweep looks at: a huge tree is no reason to read a disk for hours.
-const ENTRIES_MAX: usize = 200_000;
-/// How deep it goes; names of received files have no more parts.
-const DEPTH_MAX: usize = 32;
+const ENTRIES_MAX: usize = 2_000_000;
+/// How deep it goes: a copy's directory has as many parts at most, and a name below it has.
+const DEPTH_MAX: usize = 2 * PARTS_MAX;
 
 /// How long an unfinished file is kept for a copy that goes on with it.
 pub const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3_600);
@@ -55,14 +55,22 @@ fn sweep_directory(
                     sweep_directory(&below, before, depth - 1, left, removed);
                 }
             }
-            FileType::RegularFile if is_part(name.to_bytes()) => {
+            FileType::Symlink if is_unfinished(name.to_bytes()) => {
+                let found = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
+                let is_old = found.is_ok_and(|found| is_ours(&found) && is_older(&found, before));
+                if is_old && rustix::fs::unlinkat(directory, name, AtFlags::empty()).is_ok() {
+                    *removed += 1;
+                }
+            }
+            FileType::RegularFile if is_unfinished(name.to_bytes()) => {
                 let flags = OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
                 let part = rustix::fs::openat(directory, name, flags, Mode::empty());
                 let Ok(part) = part.map(File::from) else { continue };
                 // Locked until it is gone: its maker may be about to lock it.
-                if is_ours(&part)
+                let is_ours = rustix::fs::fstat(&part).is_ok_and(|found| is_ours(&found));
+                if is_ours
                     && lock(&part)
-                    && is_older(&part, before)
+                    && rustix::fs::fstat(&part).is_ok_and(|found| is_older(&found, before))
                     && rustix::fs::unlinkat(directory, name, AtFlags::empty()).is_ok()
                 {
                     *removed += 1;
@@ -73,18 +81,13 @@ fn sweep_directory(
     }
 }
 
-/// `.dwcp-part-` and 16 hexadecimal digits.
-fn is_part(name: &[u8]) -> bool {
-    name.strip_prefix(PART_PREFIX.as_bytes())
-        .is_some_and(|rest| rest.len() == 16 && rest.iter().all(u8::is_ascii_hexdigit))
+fn is_older(found: &Stat, before: SystemTime) -> bool {
+    let written = u64::try_from(found.st_mtime).unwrap_or(0);
+    SystemTime::UNIX_EPOCH + Duration::from_secs(written) <= before
 }
 
-fn is_older(part: &File, before: SystemTime) -> bool {
-    part.metadata().and_then(|found| found.modified()).is_ok_and(|written| written <= before)
-}
-
-fn is_ours(part: &File) -> bool {
-    rustix::fs::fstat(part).is_ok_and(|stat| stat.st_uid == rustix::process::geteuid().as_raw())
+fn is_ours(found: &Stat) -> bool {
+    found.st_uid == rustix::process::geteuid().as_raw()
 }
 
 /// Takes the lock that a receiver holds while it writes a part; false if somebody has it.
@@ -120,10 +123,13 @@ mod tests {
         std::fs::write(other.path().join(stale[0]), b"x").unwrap();
         std::os::unix::fs::symlink(other.path(), path("link")).unwrap();
         let target = other.path().join(stale[0]);
-        std::os::unix::fs::symlink(&target, path(".dwcp-part-00000000000000aa")).unwrap();
+        // One that a receiver was about to rename when it was killed.
+        let half_made = path(".dwcp-part-00000000000000aa");
+        std::os::unix::fs::symlink(&target, &half_made).unwrap();
         // Yesterday's copy may still go on.
         assert_eq!(sweep(room.path(), Duration::from_secs(3_600)), 0);
-        assert_eq!(sweep(room.path(), Duration::ZERO), 2);
+        assert_eq!(sweep(room.path(), Duration::ZERO), 3);
+        assert!(half_made.symlink_metadata().is_err());
         assert!(stale.iter().all(|name| !path(name).exists()));
         assert!(kept.iter().all(|name| path(name).exists()) && target.exists());
         drop(busy);

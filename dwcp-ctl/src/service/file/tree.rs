@@ -10,7 +10,8 @@ use rustix::io::Errno;
 use super::disk::Disk;
 use super::intake_error::{IntakeError, at};
 
-const PARTS_MAX: usize = 32;
+/// Most parts of a name: so deep may a file lie.
+pub(super) const PARTS_MAX: usize = 32;
 const PART_BYTES_MAX: usize = 255;
 /// The longest target of a link, bytes: Linux has none longer (PATH_MAX).
 const TARGET_BYTES_MAX: usize = 4_095;
@@ -46,6 +47,16 @@ fn is_part(part: &str) -> bool {
         && part != "."
         && part != ".."
         && !part.contains('\0')
+        && !is_unfinished(part.as_bytes())
+}
+
+/// How the name of an unfinished file begins; 16 hexadecimal digits follow.
+pub(super) const UNFINISHED: &str = ".dwcp-part-";
+
+/// Whether `name` is one of our own for unfinished files. No peer may give it to anything: it would take the place of one.
+pub(super) fn is_unfinished(name: &[u8]) -> bool {
+    name.strip_prefix(UNFINISHED.as_bytes())
+        .is_some_and(|rest| rest.len() == 16 && rest.iter().all(u8::is_ascii_hexdigit))
 }
 
 /// Whether a link called `name` may say `target`: relative, and from the link's directory not above the first

@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::protocol::{ENTRIES_MAX, ENTRIES_WAY_OUT};
 use super::send::LeftOut;
-use super::tree::stays_below;
+use super::tree::{PARTS_MAX, is_unfinished, stays_below};
 
 /// Something to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct Source {
     pub path: PathBuf,
     /// Its name at the receiver.
     pub name: String,
+    /// The named tree that it was found in, if it was not named itself. Below it no link is followed.
+    pub root: Option<Arc<Path>>,
     /// What it is.
     pub kind: Kind,
 }
@@ -31,6 +34,8 @@ pub enum Kind {
         mode: u32,
         /// When it was last written, nanoseconds since 1970.
         mtime_ns: i64,
+        /// When anything of it last changed, nanoseconds since 1970: nobody can set that.
+        changed_ns: i64,
     },
     /// A directory with nothing in it that is sent; the others come with their files.
     Directory,
@@ -48,11 +53,6 @@ impl Source {
             Kind::File { bytes, .. } => bytes,
             Kind::Directory | Kind::Link { .. } => 0,
         }
-    }
-
-    /// Whether it is a symbolic link.
-    pub fn is_link(&self) -> bool {
-        matches!(self.kind, Kind::Link { .. })
     }
 
     /// Whether it is a file.
@@ -114,7 +114,7 @@ pub fn walk(paths: &[PathBuf], recursive: bool) -> Result<Walk, WalkError> {
 }
 
 fn walk_within(paths: &[PathBuf], is_recursive: bool, entries_max: u64) -> Result<Walk, WalkError> {
-    let mut walker = Walker { entries_left: entries_max, found: Walk::default() };
+    let mut walker = Walker { entries_left: entries_max, root: None, found: Walk::default() };
     for path in paths {
         let name = name_of(path).ok_or_else(|| WalkError::Name(path.clone()))?;
         let failed = |source| WalkError::Io { path: path.clone(), source };
@@ -128,6 +128,7 @@ fn walk_within(paths: &[PathBuf], is_recursive: bool, entries_max: u64) -> Resul
             kind if kind.is_file() => fs::File::open(path).map(drop).map_err(failed)?,
             _ => return Err(WalkError::Special(path.clone())),
         }
+        walker.root = metadata.is_dir().then(|| Arc::from(path.as_path()));
         walker.visit(path, name, &metadata)?;
     }
     let mut names = HashSet::new();
@@ -141,6 +142,7 @@ fn walk_within(paths: &[PathBuf], is_recursive: bool, entries_max: u64) -> Resul
 struct Walker {
     /// Files, directories and links that may still be come by, counted as the receiver does.
     entries_left: u64,
+    root: Option<Arc<Path>>,
     found: Walk,
 }
 
@@ -155,7 +157,11 @@ impl Walker {
         let too_many = || WalkError::TooMany(path.to_owned());
         self.entries_left = self.entries_left.checked_sub(1).ok_or_else(too_many)?;
         let kind = metadata.file_type();
-        if kind.is_file() {
+        if name.split('/').count() > PARTS_MAX {
+            self.fail(path, &format!("lies deeper than {PARTS_MAX} directories"));
+        } else if name.rsplit('/').next().is_some_and(|last| is_unfinished(last.as_bytes())) {
+            self.skip(path, "an unfinished file of a copy");
+        } else if kind.is_file() {
             self.add(path, name, Kind::of_file(metadata));
         } else if kind.is_symlink() {
             self.link(path, name);
@@ -213,7 +219,8 @@ impl Walker {
     }
 
     fn add(&mut self, path: &Path, name: String, kind: Kind) {
-        self.found.sources.push(Source { path: path.to_owned(), name, kind });
+        let root = self.root.clone();
+        self.found.sources.push(Source { path: path.to_owned(), name, root, kind });
     }
 
     fn skip(&mut self, path: &Path, why: &str) {
