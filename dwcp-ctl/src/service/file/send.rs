@@ -230,8 +230,11 @@ async fn listen(
 ) -> Result<(), ServiceError> {
     let mut replies = 0;
     loop {
-        let message = receiver.recv().await?;
-        let message = message.ok_or_else(|| ServiceError::Malformed("an early end".into()))?;
+        let Some(message) = receiver.recv().await? else {
+            // The disk sees that nothing more comes, and says what that leaves.
+            drop(to_disk);
+            return std::future::pending().await;
+        };
         let mut reply: Reply = crate::service::parse(&message)?;
         replies += 1;
         if let Reply::Refused { message, .. } | Reply::Failed { message } = &mut reply {
@@ -242,6 +245,10 @@ async fn listen(
         let is_short = !matches!(&reply, Reply::Saved { sha256, .. } if !is_hash(sha256));
         if !is_about_us || !is_short || replies > messages.load(Ordering::Relaxed) {
             return Err(ServiceError::Malformed("an answer that nobody asked for".into()));
+        }
+        if let Reply::Failed { message } = reply {
+            // At once: the disk may wait until the receiver takes what it never will.
+            return Err(ServiceError::Refused(message));
         }
         // A reader that has ended has said why.
         let _ = to_disk.send(reply);
