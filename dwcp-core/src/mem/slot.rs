@@ -42,9 +42,14 @@ pub(super) struct Handle {
     pool: NonNull<PoolInner>,
 }
 
-// SAFETY: a handle is a counted reference to `Sync` data.
+/// Shared by threads, and dropped by any of them.
+const fn is_send_and_sync<T: Send + Sync>() {}
+const _: () = is_send_and_sync::<(SlotMeta, PoolInner)>();
+
+// SAFETY: a handle is a counted reference to data that is `Send` and `Sync`, the description and the pool, as is checked
+// above: the last handle may drop the pool in any thread.
 unsafe impl Send for Handle {}
-// SAFETY: as above.
+// SAFETY: as above; `&Handle` gives `&SlotMeta` and `&PoolInner`.
 unsafe impl Sync for Handle {}
 
 impl Handle {
@@ -163,6 +168,8 @@ impl SlotMut {
 impl Deref for SlotMut {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
+        #[cfg(dwcp_loom)]
+        self.handle.meta().bytes.with(|_| ());
         // SAFETY: as in `all_mut`; `len <= capacity` and a shared borrow of the unique handle.
         unsafe { std::slice::from_raw_parts(self.handle.meta().data.as_ptr(), self.len()) }
     }
