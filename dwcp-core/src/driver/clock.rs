@@ -17,6 +17,9 @@ enum Start {
     /// The runtime's, which a test may pause.
     #[cfg(feature = "tokio")]
     Tokio(tokio::time::Instant),
+    /// None: what loom checks must not depend on how long it takes.
+    #[cfg(all(test, dwcp_loom))]
+    Stopped,
 }
 
 /// A time that lies beyond what an instant can say is as good as never.
@@ -34,11 +37,19 @@ impl Clock {
         Self { start: Start::System(Instant::now()) }
     }
 
+    /// A clock that stands still.
+    #[cfg(all(test, dwcp_loom))]
+    pub(crate) fn stopped() -> Self {
+        Self { start: Start::Stopped }
+    }
+
     pub(crate) fn now(&self) -> Time {
         let elapsed = match self.start {
             Start::System(start) => start.elapsed(),
             #[cfg(feature = "tokio")]
             Start::Tokio(start) => start.elapsed(),
+            #[cfg(all(test, dwcp_loom))]
+            Start::Stopped => Duration::ZERO,
         };
         Time(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
     }

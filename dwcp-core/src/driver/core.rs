@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::machine::{
 };
 use crate::mem::Pool;
 use crate::rate::{Asked, SharedRate};
+use crate::sync::{Mutex, MutexGuard};
 use crate::wire::PathId;
 
 /// A session: the machine and its links, and who waits for what.

@@ -11,6 +11,9 @@ mod better;
 mod clock;
 mod core;
 mod grave;
+#[cfg(all(test, dwcp_loom))]
+mod loom_tests;
+mod notes;
 mod outbox;
 mod path_io;
 mod poll;

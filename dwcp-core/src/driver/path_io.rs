@@ -1,13 +1,15 @@
 //! One path's link with its keys: the sending and the receiving half, each behind a lock of its own.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
+use super::notes::{ReceiveNote, SendNote};
 use super::outbox::Outbox;
 use crate::crypto::{Direction, PathOpener, PathSealer, PathSecret, Protection, Suite};
 use crate::link::{Link, LinkAttributes, LinkFeatures, LinkReceiver, LinkSender, Readiness};
 use crate::machine::{PathAttributes, PullRequest, Role, Time};
 use crate::mem::Slot;
+use crate::sync::Mutex;
 use crate::wire::{Compress, Compression, Decompress, PathId};
 
 /// A live path. Whoever has something to send or to wait for takes the half it needs.
@@ -17,10 +19,10 @@ pub(crate) struct PathIo {
     pub(crate) suite: &'static str,
     pub(super) tx: Mutex<PathTx>,
     pub(super) rx: Mutex<PathRx>,
-    /// Somebody wanted to send while the sending half was taken: its holder goes on for them.
-    pub(super) send_again: AtomicBool,
+    /// Of those who wanted to send while the sending half was taken: its holder goes on for them.
+    pub(super) send_note: SendNote,
     /// The same for the receiving half: its holder wakes the driver when it leaves.
-    pub(super) receive_again: AtomicBool,
+    pub(super) receive_note: ReceiveNote,
     /// The next record is to be sealed under a new key phase, as soon as there may be one.
     pub(super) wants_rekey: AtomicBool,
     /// The link takes nothing now; the driver waits for it.
@@ -146,8 +148,8 @@ impl PathIo {
             id: *id,
             suite: suite.name(),
             is_blocked: AtomicBool::new(false),
-            send_again: AtomicBool::new(false),
-            receive_again: AtomicBool::new(false),
+            send_note: SendNote::default(),
+            receive_note: ReceiveNote::default(),
             wants_rekey: AtomicBool::new(false),
             rx_ready: rx_link.readiness(),
             tx_ready: tx_link.readiness(),

@@ -29,10 +29,10 @@ impl SessionCore {
     /// Reads once from `path`, in this thread, and takes in what has arrived. If another thread is at it,
     /// that one wakes the driver when it leaves.
     pub(crate) fn receive(&self, path: &PathIo) -> Received {
-        path.receive_again.store(true, Ordering::SeqCst);
-        let Ok(mut rx) = path.rx.try_lock() else { return Received::Nothing };
-        path.receive_again.store(false, Ordering::SeqCst);
-        self.read(path, &mut rx)
+        match path.receive_note.try_take(|| path.rx.try_lock().ok()) {
+            Some(mut rx) => self.read(path, &mut rx),
+            None => Received::Nothing,
+        }
     }
 
     /// Reads `path` until `is_done` or it has been idle for as long as `keep_on` says.
@@ -63,9 +63,8 @@ impl SessionCore {
             // place, a round trip on one processor took a third longer, and its tail was five times as long.
             std::thread::yield_now();
         }
-        drop(rx);
         // What is left for want of memory is looked for by time, which is the driver's.
-        if path.receive_again.swap(false, Ordering::SeqCst) || received == Received::Starved {
+        if path.receive_note.leave(rx) || received == Received::Starved {
             self.wake.raise();
         }
         found

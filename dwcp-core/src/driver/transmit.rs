@@ -28,20 +28,14 @@ const BOTTLENECK_BYTES: usize = 16 << 10;
 impl SessionCore {
     /// Sends what `path` has to send, in this thread; if another is at it, that one goes on for us.
     pub(crate) fn flush(&self, path: &PathIo) {
-        path.send_again.store(true, Ordering::SeqCst);
-        loop {
-            let Ok(mut tx) = path.tx.try_lock() else { return };
-            path.send_again.store(false, Ordering::SeqCst);
+        let try_take = || path.tx.try_lock().ok();
+        path.send_note.serve(try_take, |mut tx| {
             with_scratch(|scratch| {
                 self.transmit(path, &mut tx, scratch);
                 drop(tx);
                 scratch.batch.clear(); // it may hold memory of the application's
             });
-            // Whoever failed to get the half after our last look at the machine has left a note.
-            if !path.send_again.load(Ordering::SeqCst) {
-                return;
-            }
-        }
+        });
     }
 
     fn transmit(&self, path: &PathIo, tx: &mut PathTx, scratch: &mut Scratch) {

@@ -1,11 +1,11 @@
 //! The pool: size classes of slots with a byte budget.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::{Arc, PoisonError};
 
-use super::region::{Region, RegionId};
+use super::region::Region;
 use super::slot::{Handle, SlotMeta, SlotMut};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};
@@ -79,7 +79,8 @@ unsafe impl Send for Class {}
 struct Cut {
     /// Every slot's description, at an address that never changes: from `Box::into_raw`, given back once, by `drop`.
     metas: NonNull<[SlotMeta]>,
-    region: Region,
+    /// What the slots are cut from: freed with the cut.
+    _region: Region,
 }
 
 // SAFETY: a cut owns its descriptions, which are Send and Sync, and its region.
@@ -87,8 +88,13 @@ unsafe impl Send for Cut {}
 
 impl Cut {
     fn new(class: usize, count: usize) -> Self {
+        Self::of(Region::allocate(CLASS_BYTES[class] * count), class)
+    }
+
+    /// Cuts `region` into as many slots as it has room for.
+    fn of(region: Region, class: usize) -> Self {
         let size = CLASS_BYTES[class];
-        let region = Region::allocate(size * count);
+        let count = region.bytes / size;
         let metas: Box<[SlotMeta]> = (0..count)
             .map(|index| SlotMeta {
                 refs: Default::default(),
@@ -101,17 +107,26 @@ impl Cut {
                 bytes: loom::cell::UnsafeCell::new(()),
             })
             .collect();
-        Self { metas: NonNull::new(Box::into_raw(metas)).expect("a Box is not null"), region }
+        Self {
+            metas: NonNull::new(Box::into_raw(metas)).expect("a Box is not null"),
+            _region: region,
+        }
     }
 
     fn slots(&self) -> usize {
         self.metas.len()
     }
 
+    /// Where the descriptions begin.
+    fn first(&self) -> NonNull<SlotMeta> {
+        self.metas.cast()
+    }
+
     /// The slots' descriptions, the last first.
-    fn slots_backwards(&self) -> impl Iterator<Item = NonNull<SlotMeta>> + use<> {
-        let first = self.metas.cast::<SlotMeta>();
-        // SAFETY: `first` and the `slots()` descriptions from it on are one live allocation.
+    fn slots_backwards(&self) -> impl Iterator<Item = NonNull<SlotMeta>> {
+        let first = self.first();
+        // SAFETY: `first` and the `slots()` descriptions from it on are one allocation, which lives as long as the cut
+        // that the iterator borrows.
         (0..self.slots()).rev().map(move |index| unsafe { first.add(index) })
     }
 }
@@ -202,13 +217,17 @@ impl Pool {
 impl Class {
     /// Takes out a cut of which no slot is out.
     fn take_idle(&mut self) -> Option<Cut> {
-        // SAFETY: what is free points into the descriptions of `cuts`.
-        let region = |meta: &NonNull<SlotMeta>| unsafe { meta.as_ref() }.region;
-        let mut free = HashMap::<RegionId, usize>::new();
-        self.free.iter().for_each(|meta| *free.entry(region(meta)).or_default() += 1);
-        let is_idle = |cut: &Cut| free.get(&cut.region.id) == Some(&cut.slots());
+        // By address: a region's id may come again in a process that lives for long, and a cut that is taken for idle
+        // while a slot of it is out would take the memory from under its holder.
+        let mut free: BTreeMap<_, _> = self.cuts.iter().map(|cut| (cut.first(), 0)).collect();
+        for meta in &self.free {
+            let of_its_cut = free.range_mut(..=*meta).next_back();
+            *of_its_cut.expect("what is free is of a cut").1 += 1;
+        }
+        let is_idle = |cut: &Cut| free.get(&cut.first()) == Some(&cut.slots());
         let cut = self.cuts.iter().position(is_idle).map(|at| self.cuts.swap_remove(at))?;
-        self.free.retain(|meta| region(meta) != cut.region.id);
+        let last = cut.slots_backwards().next().expect("a cut has slots");
+        self.free.retain(|meta| *meta < cut.first() || *meta > last);
         Some(cut)
     }
 }
@@ -342,6 +361,10 @@ impl PoolInner {
 #[cfg(all(test, not(dwcp_loom)))]
 mod tests {
     use super::*;
+    use crate::mem::RegionId;
+
+    /// A pool with room for much; less of it where each access is checked, which takes a thousand times as long.
+    const LARGE: usize = if cfg!(miri) { 8 << 20 } else { 64 << 20 };
 
     #[test]
     fn a_slot_returns_when_its_last_reference_is_dropped() {
@@ -402,7 +425,7 @@ mod tests {
 
     #[test]
     fn what_arrives_finds_room_of_every_size_in_a_pool_that_is_full() {
-        for limit in [256 << 10, 64 << 20] {
+        for limit in [256 << 10, LARGE] {
             let pool = Pool::new(limit);
             let _sent: Vec<_> = std::iter::from_fn(|| pool.take(1)).collect();
             assert!(pool.take(1).is_none(), "it is full");
@@ -435,7 +458,7 @@ mod tests {
 
     #[test]
     fn memory_that_one_size_has_done_with_serves_another() {
-        for limit in [1 << 20, 64 << 20] {
+        for limit in [1 << 20, LARGE] {
             let pool = Pool::new(limit);
             for bytes in [1, 200_000, 3_000, 60_000, 1] {
                 let slots: Vec<_> = std::iter::from_fn(|| pool.take(bytes)).collect();
@@ -465,6 +488,23 @@ mod tests {
     }
 
     #[test]
+    fn regions_of_one_name_are_told_apart() {
+        let cut = || {
+            let mut region = Region::allocate(2 * CLASS_BYTES[0]);
+            region.id = RegionId(7);
+            Cut::of(region, 0)
+        };
+        let mut class = Class { free: Vec::new(), cuts: vec![cut(), cut(), cut()] };
+        // One slot of the first is out, both of the second, none of the third.
+        class.free.extend(class.cuts[0].slots_backwards().take(1));
+        class.free.extend(class.cuts[2].slots_backwards());
+        let idle = class.cuts[2].first();
+        assert_eq!(class.take_idle().map(|cut| cut.first()), Some(idle));
+        assert_eq!((class.cuts.len(), class.free.len()), (2, 1));
+        assert!(class.take_idle().is_none(), "slots of the others are out");
+    }
+
+    #[test]
     fn what_arrives_takes_larger_slots_when_its_own_are_used_up() {
         let pool = Pool::new(8 << 20);
         let slots: Vec<_> = std::iter::from_fn(|| pool.take_for_receive(3_000)).collect();
@@ -489,11 +529,11 @@ mod tests {
 
     #[test]
     fn small_slots_leave_room_for_larger_ones() {
-        let pool = Pool::new(64 << 20);
+        let pool = Pool::new(LARGE);
         let small: Vec<_> =
             std::iter::from_fn(|| pool.take(1).filter(|slot| slot.capacity() == CLASS_BYTES[0]))
                 .collect();
-        assert!(small.len() * CLASS_BYTES[0] > 24 << 20, "{} slots", small.len());
+        assert!(small.len() * CLASS_BYTES[0] > LARGE * 3 / 8, "{} slots", small.len());
         assert!(CLASS_BYTES[1..].iter().all(|&bytes| pool.take(bytes).is_some()));
     }
 }

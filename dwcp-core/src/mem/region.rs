@@ -16,7 +16,7 @@ pub(super) struct Region {
     /// What the allocator gave; the region starts at the first page boundary in it.
     allocation: NonNull<u8>,
     base: NonNull<u8>,
-    bytes: usize,
+    pub(super) bytes: usize,
     pub(super) id: RegionId,
 }
 
@@ -43,13 +43,16 @@ impl Region {
 
     /// Asking the allocator for pages would make it write all the zeros itself, hence touch them all.
     fn layout(bytes: usize) -> Layout {
-        Layout::from_size_align(bytes + PAGE_BYTES, 16).expect("region size fits isize")
+        let bytes = bytes.checked_add(PAGE_BYTES);
+        let layout = bytes.and_then(|bytes| Layout::from_size_align(bytes, 16).ok());
+        layout.expect("region size fits isize")
     }
 
     /// The address `offset` bytes into the region.
     pub(super) fn at(&self, offset: usize) -> NonNull<u8> {
         assert!(offset < self.bytes, "offset lies in the region");
-        // SAFETY: `offset` is within the allocation, so the result is in bounds and not null.
+        // SAFETY: `offset` is less than `bytes`, all of which lie in the allocation from `base` on: the result is in
+        // bounds and not null.
         unsafe { self.base.add(offset) }
     }
 }

@@ -9,7 +9,8 @@ use super::pool::PoolInner;
 use super::region::RegionId;
 use crate::sync::atomic::{AtomicU32, Ordering, fence};
 
-/// What the pool knows of a slot. Lives in the pool, at a fixed address, as long as the pool does.
+/// What the pool knows of a slot. Lives at a fixed address as long as the pool does, or until the pool gives the slot's
+/// region back to the system, which it does only while none of its slots is out.
 pub(super) struct SlotMeta {
     /// References out; 0 while the slot is in the free list.
     pub(super) refs: AtomicU32,
@@ -29,17 +30,26 @@ unsafe impl Send for SlotMeta {}
 // SAFETY: as above; all fields but the atomic never change after construction.
 unsafe impl Sync for SlotMeta {}
 
+/// The most references a slot may have before one more is refused: so few that all threads together cannot make the
+/// count come round before they give theirs back.
+const REFS_MAX: u32 = u32::MAX / 2;
+
 /// One counted reference to a slot, and (while it is out) to the pool.
 pub(super) struct Handle {
     meta: NonNull<SlotMeta>,
-    /// Keeps the pool, hence `meta` and the region, alive. Every handle of a slot shares this one count:
-    /// it is taken by the first and given back by the last.
+    /// Keeps the pool alive, which keeps `meta` and the region while the slot is out. Every handle of a slot shares this
+    /// one count: it is taken by the first and given back by the last.
     pool: NonNull<PoolInner>,
 }
 
-// SAFETY: a handle is a counted reference to `Sync` data.
+/// Shared by threads, and dropped by any of them.
+const fn is_send_and_sync<T: Send + Sync>() {}
+const _: () = is_send_and_sync::<(SlotMeta, PoolInner)>();
+
+// SAFETY: a handle is a counted reference to data that is `Send` and `Sync`, the description and the pool, as is checked
+// above: the last handle may drop the pool in any thread.
 unsafe impl Send for Handle {}
-// SAFETY: as above.
+// SAFETY: as above; `&Handle` gives `&SlotMeta` and `&PoolInner`.
 unsafe impl Sync for Handle {}
 
 impl Handle {
@@ -53,16 +63,22 @@ impl Handle {
     }
 
     fn meta(&self) -> &SlotMeta {
-        // SAFETY: `meta` points into the pool's boxes, which live while the pool does, and this handle's
-        // share of the count keeps the pool alive.
+        // SAFETY: `meta` points into a box of the pool's. This handle's share of the count keeps the pool alive, and the
+        // pool keeps that box while one of its slots is out, as this one is until its last handle is gone.
         unsafe { self.meta.as_ref() }
     }
 }
 
 impl Clone for Handle {
     fn clone(&self) -> Self {
-        let before = self.meta().refs.fetch_add(1, Ordering::Relaxed);
-        assert!(before > 0 && before < u32::MAX / 2, "slot reference count is sound");
+        let refs = &self.meta().refs;
+        let before = refs.fetch_add(1, Ordering::Relaxed);
+        if before > REFS_MAX {
+            // Not counted: whoever catches the panics may try as often as it likes, and a count that comes round
+            // would free a slot that is still read.
+            refs.fetch_sub(1, Ordering::Relaxed);
+            panic!("a slot has {before} references; they are forgotten rather than dropped");
+        }
         Self { meta: self.meta, pool: self.pool }
     }
 }
@@ -152,6 +168,8 @@ impl SlotMut {
 impl Deref for SlotMut {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
+        #[cfg(dwcp_loom)]
+        self.handle.meta().bytes.with(|_| ());
         // SAFETY: as in `all_mut`; `len <= capacity` and a shared borrow of the unique handle.
         unsafe { std::slice::from_raw_parts(self.handle.meta().data.as_ptr(), self.len()) }
     }
@@ -279,5 +297,32 @@ impl Deref for Slice {
 impl fmt::Debug for Slice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Slice({} bytes)", self.len)
+    }
+}
+
+#[cfg(all(test, not(dwcp_loom)))]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::mem::Pool;
+
+    #[test]
+    fn references_beyond_the_most_are_refused_and_not_counted() {
+        let pool = Pool::new(1 << 20);
+        let slot = pool.take(1).expect("room").freeze();
+        let refs = &slot.handle.meta().refs;
+        refs.store(REFS_MAX, Ordering::Relaxed); // as if the others had been forgotten
+        let last = slot.clone();
+        for _ in 0..3 {
+            let clone = catch_unwind(AssertUnwindSafe(|| slot.clone()));
+            assert!(clone.is_err(), "one too many");
+            assert_eq!(slot.references(), REFS_MAX + 1);
+        }
+        drop(last);
+        assert_eq!(slot.references(), REFS_MAX);
+        refs.store(1, Ordering::Relaxed);
+        drop(slot);
+        assert_eq!(pool.stats().used_bytes, 0);
     }
 }

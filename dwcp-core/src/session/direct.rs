@@ -50,58 +50,69 @@ impl PollDriver {
     /// # Panics
     /// If the operating system has no randomness.
     pub fn begin(&self, link: Box<dyn Link>, setup: DirectSetup) -> Result<Session, TooWeak> {
-        let DirectSetup { id, peer, role, exporter, suite, pool, spin } = setup;
-        let secret = SessionSecret::from_exporter(&exporter, None);
-        let hash = Sha256::new().chain_update(b"dwcp direct").chain_update(id.0).finalize();
-        #[cfg(feature = "tokio")]
-        let agreement = Agreement {
-            version: crate::wire::VERSION,
-            features: Features::default(),
-            suite: suite.clone(),
-            trusted_suite: suite.clone(),
-        };
-        let path = PathId(0);
-        let keys = secret.path(path, &[0; 32], &[0; 32], &hash.into());
-        let io = PathIo::new(
-            link,
-            &PathSetup {
-                id: path,
-                role,
-                secret: &keys,
-                suite,
-                compression: None,
-                version: crate::wire::VERSION,
-            },
-        )?;
-        let mut settings = Settings::new(role, pool.clone());
-        settings.time_to_live = Duration::ZERO;
-        let core = SessionCore::new(Machine::new(settings), pool, Clock::system(), spin);
-        let core = Arc::new(core);
-        let mut challenge = [0; 16];
-        getrandom::fill(&mut challenge).expect("the operating system has randomness");
-        let attributes = io.path_attributes(true, challenge, 0);
-        core.with_state(|state| {
-            state.paths.push(Arc::new(io));
-            state.paths_version += 1;
-            state.machine.handle_path_up(core.clock.now(), path, attributes);
-        });
-        let shared = Arc::new(SessionShared {
-            id,
-            peer,
-            peer_incarnation: 0,
-            role,
-            core: core.clone(),
-            totals: Totals::new(),
-            #[cfg(feature = "tokio")]
-            secret,
-            #[cfg(feature = "tokio")]
-            agreement,
-            #[cfg(feature = "tokio")]
-            offers: Default::default(),
-        });
-        self.drive(core, Arc::new(Totalled(shared.clone())));
-        Ok(Session { shared })
+        let session = assemble(link, setup, Clock::system())?;
+        let totals = Arc::new(Totalled(session.shared.clone()));
+        self.drive(session.core().clone(), totals);
+        Ok(session)
     }
+}
+
+/// A session over `link` that nobody drives yet.
+pub(crate) fn assemble(
+    link: Box<dyn Link>,
+    setup: DirectSetup,
+    clock: Clock,
+) -> Result<Session, TooWeak> {
+    let DirectSetup { id, peer, role, exporter, suite, pool, spin } = setup;
+    let secret = SessionSecret::from_exporter(&exporter, None);
+    let hash = Sha256::new().chain_update(b"dwcp direct").chain_update(id.0).finalize();
+    #[cfg(feature = "tokio")]
+    let agreement = Agreement {
+        version: crate::wire::VERSION,
+        features: Features::default(),
+        suite: suite.clone(),
+        trusted_suite: suite.clone(),
+    };
+    let path = PathId(0);
+    let keys = secret.path(path, &[0; 32], &[0; 32], &hash.into());
+    let io = PathIo::new(
+        link,
+        &PathSetup {
+            id: path,
+            role,
+            secret: &keys,
+            suite,
+            compression: None,
+            version: crate::wire::VERSION,
+        },
+    )?;
+    let mut settings = Settings::new(role, pool.clone());
+    settings.time_to_live = Duration::ZERO;
+    let core = SessionCore::new(Machine::new(settings), pool, clock, spin);
+    let core = Arc::new(core);
+    let mut challenge = [0; 16];
+    getrandom::fill(&mut challenge).expect("the operating system has randomness");
+    let attributes = io.path_attributes(true, challenge, 0);
+    core.with_state(|state| {
+        state.paths.push(Arc::new(io));
+        state.paths_version += 1;
+        state.machine.handle_path_up(core.clock.now(), path, attributes);
+    });
+    let shared = Arc::new(SessionShared {
+        id,
+        peer,
+        peer_incarnation: 0,
+        role,
+        core,
+        totals: Totals::new(),
+        #[cfg(feature = "tokio")]
+        secret,
+        #[cfg(feature = "tokio")]
+        agreement,
+        #[cfg(feature = "tokio")]
+        offers: Default::default(),
+    });
+    Ok(Session { shared })
 }
 
 /// Counts what only events tell.

@@ -20,6 +20,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 pub use channel::{Channel, ChannelOptions};
+#[cfg(all(test, dwcp_loom))]
+pub(crate) use direct::assemble;
 pub use direct::{DirectSetup, block_on, block_on_for};
 pub use error::{RecvError, Retry, Scope, SendError, SessionError, TryRecvError};
 #[cfg(feature = "tokio")]

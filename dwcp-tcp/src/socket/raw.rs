@@ -8,6 +8,8 @@ use libc::c_int;
 
 /// From `linux/sockios.h`; libc has it for other targets only.
 const SIOCOUTQNSD: libc::Ioctl = 0x894b as libc::Ioctl;
+/// Room for the kernel's `struct ifreq`, in ints.
+const IFREQ_INTS: usize = size_of::<libc::ifreq>().div_ceil(size_of::<c_int>());
 /// From `linux/tcp.h`: data went with the SYN and was accepted.
 const TCPI_OPT_SYN_DATA: u8 = 32;
 /// Bytes of `struct tcp_info` that we read; the kernel only ever appends fields.
@@ -64,10 +66,12 @@ pub(super) fn fast_open_queue(socket: BorrowedFd<'_>) -> io::Result<u32> {
 
 /// Bytes taken by `send` and not yet put on the wire.
 pub(super) fn unsent_bytes(socket: BorrowedFd<'_>) -> io::Result<u32> {
-    let mut count: c_int = 0;
-    // SAFETY: the descriptor is open while borrowed; SIOCOUTQNSD writes one int to the address given.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCOUTQNSD, &raw mut count) };
-    if result == 0 { Ok(count as u32) } else { Err(io::Error::last_os_error()) }
+    let mut counts = [0 as c_int; IFREQ_INTS];
+    // SAFETY: the descriptor is open while borrowed. A TCP socket writes one int to the address given; any other
+    // descriptor may be passed, too: the kernel's handlers of this family of calls touch a `struct ifreq` at most, for
+    // which there is room, and which is initialised.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCOUTQNSD, counts.as_mut_ptr()) };
+    if result == 0 { Ok(counts[0] as u32) } else { Err(io::Error::last_os_error()) }
 }
 
 fn set(socket: BorrowedFd<'_>, option: c_int, value: c_int) -> io::Result<()> {
@@ -96,4 +100,29 @@ fn get(socket: BorrowedFd<'_>, option: c_int, bytes: &mut [u8]) -> io::Result<us
         libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, option, value, &raw mut length)
     };
     if result == 0 { Ok(length as usize) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::net::{TcpListener, UdpSocket};
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_tcp_connection_is_refused() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let datagrams = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let (local, _peer) = UnixStream::pair().expect("a pair");
+        let file = File::open("/dev/null").expect("it is everywhere");
+        for other in [listener.as_fd(), datagrams.as_fd(), local.as_fd(), file.as_fd()] {
+            assert!(unsent_bytes(other).is_err(), "{other:?}");
+        }
+        for other in [datagrams.as_fd(), local.as_fd(), file.as_fd()] {
+            assert!(tcp_info(other).is_err(), "{other:?}");
+            assert!(set_fast_open_connect(other, true).is_err(), "{other:?}");
+        }
+    }
 }

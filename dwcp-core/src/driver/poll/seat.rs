@@ -2,25 +2,26 @@
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Wake, Waker};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags};
 
-use super::bell::{Bell, WakeFd};
+use super::bell::{Bell, Door};
 use crate::driver::core::SessionCore;
 use crate::driver::path_io::PathIo;
 use crate::driver::receive::Received;
 use crate::driver::turn::{ReadySet, SessionObserver, Turn};
 use crate::link::Readiness;
+use crate::sync::atomic::AtomicBool;
 use crate::wire::PathId;
 
-/// One session of a thread.
-pub(super) struct Seat {
+/// One session of a thread that sleeps behind `D`.
+pub(super) struct Seat<D> {
     turn: Turn,
     watches: Watches,
-    caller: Arc<Caller>,
+    caller: Arc<Caller<D>>,
     waker: Waker,
     /// When its next turn is due at the latest.
     deadline: Option<Instant>,
@@ -29,12 +30,12 @@ pub(super) struct Seat {
 }
 
 /// Calls for a turn of one session, from any thread.
-struct Caller {
+struct Caller<D> {
     is_called: AtomicBool,
-    bell: Arc<Bell<WakeFd>>,
+    bell: Arc<Bell<D>>,
 }
 
-impl Wake for Caller {
+impl<D: Door + Send + Sync> Wake for Caller<D> {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -107,11 +108,11 @@ impl ReadySet for Watches {
     }
 }
 
-impl Seat {
+impl<D: Door + Send + Sync + 'static> Seat<D> {
     pub(super) fn new(
         core: Arc<SessionCore>,
         observer: Arc<dyn SessionObserver>,
-        bell: Arc<Bell<WakeFd>>,
+        bell: Arc<Bell<D>>,
     ) -> Self {
         let caller = Arc::new(Caller { is_called: AtomicBool::new(true), bell });
         Self {
@@ -233,7 +234,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl<D> Drop for Seat<D> {
     fn drop(&mut self) {
         // Whatever took the seat away.
         self.turn.core().abandon();

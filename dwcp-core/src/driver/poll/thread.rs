@@ -64,7 +64,7 @@ impl Shared {
 /// The thread's own part.
 pub(super) struct Thread {
     shared: Arc<Shared>,
-    seats: Vec<Seat>,
+    seats: Vec<Seat<WakeFd>>,
     mode: PollMode,
     spin: Duration,
     /// When anything happened last.
