@@ -83,7 +83,9 @@ impl Machine {
         #[cfg(feature = "sim")]
         let epoch = if crate::sim::bug(crate::sim::Bug::LostHeaderEpoch) { 0 } else { epoch }; // planted
         self.hear_epoch(now, path, epoch)?;
-        if epoch == 0 && frames.iter().any(|frame| matches!(frame, Frame::Data(_))) {
+        // Most sessions stay at epoch 0 for life: their frames are not looked through.
+        let is_other_way = self.epoch == 0 && self.active.is_some_and(|active| active != path);
+        if is_other_way && frames.iter().any(|frame| matches!(frame, Frame::Data(_))) {
             self.hear_first_path(now, path);
         }
         let mut all_kept = true;

@@ -402,14 +402,11 @@ impl Machine {
         self.follow_peer(now, path, epoch);
     }
 
-    /// Data of the peer has come on `path` under epoch 0. If ours goes another way, each end has had a path before
+    /// Data of the peer has come on `path` under epoch 0, and ours goes another way: each end has had a path before
     /// the other end's, and no epoch says which one it is to be: we go the peer's way under a new one. If both ends
     /// do so at once, the dialer's epoch is the higher one.
     pub(super) fn hear_first_path(&mut self, now: Time, path: PathId) {
-        if self.epoch == 0
-            && self.active.is_some_and(|active| active != path)
-            && let Some(epoch) = self.next_epoch()
-        {
+        if let Some(epoch) = self.next_epoch() {
             self.follow_peer(now, path, epoch);
         }
     }
