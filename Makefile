@@ -24,7 +24,7 @@ bench: ## micro-benchmarks of the hot path: records, messages; 2 minutes
 fuzz: ## looks for inputs that break something: 11 targets, MINUTES=20 each; TARGETS="config http" chooses
 	@.ci/fuzz $(TARGETS)
 
-asan: ## tests under AddressSanitizer, a build of its own; cold 30 minutes, warm 10; PACKAGES="dwcp-core" chooses
+asan: ## tests under AddressSanitizer, a build of its own; cold 30 minutes, warm 12; PACKAGES="dwcp-core" chooses
 	@.ci/asan $(PACKAGES)
 
 fmt: ## formats all code
