@@ -46,22 +46,33 @@ impl SharedRate {
     }
 }
 
-/// What one peer has asked for (the generic cell rate algorithm). Paid afterwards: what has been read is served, and
-/// then the peer is not listened to until it has paid.
+/// What one peer has asked for, in all its sessions (the generic cell rate algorithm). Paid afterwards: what has been read is
+/// served, and then the peer is not listened to until it has paid.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
-    /// When the burst is whole again.
-    whole: Time,
+    /// When the burst is whole again, by the clock that the sessions share.
+    whole: AtomicU64,
 }
 
 impl Asked {
     /// The peer has asked `count` times. Returns until when to listen to nothing more, if it is too much.
-    pub(crate) fn note(&mut self, now: Time, rate: Rate, count: u32) -> Option<Time> {
+    pub(crate) fn note(&self, now: Time, rate: Rate, count: u32) -> Option<Time> {
         let cost = rate.interval().saturating_mul(count);
-        self.whole = self.whole.max(now) + cost;
+        let add = |whole| Some((Time(whole).max(now) + cost).0);
+        let _ = self.whole.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        self.rests_until(now, rate)
+    }
+
+    /// Until when to listen to nothing that the peer says, because it has asked too much.
+    pub(crate) fn rests_until(&self, now: Time, rate: Rate) -> Option<Time> {
         let burst = rate.interval().saturating_mul(rate.burst.max(1));
-        let debt = self.whole.since(now).checked_sub(burst).filter(|debt| !debt.is_zero())?;
+        let debt = self.whole().since(now).checked_sub(burst).filter(|debt| !debt.is_zero())?;
         Some(now + debt)
+    }
+
+    /// When nothing is owed any more.
+    pub(crate) fn whole(&self) -> Time {
+        Time(self.whole.load(Ordering::Relaxed))
     }
 }
 
@@ -74,7 +85,7 @@ mod tests {
     #[test]
     fn a_peer_may_ask_its_burst_and_then_its_rate() {
         let rate = Rate { per_second: 10, burst: 5 };
-        let mut asked = Asked::default();
+        let asked = Asked::default();
         assert_eq!(asked.note(Time(0), rate, 5), None);
         assert_eq!(asked.note(Time(0), rate, 1), Some(Time(100 * MILLI)));
         assert_eq!(asked.note(Time(100 * MILLI), rate, 0), None, "it has paid");

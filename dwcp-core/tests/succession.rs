@@ -9,7 +9,8 @@ use dwcp_core::link::{
     BoxFuture, Incoming, Listener, MemoryNetwork, Predecessor, Relayed, SecuredConnection,
 };
 use dwcp_core::{
-    Channel, ChannelOptions, Closed, Endpoint, EndpointBuilder, Peer, Peers, Session, SessionEvent,
+    Channel, ChannelOptions, Closed, Endpoint, EndpointBuilder, EndpointSettings, Peer, Peers,
+    Session, SessionEvent,
 };
 
 /// The old process, as the new one knows it; it passes nothing on.
@@ -181,4 +182,25 @@ async fn a_peer_without_an_address_goes_on_with_the_old_process_until_the_new_on
     let after = stage.a.connect("b").await.unwrap();
     assert_eq!(after.stats().peer_incarnation, new.incarnation());
     still_works(&mut stage.channels).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_that_go_on_beside_another_count_among_those_a_node_may_have() {
+    let network = MemoryNetwork::default();
+    let mut settings = EndpointSettings::default();
+    settings.sessions_max = 2;
+    let a = node(&network, "a", "b").settings(settings).build().unwrap();
+    let mut lives = vec![node(&network, "b", "a").build().unwrap()];
+    let first = lives[0].connect("a").await.unwrap();
+    for expected in [true, false, false] {
+        let before = Arc::new(Before(lives.last().unwrap().incarnation()));
+        let next = node(&network, "b", "a").predecessor(before).build().unwrap();
+        let connected = tokio::time::timeout(Duration::from_secs(5), next.connect("a")).await;
+        assert_eq!(matches!(connected, Ok(Ok(_))), expected, "{connected:?}");
+        assert_eq!(a.sessions().len(), 2);
+        if expected {
+            lives.push(next);
+        }
+    }
+    assert!(!first.is_over(), "what it could have no session for ended none");
 }

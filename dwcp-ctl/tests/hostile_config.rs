@@ -292,6 +292,28 @@ fn mistakes() -> Vec<Case> {
     ]
 }
 
+/// Names that nobody knows beside names that are known: which one was meant is a guess that has a price for each pair.
+fn guesses() -> Vec<Case> {
+    let case = |name, text: String| Case { name, bytes: text.into(), exit: 1, code: "DWCP-C055" };
+    // All alike but for their ends, so that the difference shows late.
+    let names = |count: usize, length: usize, end: &str| -> String {
+        let name = |n| format!("{}{end}{n:05}", "n".repeat(length - 5 - end.len()));
+        (0..count).map(name).collect::<Vec<_>>().join(", ")
+    };
+    let file = |peers: (usize, usize), unknown: usize| {
+        let listed = names(peers.0, peers.1, "").replace(", ", "}, {nodeId: ");
+        let unknown = names(110, unknown, "zzzz");
+        format!(
+            "{HEAD}peers: [{{nodeId: {listed}}}]\nfiles: {{receiveDirectory: /r, from: [{unknown}]}}\n"
+        )
+    };
+    vec![
+        case("unknown names beside many peers", file((1_600, 48), 60)),
+        case("unknown names beside peers as long", file((1_600, 60), 60)),
+        case("unknown names beside as many peers as are compared", file((200, 64), 64)),
+    ]
+}
+
 /// Bytes without any form, the same each time.
 fn noise(alphabet: &[u8]) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -343,7 +365,7 @@ fn the_measure_tells_much_from_little() {
 fn hostile_files_cost_little() {
     let directory = tempfile::tempdir().unwrap();
     let mut problems = Vec::new();
-    for case in [deep(), marks(), large(), mistakes(), noises()].into_iter().flatten() {
+    for case in [deep(), marks(), large(), mistakes(), guesses(), noises()].into_iter().flatten() {
         let Case { name, bytes, exit, code } = case;
         let ran = validate(directory.path(), &bytes);
         let shown = ran.printed.matches("[DWCP-C").count();

@@ -63,7 +63,7 @@ codes! {
     UNREADABLE "DWCP-C016" "file cannot be read"
         "The operating system did not let the file be read; its words are in the message.";
     TOO_MANY "DWCP-C017" "too many problems"
-        "Only the first 100 problems are shown. They often have one cause near the first.";
+        "At most 100 problems are shown, errors before warnings. They often have one cause near the first. It is an error only if errors are among what is not shown.";
     TOO_MANY_VALUES "DWCP-C018" "too many keys and values"
         "At most 200000 keys and values are read, more than any configuration needs: probably the wrong file was named.";
 

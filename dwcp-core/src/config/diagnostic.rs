@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::codes::Code;
+use super::codes::{self, Code};
 use super::spanned::Place;
 
 /// How much a diagnostic matters.
@@ -50,6 +50,72 @@ pub struct Diagnostic {
     /// Characters to underline.
     #[serde(skip)]
     pub width: u32,
+}
+
+/// Findings that are shown, as documented under DWCP-C017.
+pub(crate) const SHOWN_MAX: usize = 100;
+
+/// All that is found in a file, as far as it can be shown. Errors are kept apart from the rest: however many warnings
+/// come first, they neither hide an error nor pass for one.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    errors: Vec<Diagnostic>,
+    /// Warnings and hints.
+    others: Vec<Diagnostic>,
+}
+
+impl Findings {
+    pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
+        if self.wants(diagnostic.severity) {
+            self.of_mut(diagnostic.severity).push(diagnostic);
+        }
+    }
+
+    /// Whether another of this severity is kept: one more than is shown, so that it is known that some were left out.
+    pub(crate) fn wants(&self, severity: Severity) -> bool {
+        let kept = if severity == Severity::Error { &self.errors } else { &self.others };
+        kept.len() <= SHOWN_MAX
+    }
+
+    fn of_mut(&mut self, severity: Severity) -> &mut Vec<Diagnostic> {
+        if severity == Severity::Error { &mut self.errors } else { &mut self.others }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.errors.is_empty() && self.others.is_empty()
+    }
+
+    /// What makes the file invalid.
+    pub(crate) fn errors(&self) -> &[Diagnostic] {
+        &self.errors
+    }
+
+    /// What is shown, by place, errors before others where there is not room for all. Behind it stands that some were
+    /// cut, which is an error only if one of those was.
+    pub(crate) fn into_shown(self, file: &str) -> Vec<Diagnostic> {
+        let Self { mut errors, mut others } = self;
+        let (all_errors, all_others) = (errors.len(), others.len());
+        errors.truncate(SHOWN_MAX);
+        others.truncate(SHOWN_MAX - errors.len());
+        let cut = if all_errors > errors.len() {
+            Some(Severity::Error)
+        } else {
+            (all_others > others.len()).then_some(Severity::Warning)
+        };
+        let mut shown = errors;
+        shown.append(&mut others);
+        let last =
+            shown.last().map(|last| Place { line: last.line, column: last.column, width: 1 });
+        shown.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
+        if let (Some(severity), Some(place)) = (cut, last) {
+            let message = format!("more than {SHOWN_MAX} problems; the rest are not shown");
+            let more = Diagnostic::new(file, place, codes::TOO_MANY, message)
+                .help("mend the first ones and check again")
+                .severity(severity);
+            shown.push(more);
+        }
+        shown
+    }
 }
 
 /// Whether the text carries terminal colours.
@@ -203,7 +269,6 @@ impl<'a> Lines<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::codes;
 
     fn at(line: u32, column: u32, width: u32) -> Diagnostic {
         let place = Place { line, column, width };

@@ -2,6 +2,7 @@
 
 use serde_yaml::Value;
 
+use super::diagnostic::{Findings, Severity};
 use super::parse::{MAX_BYTES, MAX_DEPTH, parse};
 use super::spanned::{Node, Scalar, Tree};
 use super::{Mode, codes, load_bytes, load_str, sample};
@@ -150,9 +151,9 @@ fn valid_documents_give_the_tree_that_serde_yaml_gives() {
         let mut text = String::new();
         write_map(&mut Random(seed), 0, 4, &mut text);
         let Ok(expected) = serde_yaml::from_str::<Value>(&text) else { continue };
-        let mut diagnostics = Vec::new();
-        let tree = parse("f", &text, &mut diagnostics);
-        assert_eq!(diagnostics, [], "seed {seed}\n{text}");
+        let mut found = Findings::default();
+        let tree = parse("f", &text, &mut found);
+        assert!(found.is_empty(), "seed {seed}: {found:?}\n{text}");
         let found = to_value(&tree.unwrap());
         assert_eq!(found, expected, "seed {seed}\n{text}");
         compared += 1;
@@ -165,7 +166,7 @@ fn valid_documents_give_the_tree_that_serde_yaml_gives() {
 #[test]
 fn the_samples_give_the_tree_that_serde_yaml_gives() {
     for mode in Mode::ALL {
-        let tree = parse("f", sample(mode), &mut Vec::new()).unwrap();
+        let tree = parse("f", sample(mode), &mut Findings::default()).unwrap();
         assert_eq!(to_value(&tree), serde_yaml::from_str::<Value>(sample(mode)).unwrap());
     }
 }
@@ -281,9 +282,9 @@ fn long_lists_are_checked_against_each_other() {
 fn nesting_is_read_up_to_the_limit_and_refused_beyond() {
     for (open, close) in [("[", "]"), ("{a: ", "}")] {
         let nested = |depth: usize| format!("{}1{}", open.repeat(depth), close.repeat(depth));
-        let mut diagnostics = Vec::new();
-        assert!(parse("f", &nested(MAX_DEPTH), &mut diagnostics).is_some());
-        assert_eq!(diagnostics, []);
+        let mut found = Findings::default();
+        assert!(parse("f", &nested(MAX_DEPTH), &mut found).is_some());
+        assert!(found.is_empty(), "{found:?}");
         for depth in [MAX_DEPTH + 1, 200, 100_000] {
             let loaded = load_str("f", &nested(depth));
             assert_eq!(loaded.diagnostics[0].code, codes::TOO_DEEP.0, "{depth}");
@@ -311,4 +312,54 @@ fn a_wrong_peer_is_not_reported_again_where_it_is_named() {
     let text = "mode: hybrid\npeers:\n  - nodeId: b\n    addresses: [x]\n  - {nodeId: -c-}\nforwards:\n  - {name: f, listen: \"127.0.0.1:1\", peer: b, target: \"127.0.0.1:2\"}\n";
     let found: Vec<_> = load_str("f", text).diagnostics.iter().map(|d| d.code).collect();
     assert_eq!(found, [codes::ADDRESS.0, codes::NODE_ID.0]);
+}
+
+/// A forward that whoever is on the network reaches: one warning each.
+fn open_forwards(count: u32) -> String {
+    let peers = "mode: internet\nnodeId: a\npeers: [{nodeId: b}]\nforwards:\n".to_owned();
+    (0..count).fold(peers, |text, number| {
+        text + &format!(
+            "  - {{name: f{number}, listen: \"0.0.0.0:{}\", peer: b, target: \"127.0.0.1:2\"}}\n",
+            20_000 + number
+        )
+    })
+}
+
+#[test]
+fn warnings_are_no_errors_however_many_there_are() {
+    for (count, shown) in [(50, 50), (100, 100), (101, 101), (5_000, 101)] {
+        let loaded = load_str("f", &open_forwards(count));
+        let of_forwards =
+            |d: &&super::Diagnostic| [codes::OPEN_FORWARD.0, codes::TOO_MANY.0].contains(&d.code);
+        let found: Vec<_> = loaded.diagnostics.iter().filter(of_forwards).collect();
+        assert!(loaded.valid(), "{count}: {:?}", loaded.diagnostics.last());
+        assert!(found.len() <= shown && found.len() + 2 >= shown, "{count}: {}", found.len());
+        assert!(found.iter().all(|d| d.severity == Severity::Warning), "{count}");
+        assert_eq!(count > 100, found.iter().any(|d| d.code == codes::TOO_MANY.0), "{count}");
+    }
+}
+
+#[test]
+fn errors_are_shown_before_warnings_and_all_that_is_cut_is_told_of() {
+    let bad = |number: u32| {
+        format!(
+            "  - {{name: g{number}, listen: \"127.0.0.1:{number}\", peer: nobody, target: \"127.0.0.1:2\"}}\n"
+        )
+    };
+    for (warnings, errors) in [(150, 3), (0, 100), (150, 100), (0, 101), (150, 200)] {
+        let text = (1..=errors).fold(open_forwards(warnings), |text, number| text + &bad(number));
+        let loaded = load_str("f", &text);
+        assert!(!loaded.valid(), "{warnings} {errors}");
+        let count = |code: &str| loaded.diagnostics.iter().filter(|d| d.code == code).count();
+        assert_eq!(count(codes::UNKNOWN_PEER.0), errors.min(100) as usize, "{warnings} {errors}");
+        assert!(loaded.diagnostics.len() <= 101, "{warnings} {errors}");
+        let more = loaded.diagnostics.iter().find(|d| d.code == codes::TOO_MANY.0);
+        let severity = more.map(|more| more.severity);
+        let expected = match (warnings, errors) {
+            (_, 101..) => Some(Severity::Error),
+            (100.., _) => Some(Severity::Warning),
+            _ => severity.filter(|severity| *severity == Severity::Warning),
+        };
+        assert_eq!(severity, expected, "{warnings} {errors}");
+    }
 }

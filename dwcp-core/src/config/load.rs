@@ -7,9 +7,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::codes;
-use super::diagnostic::{Colour, Diagnostic, Lines, Severity};
+use super::diagnostic::{Colour, Diagnostic, Findings, Lines};
 use super::keys::{Config, Mode};
-use super::parse::{MAX_BYTES, MAX_DIAGNOSTICS, parse};
+use super::parse::{MAX_BYTES, parse};
 use super::reader::{Places, Reader};
 use super::rules;
 use super::setting::Setting as _;
@@ -113,21 +113,19 @@ pub fn load_bytes(name: &str, bytes: &[u8], base: Option<&Path>) -> Loaded {
 }
 
 fn load(name: &str, text: &str, base: Option<&Path>) -> Loaded {
-    let mut diagnostics = Vec::new();
-    let root = parse(name, text, &mut diagnostics);
+    let mut found = Findings::default();
+    let root = parse(name, text, &mut found);
     let (config, places) = match root {
-        Some(root) if !diagnostics.iter().any(is_fatal) => {
-            build(name, &root, base, &mut diagnostics)
-        }
+        Some(root) if !found.errors().iter().any(is_fatal) => build(name, &root, base, &mut found),
         Some(_) => (None, Places::new()),
         None => {
-            if diagnostics.is_empty() {
-                diagnostics.push(empty(name, Place::START, "the file is empty"));
+            if found.is_empty() {
+                found.push(empty(name, Place::START, "the file is empty"));
             }
             (None, Places::new())
         }
     };
-    finish(name, text, config, places, diagnostics)
+    finish(name, text, config, places, found)
 }
 
 /// Errors after which the tree means nothing.
@@ -145,23 +143,23 @@ fn build(
     name: &str,
     root: &Node,
     base: Option<&Path>,
-    diagnostics: &mut Vec<Diagnostic>,
+    found: &mut Findings,
 ) -> (Option<Config>, Places) {
     if !matches!(root.tree, Tree::Map(_)) {
         if !root.is_refused() {
             let message = format!("a configuration is a mapping of keys; this is {}", root.words());
-            diagnostics.push(empty(name, root.at, message));
+            found.push(empty(name, root.at, message));
         }
         return (None, Places::new());
     }
     let mode = meant_mode(root);
-    let mut reader = Reader::new(name, base, mode.unwrap_or(Mode::Hybrid), diagnostics);
+    let mut reader = Reader::new(name, base, mode.unwrap_or(Mode::Hybrid), found);
     let config = Config::read(root, &mut reader);
     let (places, wrong) = (std::mem::take(&mut reader.places), std::mem::take(&mut reader.wrong));
     // Rules look at what could be read, so that they are reported together with wrong values.
     let config = config.map(|mut config| {
         let whole = rules::Whole { places: &places, wrong: &wrong, is_mode_known: mode.is_some() };
-        rules::check(name, &config, &whole, diagnostics);
+        rules::check(name, &config, &whole, found);
         config.resolve();
         config
     });
@@ -182,25 +180,11 @@ fn finish(
     text: &str,
     config: Option<Config>,
     places: Places,
-    mut diagnostics: Vec<Diagnostic>,
+    found: Findings,
 ) -> Loaded {
-    let mut cut_at = None;
-    if diagnostics.len() > MAX_DIAGNOSTICS {
-        diagnostics.truncate(MAX_DIAGNOSTICS);
-        cut_at = diagnostics.last().map(|last| (last.line, last.column));
-    }
-    diagnostics.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
-    if let Some((line, column)) = cut_at {
-        let place = Place { line, column, width: 1 };
-        let message = format!("more than {MAX_DIAGNOSTICS} problems; the rest are not shown");
-        let diagnostic = Diagnostic::new(name, place, codes::TOO_MANY, message)
-            .help("mend the first ones and check again");
-        diagnostics.push(diagnostic);
-    }
-    let has_error = diagnostics.iter().any(|d| d.severity == Severity::Error);
     Loaded {
-        config: config.filter(|_| !has_error),
-        diagnostics,
+        config: config.filter(|_| found.errors().is_empty()),
+        diagnostics: found.into_shown(name),
         source: text.to_owned(),
         places,
         file: name.to_owned(),

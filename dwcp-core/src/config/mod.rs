@@ -81,8 +81,8 @@ pub use units::{Rate, Share, Size, Time};
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub fn tree(text: &str) -> Option<serde_yaml::Value> {
-    let mut diagnostics = Vec::new();
-    let root = parse::parse("x", text, &mut diagnostics);
-    let is_good = diagnostics.iter().all(|found| found.severity != Severity::Error);
+    let mut found = diagnostic::Findings::default();
+    let root = parse::parse("x", text, &mut found);
+    let is_good = found.errors().is_empty();
     is_good.then(|| root.map_or(serde_yaml::Value::Null, |root| spanned::value(&root)))
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
 use super::codes::{self, Code};
-use super::diagnostic::{Diagnostic, Lines};
+use super::diagnostic::{Diagnostic, Findings, Lines, Severity};
 use super::spanned::{Key, Node, Place, Tree};
 use super::syntax;
 
@@ -16,25 +16,23 @@ pub const MAX_BYTES: usize = 1 << 20;
 pub const MAX_DEPTH: usize = 64;
 /// Keys and values that are kept. All of a file of [`MAX_BYTES`] would take a hundred times its length.
 pub(crate) const MAX_VALUES: usize = 200_000;
-/// Diagnostics that are kept; the rest are counted.
-pub(crate) const MAX_DIAGNOSTICS: usize = 100;
 
 /// Parses `text`. The tree is `None` for an empty file and when nothing usable was left; everything wrong
-/// is added to `diagnostics`.
-pub(crate) fn parse(file: &str, text: &str, diagnostics: &mut Vec<Diagnostic>) -> Option<Node> {
+/// is added to `found`.
+pub(crate) fn parse(file: &str, text: &str, found: &mut Findings) -> Option<Node> {
     if text.len() > MAX_BYTES {
         let message = format!("the file has {} bytes; at most {MAX_BYTES} are read", text.len());
         let help = "name the configuration; no configuration is that long";
-        diagnostics.push(Diagnostic::new(file, Place::START, codes::TOO_LARGE, message).help(help));
+        found.push(Diagnostic::new(file, Place::START, codes::TOO_LARGE, message).help(help));
         return None;
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if let Some(diagnostic) = forbidden_character(file, text) {
-        diagnostics.push(diagnostic);
+        found.push(diagnostic);
         return None;
     }
     let (stack, lines) = (Vec::new(), Lines::new(text));
-    Builder { file, diagnostics, stack, root: None, documents: 0, values: 0, lines }.run(text)
+    Builder { file, found, stack, root: None, documents: 0, values: 0, lines }.run(text)
 }
 
 /// The first character that YAML does not allow. The scanner would take NUL for the end of the file.
@@ -90,7 +88,7 @@ enum Pending {
 
 struct Builder<'a> {
     file: &'a str,
-    diagnostics: &'a mut Vec<Diagnostic>,
+    found: &'a mut Findings,
     stack: Vec<Open>,
     root: Option<Node>,
     documents: usize,
@@ -196,9 +194,8 @@ impl Builder<'_> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        // One more than is shown, so that the loader knows that some were left out.
-        if self.diagnostics.len() <= MAX_DIAGNOSTICS {
-            self.diagnostics.push(Diagnostic::new(self.file, at, code, message).help(help));
+        if self.found.wants(Severity::Error) {
+            self.found.push(Diagnostic::new(self.file, at, code, message).help(help));
         }
     }
 

@@ -5,9 +5,8 @@ use std::fmt::Display;
 use std::path::Path;
 
 use super::codes::{self, Code};
-use super::diagnostic::{Diagnostic, Severity};
+use super::diagnostic::{Diagnostic, Findings, Severity};
 use super::keys::Mode;
-use super::parse::MAX_DIAGNOSTICS;
 use super::refused;
 use super::setting::{Ranged, Setting};
 use super::spanned::{Key, Node, Place, Tree, short};
@@ -61,7 +60,7 @@ pub(crate) struct Reader<'a> {
     pub(crate) places: Places,
     /// Keys and list items that were wrong or missing; a default or a placeholder is in their place.
     pub(crate) wrong: Wrong,
-    diagnostics: &'a mut Vec<Diagnostic>,
+    found: &'a mut Findings,
 }
 
 /// The longest list that is read.
@@ -74,12 +73,12 @@ impl<'a> Reader<'a> {
         file: &'a str,
         base: Option<&'a Path>,
         mode: Mode,
-        diagnostics: &'a mut Vec<Diagnostic>,
+        found: &'a mut Findings,
     ) -> Self {
         let places = Places::new();
         let path = String::new();
         let wrong = Wrong::default();
-        Self { file, base, mode, path, or_auto: false, places, wrong, diagnostics }
+        Self { file, base, mode, path, or_auto: false, places, wrong, found }
     }
 
     /// Reports an error at `at`.
@@ -92,10 +91,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
-        // One more than is shown, so that the loader knows that some were left out.
-        if diagnostic.severity != Severity::Error || self.diagnostics.len() <= MAX_DIAGNOSTICS {
-            self.diagnostics.push(diagnostic);
-        }
+        self.found.push(diagnostic);
     }
 
     /// Reports that `node` should have been something else; silent about nodes refused before.
@@ -156,7 +152,7 @@ impl<'a> Reader<'a> {
     /// Refuses keys that are not among `known`.
     pub(crate) fn check_keys(&mut self, entries: &Entries, known: &[&str]) {
         for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
-            if self.diagnostics.len() > MAX_DIAGNOSTICS {
+            if !self.found.wants(Severity::Error) {
                 return;
             }
             let path = join(&self.path, &key.text);

@@ -37,6 +37,8 @@ pub(crate) struct SessionCore {
     pub(crate) counters: SessionCounters,
     /// What the peer may ask for that costs it no credit.
     pub(super) request_rate: Arc<SharedRate>,
+    /// What it has asked for lately, in this session and in others.
+    pub(super) asked: Arc<Asked>,
 }
 
 /// Totals of one session.
@@ -81,8 +83,6 @@ pub(crate) struct State {
     pub(crate) armed: Time,
     /// Who waits for the end was told that new channels do not belong here.
     is_leaving_told: bool,
-    /// What the peer has asked for lately.
-    pub(super) asked: Asked,
     /// The record in which the peer broke the protocol.
     pub(crate) offending: Option<OffendingRecord>,
 }
@@ -169,7 +169,6 @@ impl SessionCore {
                 flushed_at: Time(0),
                 armed: Time(u64::MAX),
                 is_leaving_told: false,
-                asked: Asked::default(),
                 offending: None,
             }),
             wake: Arc::default(),
@@ -178,6 +177,7 @@ impl SessionCore {
             spin,
             counters: SessionCounters::default(),
             request_rate: Arc::default(),
+            asked: Arc::default(),
         }
     }
 
@@ -187,11 +187,17 @@ impl SessionCore {
         self
     }
 
-    /// The peer may ask no more than `rate`.
+    /// The peer may ask no more than `rate`; `asked` is what it has asked for in all its sessions.
     #[cfg(feature = "tokio")]
-    pub(crate) fn with_request_rate(mut self, rate: Arc<SharedRate>) -> Self {
-        self.request_rate = rate;
+    pub(crate) fn with_request_rate(mut self, rate: Arc<SharedRate>, asked: Arc<Asked>) -> Self {
+        (self.request_rate, self.asked) = (rate, asked);
         self
+    }
+
+    /// Until when the peer is not listened to, because it asked too much: not on another path either.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn rests_until(&self) -> Option<Time> {
+        self.asked.rests_until(self.clock.now(), self.request_rate.get()?)
     }
 
     pub(crate) fn lock(&self) -> Locked<'_> {

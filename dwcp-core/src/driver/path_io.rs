@@ -180,6 +180,13 @@ impl PathIo {
         })
     }
 
+    /// Nothing is read of it until then: its peer has asked too much elsewhere.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn rest(&mut self, until: Time) {
+        let rx = self.rx.get_mut();
+        rx.unwrap_or_else(std::sync::PoisonError::into_inner).rests_until = until;
+    }
+
     /// What the machine has to know of the path.
     pub(crate) fn path_attributes(
         &self,

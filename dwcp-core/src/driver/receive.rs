@@ -275,13 +275,13 @@ impl SessionCore {
         let now = self.clock.now();
         let Scratch { frames, wakers, .. } = scratch;
         let rate = self.request_rate.get().map(|rate| (rate, requests(frames)));
-        let mut state = self.lock();
         if let Some((rate, count)) = rate.filter(|(_, count)| *count > 0)
-            && let Some(until) = state.asked.note(now, rate, count)
+            && let Some(until) = self.asked.note(now, rate, count)
         {
             rx.rests_until = until;
             self.counters.slowed.fetch_add(1, Ordering::Relaxed);
         }
+        let mut state = self.lock();
         let taken = match opened.is_last {
             true => state.machine.handle_record_in_need(now, path.id, opened.epoch, frames),
             false => state.machine.handle_record(now, path.id, opened.epoch, frames).map(|()| true),

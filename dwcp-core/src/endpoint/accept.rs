@@ -312,7 +312,8 @@ fn admit<'a>(
     if registry.standing(&inner.node_id, peer, hello.incarnation) == Standing::OursStands {
         return refuse(Refusal::OtherDialStands, "our own dial to you stands");
     }
-    if registry.session(peer).is_none() && registry.sessions().len() >= inner.settings.sessions_max
+    if registry.would_grow(peer, hello.predecessor)
+        && registry.sessions().len() >= inner.settings.sessions_max
     {
         return refuse(Refusal::Busy, "this node has as many sessions as it may");
     }
@@ -364,7 +365,7 @@ fn join(
     // Others may have come in while this handshake was on its way.
     let is_full = {
         let registry = lock(&inner.registry);
-        registry.session(&peer).is_none()
+        registry.would_grow(&peer, greeting.predecessor)
             && registry.sessions().len() >= inner.settings.sessions_max
     };
     if is_full {

@@ -268,6 +268,7 @@ impl EndpointBuilder {
             strangers: Mutex::new(Strangers::default()),
             conduct: Mutex::new(Conduct::new(self.settings.reputation)),
             request_rate: Arc::new(SharedRate::new(self.settings.request_rate)),
+            asked: Mutex::default(),
             wants_hmac: AtomicBool::new(self.settings.hmac),
             settings: self.settings,
             suites,

@@ -133,3 +133,36 @@ async fn a_peer_that_asks_too_much_is_read_more_slowly_and_loses_nothing() {
     }
     assert_eq!(far.stats().slowed_total, slowed);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_greets_anew_owes_what_it_owed() {
+    const ROUNDS: usize = 12;
+    const BURST: u32 = 10;
+    let rate = Rate { per_second: 100, burst: BURST };
+    let settings = EndpointSettings {
+        request_rate: Some(rate),
+        reconnect_delay_max: Duration::from_millis(1),
+        ..EndpointSettings::default()
+    };
+    let (a, b) = Endpoint::pair_with(&settings);
+    let (start, mut slowed) = (tokio::time::Instant::now(), 0);
+    for _ in 0..ROUNDS {
+        let session = a.connect("b").await.unwrap();
+        let far = b.accept().await.unwrap();
+        for number in 0..BURST {
+            let mut channel = session.open("x", ChannelOptions::default()).unwrap();
+            channel.sender.send(number.to_string()).await.unwrap();
+            channel.sender.flush();
+            far.accept().await.unwrap();
+        }
+        slowed += far.stats().slowed_total;
+        session.abort();
+        session.closed().await;
+        far.abort();
+        far.closed().await;
+    }
+    // The first burst is free, and so is what the last record had.
+    let least = Duration::from_millis(10 * u64::from(BURST) * (ROUNDS as u64 - 2));
+    assert!(start.elapsed() >= least, "{:?}", start.elapsed());
+    assert!(slowed > 0);
+}

@@ -2,6 +2,7 @@
 
 mod accept;
 mod agreement;
+mod asked;
 mod builder;
 mod conduct;
 #[cfg(test)]
@@ -41,6 +42,7 @@ use crate::mem::{Pool, PoolStats};
 use crate::rate::{Rate, SharedRate};
 use crate::session::{EventHub, Events, Session, SessionEvent};
 use crate::wire::{Compression, SessionId};
+use asked::AskedByPeer;
 use conduct::{Conduct, Verdict};
 use gate::Gate;
 use registry::Registry;
@@ -110,8 +112,9 @@ struct Inner {
     gate: Mutex<Gate<oneshot::Sender<()>>>,
     strangers: Mutex<Strangers>,
     conduct: Mutex<Conduct>,
-    /// What the peer of each session may ask.
+    /// What each peer may ask for, and what it has asked for.
     request_rate: Arc<SharedRate>,
+    asked: Mutex<AskedByPeer>,
     counters: Counters,
     /// Why the system gave no connection last, and when.
     not_accepted: Mutex<Option<(String, std::time::Instant)>>,

@@ -48,9 +48,10 @@ pub(super) fn begin(
     settings.version = greeting.agreement.version;
     settings.may_offer_paths = greeting.agreement.features.has(Features::HYBRID);
     let machine = Machine::new(settings);
+    let asked = super::lock(&inner.asked).of(inner.clock.now(), peer);
     let core = SessionCore::new(machine, inner.pool.clone(), inner.clock, given.spin);
     let core = Arc::new(
-        core.with_request_rate(inner.request_rate.clone())
+        core.with_request_rate(inner.request_rate.clone(), asked)
             .with_gather_budget(inner.gather_budget.clone()),
     );
     let session = Session {
@@ -114,10 +115,13 @@ pub(super) fn attach(
         compression: compression.filter(|_| agreement.features.has(Features::ZSTD)),
         version: agreement.version,
     };
-    let io = PathIo::new(link, &setup)?;
+    let mut io = PathIo::new(link, &setup)?;
     let preference = preference(inner, io.attributes.kind);
     let attributes = io.path_attributes(is_proven, random(), preference);
     let core = session.core();
+    if let Some(until) = core.rests_until() {
+        io.rest(until);
+    }
     let io = Arc::new(io);
     core.with_state(|state| {
         if state.machine.is_over() {

@@ -40,6 +40,11 @@ impl Entry {
         (self.leaving.len() > LEAVING_MAX).then(|| self.leaving.remove(0))
     }
 
+    /// Whether another session may go on beside the present one without an end of those that do.
+    fn has_room(&self) -> bool {
+        self.leaving.iter().filter(|session| !session.is_over()).count() < LEAVING_MAX
+    }
+
     fn all(&self) -> impl Iterator<Item = &Session> {
         self.session.iter().chain(&self.leaving)
     }
@@ -74,6 +79,14 @@ impl Registry {
     pub(super) fn sessions(&self) -> Vec<Session> {
         let sessions = self.peers.values().flat_map(Entry::all);
         sessions.filter(|session| !session.is_over()).cloned().collect()
+    }
+
+    /// Whether a new session with `peer` is one more than there are: it has none, or the one that it has goes on beside the
+    /// new one, its predecessor's, and none ends for it.
+    pub(super) fn would_grow(&self, peer: &str, predecessor: Option<u64>) -> bool {
+        let Some(session) = self.session(peer) else { return true };
+        let goes_on = Some(session.shared.peer_incarnation) == predecessor;
+        goes_on && self.peers.get(peer).is_some_and(|entry| entry.has_room())
     }
 
     pub(super) fn by_id(&self, id: SessionId, peer: &str) -> Option<Session> {

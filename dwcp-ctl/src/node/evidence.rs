@@ -24,7 +24,7 @@ pub(super) struct EvidenceLog(Mutex<State>);
 #[derive(Default)]
 struct State {
     file: Option<EvidenceFile>,
-    /// Lines that could not be written since the file was opened, and why the last could not.
+    /// Lines that could not be written since the file was opened, or perhaps were never come by, and why the last could not.
     lost: u64,
     reason: String,
 }
@@ -108,6 +108,18 @@ impl EvidenceLog {
             state.lost += 1;
             state.reason = reason;
         }
+    }
+
+    /// So many events went by before they could be looked at: any of them may have been an offence.
+    pub(super) fn miss(&self, events: u64) {
+        let mut state = self.lock();
+        if state.file.is_none() {
+            return;
+        }
+        let reason = "events came faster than they could be looked at";
+        warn!(events, "evidence may be lost: {reason}");
+        state.lost += events;
+        state.reason = reason.to_owned();
     }
 
     /// How many lines could not be written, and why the last could not; `None`: all were.

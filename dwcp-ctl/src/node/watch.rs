@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dwcp_core::{Endpoint, EndpointEvent, Events, SessionEvent};
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::chatter::{Chatter, Say};
@@ -14,12 +15,42 @@ use super::repeats::EVERY_TIME;
 use crate::service::Services;
 
 /// Serves the channels of every session of `endpoint`, whoever dialled it, and enters it in the ledger, until the
-/// endpoint ends.
-pub(super) async fn watch(
+/// endpoint ends. What `events` have of evidence is kept.
+pub(super) fn watch(
     endpoint: Endpoint,
     services: Arc<Services>,
     ledger: Arc<Ledger>,
     evidence: Arc<EvidenceLog>,
+    events: Events,
+) -> impl Future<Output = ()> {
+    // Looking at all sessions takes a while where there are many, and meanwhile events are overwritten. What is said
+    // and served can be made up for, evidence cannot: it has a subscription and a task of its own.
+    let seen = endpoint.subscribe();
+    async move {
+        let mut keeper = JoinSet::new();
+        keeper.spawn(keep(evidence, events));
+        serve(endpoint, services, ledger, seen).await;
+        keeper.join_all().await;
+    }
+}
+
+/// Writes the evidence among `events`, and counts what was overwritten before it could be looked at.
+async fn keep(evidence: Arc<EvidenceLog>, mut events: Events) {
+    let mut missed = 0;
+    while let Some(event) = events.recv().await {
+        let more = events.missed() - missed;
+        if more > 0 {
+            missed += more;
+            evidence.miss(more);
+        }
+        evidence.note(&event);
+    }
+}
+
+async fn serve(
+    endpoint: Endpoint,
+    services: Arc<Services>,
+    ledger: Arc<Ledger>,
     mut events: Events,
 ) {
     let (mut served, mut chatter) = (HashSet::new(), Chatter::default());
@@ -41,7 +72,6 @@ pub(super) async fn watch(
         loop {
             let Some(event) = events.recv().await else { return };
             log(&event, &mut chatter);
-            evidence.note(&event);
             if matches!(event.event, SessionEvent::Up { .. } | SessionEvent::Closed(_)) {
                 break;
             }
@@ -124,5 +154,49 @@ fn log(event: &EndpointEvent, chatter: &mut Chatter) {
         SessionEvent::QuarantineLifted => info!(peer, "the quarantine was lifted"),
         SessionEvent::Closed(why) => info!(peer, %session, ?why, "session over"),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dwcp_core::EndpointSettings;
+
+    use super::*;
+    use crate::node::evidence::EvidenceFile;
+
+    #[tokio::test]
+    async fn events_that_were_overwritten_are_evidence_that_is_lost() {
+        let directory = tempfile::tempdir().unwrap();
+        let evidence = Arc::<EvidenceLog>::default();
+        evidence.set(Some(EvidenceFile::open(&directory.path().join("e.log")).unwrap()));
+        let mut settings = EndpointSettings::default();
+        settings.reconnect_delay_max = Duration::from_millis(1);
+        let (a, b) = Endpoint::pair_with(&settings);
+        // Nobody reads the first while the second counts what there is.
+        let (events, mut seen) = (b.subscribe(), b.subscribe());
+        let mut told = 0;
+        while told < 1_500 {
+            let session = a.connect("b").await.unwrap();
+            let far = b.accept().await.unwrap();
+            for end in [session, far] {
+                end.abort();
+                end.closed().await;
+            }
+            while !matches!(seen.recv().await.unwrap().event, SessionEvent::Closed(_)) {
+                told += 1;
+            }
+        }
+        assert_eq!((seen.missed(), evidence.trouble()), (0, None));
+        let keeper = tokio::spawn(keep(evidence.clone(), events));
+        tokio::time::timeout(Duration::from_secs(10), async {
+            while evidence.trouble().is_none() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await
+        .expect("it is noticed");
+        let (lost, why) = evidence.trouble().unwrap();
+        assert!(lost >= 400 && why.contains("faster"), "{lost}: {why}");
+        keeper.abort();
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use dwcp_core::Channel;
 use serde::{Deserialize, Serialize};
 
-use super::{ServiceError, json, receive_json};
+use super::{ServiceError, codes, json, receive_first};
 use crate::bench::Numbered;
 use crate::bench::cpu::process_time;
 use crate::bench::limits::check_source;
@@ -89,7 +89,7 @@ pub async fn echo(channel: Channel) -> Result<(), ServiceError> {
     // What is measured is the path: the other end has compression off, too.
     channel.set_compression(false);
     let (mut sender, mut receiver) = channel.split();
-    let Start {} = receive_json(&mut receiver).await?;
+    let Start {} = receive_first(&mut sender, &mut receiver).await?;
     let mut tally = Tally::new();
     while let Some(message) = receiver.recv().await? {
         tally.note(&message, Instant::now());
@@ -108,7 +108,7 @@ pub async fn sink(channel: Channel) -> Result<(), ServiceError> {
     // What is measured is the path: the other end has compression off, too.
     channel.set_compression(false);
     let (mut sender, mut receiver) = channel.split();
-    let Start {} = receive_json(&mut receiver).await?;
+    let Start {} = receive_first(&mut sender, &mut receiver).await?;
     let mut tally = Tally::new();
     while let Some(message) = receiver.recv().await? {
         let now = Instant::now();
@@ -131,8 +131,8 @@ pub async fn source(channel: Channel) -> Result<(), ServiceError> {
     // What is measured is the path: the other end has compression off, too.
     channel.set_compression(false);
     let (mut sender, mut receiver) = channel.split();
-    let plan: SourcePlan = receive_json(&mut receiver).await?;
-    check_source(plan.size, plan.duration_ms)?;
+    let plan: SourcePlan = receive_first(&mut sender, &mut receiver).await?;
+    check_source(plan.size, plan.duration_ms).inspect_err(|_| sender.reset(codes::MALFORMED))?;
     let duration = Duration::from_millis(plan.duration_ms);
     let (cpu, start) = (process_time(), Instant::now());
     let mut report = PeerReport::default();

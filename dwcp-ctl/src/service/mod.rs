@@ -8,7 +8,7 @@ pub mod under_way;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use dwcp_core::{Channel, Receiver, Session};
+use dwcp_core::{Channel, Receiver, Sender, Session};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
@@ -215,6 +215,18 @@ pub async fn receive_json<T: DeserializeOwned>(receiver: &mut Receiver) -> Resul
         Some(message) => parse(&message),
         None => Err(ServiceError::Malformed("the end of the channel".into())),
     }
+}
+
+/// The message that a service begins with. If it is another, the peer is told so, and the channel is over.
+async fn receive_first<T: DeserializeOwned>(
+    sender: &mut Sender,
+    receiver: &mut Receiver,
+) -> Result<T, ServiceError> {
+    let first = receive_json(receiver).await;
+    if let Err(ServiceError::Malformed(_)) = first {
+        sender.reset(codes::MALFORMED);
+    }
+    first
 }
 
 /// The bytes of a JSON message.

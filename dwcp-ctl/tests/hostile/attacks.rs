@@ -64,6 +64,40 @@ impl End {
     }
 }
 
+/// How often an attack has its end: so much grows what counts it, and so many lines of evidence there are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Times {
+    /// Once for each thing that is sent: one that only loses its connection is not taken for one that is found out.
+    Exactly(u64),
+    /// Of a storm, how much has this end and how much another is a matter of time.
+    AtLeast(u64),
+}
+
+impl Times {
+    pub(crate) fn least(self) -> u64 {
+        let (Self::Exactly(times) | Self::AtLeast(times)) = self;
+        times
+    }
+
+    pub(crate) fn allow(self, times: u64) -> bool {
+        match self {
+            Self::Exactly(wanted) => times == wanted,
+            Self::AtLeast(least) => times >= least,
+        }
+    }
+}
+
+/// What the daemon's memory may grow by in the course of an attack.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    pub(crate) mib: u64,
+    /// What it is used for, which is told where it is too much.
+    pub(crate) of: &'static str,
+}
+
+/// Of an attack that is to cost no memory to speak of: none of them takes more than 1.5 MiB.
+const LITTLE: Memory = Memory { mib: 4, of: "buffers and handshakes" };
+
 /// One attack. Its name is the node that does it, so that what is counted for it is counted for nothing else.
 pub(crate) struct Attack {
     pub(crate) name: &'static str,
@@ -71,11 +105,43 @@ pub(crate) struct Attack {
     /// What is sent.
     pub(crate) sent: &'static str,
     pub(crate) end: End,
+    pub(crate) times: Times,
+    pub(crate) memory: Memory,
     /// Does it, and sees that the daemon ends what it has to end.
     pub(crate) run: fn(&Scene<'_>),
 }
 
 type Run = fn(&Scene<'_>);
+
+impl Attack {
+    pub(crate) const fn new(
+        name: &'static str,
+        kind: Kind,
+        sent: &'static str,
+        end: End,
+        run: Run,
+    ) -> Self {
+        Self { name, kind, sent, end, times: Times::Exactly(1), memory: LITTLE, run }
+    }
+
+    /// It is made of so many, and each has its end.
+    pub(crate) const fn times(mut self, times: u64) -> Self {
+        self.times = Times::Exactly(times);
+        self
+    }
+
+    /// It is a storm, of which so many at least have its end.
+    pub(crate) const fn at_least(mut self, times: u64) -> Self {
+        self.times = Times::AtLeast(times);
+        self
+    }
+
+    /// So many MiB may be used, for this.
+    pub(crate) const fn takes(mut self, mib: u64, of: &'static str) -> Self {
+        self.memory = Memory { mib, of };
+        self
+    }
+}
 
 pub(crate) const fn outside(
     name: &'static str,
@@ -83,7 +149,7 @@ pub(crate) const fn outside(
     cause: &'static str,
     run: Run,
 ) -> Attack {
-    Attack { name, kind: Kind::Outside, sent, end: End::TurnedAway(cause), run }
+    Attack::new(name, Kind::Outside, sent, End::TurnedAway(cause), run)
 }
 
 pub(crate) const fn path_lost(
@@ -92,7 +158,7 @@ pub(crate) const fn path_lost(
     cause: &'static str,
     run: Run,
 ) -> Attack {
-    Attack { name, kind: Kind::Outside, sent, end: End::PathLost(cause), run }
+    Attack::new(name, Kind::Outside, sent, End::PathLost(cause), run)
 }
 
 pub(crate) const fn offence(
@@ -101,7 +167,7 @@ pub(crate) const fn offence(
     offence: &'static str,
     run: Run,
 ) -> Attack {
-    Attack { name, kind: Kind::Authenticated, sent, end: End::Offence(offence), run }
+    Attack::new(name, Kind::Authenticated, sent, End::Offence(offence), run)
 }
 
 pub(crate) const fn no_session(
@@ -110,15 +176,16 @@ pub(crate) const fn no_session(
     words: &'static str,
     run: Run,
 ) -> Attack {
-    Attack { name, kind: Kind::Outside, sent, end: End::NoSession(words), run }
+    // How often the daemon tries is its own affair; each attack sees to it that it says the words.
+    Attack::new(name, Kind::Outside, sent, End::NoSession(words), run).at_least(1)
 }
 
 pub(crate) const fn served(name: &'static str, sent: &'static str, run: Run) -> Attack {
-    Attack { name, kind: Kind::Allowed, sent, end: End::Served, run }
+    Attack::new(name, Kind::Allowed, sent, End::Served, run)
 }
 
 pub(crate) const fn slowed(name: &'static str, sent: &'static str, run: Run) -> Attack {
-    Attack { name, kind: Kind::Allowed, sent, end: End::Slowed, run }
+    Attack::new(name, Kind::Allowed, sent, End::Slowed, run).at_least(1)
 }
 
 /// All of them, by what they aim at.

@@ -3,7 +3,7 @@
 use crate::attacks::{Attack, offence, path_lost, served};
 use crate::attacks_frames::sends;
 use crate::ground::{MESSAGE_MAX, Scene};
-use crate::peer::frame::{self, Data, FIN, NEXT};
+use crate::peer::frame::{self, Data, FIN, Heard, NEXT};
 use crate::peer::session::CREDIT;
 
 const OUT_OF_PLACE: &str = "frame-out-of-place";
@@ -18,14 +18,16 @@ pub(crate) const ATTACKS: &[Attack] = &[
             on_a_channel(scene, &[Data::new(FIN, 2, 4, b""), batch(5)]);
             on_a_channel(scene, &[batch(5), Data::new(FIN, 2, 4, b"")]);
         },
-    ),
+    )
+    .times(3),
     offence("data-before-open", "a channel that begins with a message", OUT_OF_PLACE, |scene| {
         sends(scene, |_| batch(1).encode());
     }),
     offence("open-again", "an Open as frame 2; one of 130 bytes", OUT_OF_PLACE, |scene| {
         on_a_channel(scene, &[Data { seq: 2, ..Data::open(2, "bench/sink") }]);
         sends(scene, |_| Data::open(2, &"x".repeat(129)).encode());
-    }),
+    })
+    .times(2),
     offence(
         "open-malformed",
         "an Open of an unknown priority; empty; with a label that is no UTF-8",
@@ -35,7 +37,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 sends(scene, |_| Data::new(frame::OPEN, 2, 1, payload).encode());
             }
         },
-    ),
+    )
+    .times(3),
     offence(
         "foreign-channel",
         "an Open and a Reset of a channel that is the daemon's to open",
@@ -44,7 +47,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
             sends(scene, |_| Data::open(3, "bench/sink").encode());
             sends(scene, |peer| peer.control(&frame::reset(5, 1)));
         },
-    ),
+    )
+    .times(2),
     offence(
         "batch-leads-out",
         "a batch whose length leads out of it; of 4 bytes; that ends in its length",
@@ -57,7 +61,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 );
             }
         },
-    ),
+    )
+    .times(3),
     served(
         "batch-oddities",
         "an empty batch; empty messages; lengths that are longer than need be",
@@ -84,7 +89,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 on_a_channel(scene, &[Data::first(2, 2, total, b"x")]);
             }
         },
-    ),
+    )
+    .times(2),
     offence(
         "fragments-do-not-add-up",
         "a fragment without a message; more bytes than were announced; an empty one",
@@ -97,7 +103,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
             );
             on_a_channel(scene, &[Data::first(2, 2, 10, b"12345"), Data::new(NEXT, 2, 3, b"")]);
         },
-    ),
+    )
+    .times(3),
     offence(
         "message-cut-short",
         "a Batch, a First and a Fin before the end of a message",
@@ -107,7 +114,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 on_a_channel(scene, &[Data::first(2, 2, 10, b"12345"), then]);
             }
         },
-    ),
+    )
+    .times(3),
     offence("fin-with-payload", "a Fin that has a payload", OUT_OF_PLACE, |scene| {
         on_a_channel(scene, &[Data::new(FIN, 2, 2, b"x")]);
     }),
@@ -124,7 +132,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
             peer.send_body(&Data::first(2, 3, CREDIT + 1, &vec![0; CREDIT as usize + 1]));
             peer.wait_for_end();
         },
-    ),
+    )
+    .times(2),
     offence(
         "too-far-ahead",
         "a frame 20,000 after the first that is missing",
@@ -183,7 +192,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 sends(scene, |_| [Data::open(2, "bench/sink").encode(), ack].concat());
             }
         },
-    ),
+    )
+    .times(3),
     offence(
         "confirm-of-unsent",
         "a Confirm of more messages than were sent",
@@ -239,10 +249,11 @@ pub(crate) const ATTACKS: &[Attack] = &[
             sends(scene, |_| frame::ack(0, u64::MAX, &[]));
             sends(scene, |peer| peer.control(&frame::fenced(9, 0, u64::MAX)));
         },
-    ),
+    )
+    .times(2),
     served(
         "talk-after-close",
-        "a Close, then channels, messages, another Close and a PathOffer's path",
+        "a Close, then a channel and messages; another Close, and the same again",
         |scene| {
             let mut peer = scene.begin();
             for message in [frame::close(0, b"bye"), frame::close(7, b"bye again")] {
@@ -253,6 +264,23 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 peer.message(channel, b"anybody?");
             }
             assert!(peer.is_alive(), "its link is the peer's to end");
+        },
+    ),
+    offence(
+        "offer-after-close",
+        "a Close, and a PathOffer without `HYBRID` while the daemon waits for an ack",
+        "offer-unasked",
+        |scene| {
+            let mut peer = scene.begin();
+            let channel = peer.open("bench/latency");
+            peer.message(channel, b"{}");
+            peer.message(channel, b"never acked");
+            peer.is_polite = false;
+            assert!(peer.receive(channel).is_some());
+            let close = peer.control(&frame::close(0, b"bye"));
+            let offer = peer.control(&frame::path_offer(2));
+            peer.send(&[close, offer].concat());
+            peer.wait_for_end();
         },
     ),
     path_lost(
@@ -284,17 +312,34 @@ pub(crate) const ATTACKS: &[Attack] = &[
     }),
     served(
         "service-misused",
-        "an unknown service; JSON that is none; a plan beyond its limits",
+        "an unknown service; JSON that is none; plans beyond their limits; forwards to targets that are not allowed",
         |scene| {
             let mut peer = scene.begin();
-            for (label, message) in [
-                ("no/such", &b"{}"[..]),
-                ("bench/latency", b"]["),
-                ("bench/source", br#"{"size":99999999999,"duration_ms":1}"#),
-                ("forward/1", br#"{"target":"169.254.169.254:80","compress":false}"#),
+            let (unknown, malformed) = (1, 2);
+            for (label, message, code) in [
+                ("no/such", &b"{}"[..], unknown),
+                ("bench/latency", b"][", malformed),
+                ("bench/source", br#"{"size":99999999999,"duration_ms":1}"#, malformed),
+                ("bench/source", br#"{"size":8,"duration_ms":99999999999}"#, malformed),
+                ("forward/1", b"][", malformed),
             ] {
                 let channel = peer.open(label);
                 peer.message(channel, message);
+                let reset = frame::reset(channel, code);
+                let is_it =
+                    |heard: &Heard| matches!(heard, Heard::Data(data) if data.payload == reset);
+                assert!(peer.read_until(|peer| peer.heard.iter().any(is_it)), "{label}");
+            }
+            // An address that clouds serve secrets from, and one that there is: the daemon's own metrics.
+            for target in ["169.254.169.254:80", scene.admin()] {
+                let channel = peer.open("forward/1");
+                let ask = format!("{{\"target\":\"{target}\",\"compress\":false}}");
+                peer.message(channel, ask.as_bytes());
+                let answer = peer.receive(channel).expect("an answer");
+                let answer = String::from_utf8(answer).unwrap();
+                assert!(answer.contains("\"refused\""), "{target}: {answer}");
+                let is_end = |heard: &Heard| matches!(heard, Heard::Data(data) if (data.channel, data.kind) == (channel, FIN));
+                assert!(peer.read_until(|peer| peer.heard.iter().any(is_end)), "{target}");
             }
             assert!(peer.is_alive() && peer.has_service());
         },
@@ -305,8 +350,8 @@ fn batch(seq: u64) -> Data {
     Data::batch(2, seq, &[b"x"])
 }
 
-/// Opens channel 2 and sends these frames on it; the daemon ends the connection.
-fn on_a_channel(scene: &Scene<'_>, frames: &[Data]) {
+/// Opens channel 2, which is in order, and sends these frames on it; the daemon ends the connection.
+pub(crate) fn on_a_channel(scene: &Scene<'_>, frames: &[Data]) {
     sends(scene, |_| {
         let open = Data::open(2, "bench/sink");
         std::iter::once(&open).chain(frames).flat_map(Data::encode).collect()

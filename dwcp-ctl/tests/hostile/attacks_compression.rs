@@ -30,7 +30,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
         for declared in [FRAME_MAX as u32 + 1, u32::MAX] {
             inflates(scene, declared, &zipped(&[0; 1_000]));
         }
-    }),
+    })
+    .times(2),
     offence("bomb-ratio", "256 KiB of zeros in 30 bytes", MALFORMED, |scene| {
         let bomb = zipped(&vec![0; FRAME_MAX]);
         assert!(bomb.len() * 1_024 < FRAME_MAX, "{}", bomb.len());
@@ -45,7 +46,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
             inflates(scene, 1_000, &zipped(&crate::common::noise(2_000, 1)));
             inflates(scene, 3_000, &zipped(&crate::common::noise(2_000, 1)));
         },
-    ),
+    )
+    .times(3),
     offence(
         "bomb-without-size",
         "a frame without its content size; one that says less than it has",
@@ -54,12 +56,14 @@ pub(crate) const ATTACKS: &[Attack] = &[
             inflates(scene, 1_000, &by_hand(0x00, &[0x48], None, 1_000));
             inflates(scene, 1_000, &by_hand(0x80, &[0x48], Some(1_000), 200_000));
         },
-    ),
+    )
+    .times(2),
     offence("bomb-window", "a window of 16 MiB; of 2 TiB", MALFORMED, |scene| {
         for exponent in [14, 31] {
             inflates(scene, 1_000, &by_hand(0x80, &[exponent << 3], Some(1_000), 1_000));
         }
-    }),
+    })
+    .times(2),
     offence("bomb-dictionary", "a frame that wants a dictionary", MALFORMED, |scene| {
         inflates(scene, 1_000, &by_hand(0x81, &[0x48, 7], Some(1_000), 1_000));
     }),
@@ -73,7 +77,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
             inflates(scene, 2_000, &frame.repeat(2));
             inflates(scene, 1_000, &frame[..frame.len() - 4]);
         },
-    ),
+    )
+    .times(3),
     offence("compressed-noise", "noise that says it is compressed", MALFORMED, |scene| {
         inflates(scene, 1_000, &crate::common::noise(500, 9));
     }),

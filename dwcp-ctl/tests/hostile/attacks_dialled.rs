@@ -17,12 +17,12 @@ use crate::peer::tls::{Credentials, Tls};
 const FALSE: &str = "false-hello";
 
 pub(crate) const ATTACKS: &[Attack] = &[
-    Attack {
-        name: "answers-honestly",
-        kind: Kind::Allowed,
-        sent: "a Welcome as it should be",
-        end: End::Served,
-        run: |scene| {
+    Attack::new(
+        "answers-honestly",
+        Kind::Allowed,
+        "a Welcome as it should be",
+        End::Served,
+        |scene| {
             let mut socket = None;
             let ran = scene.be_dialled(|stream| {
                 let mut peer = welcomes(scene, stream, |_| {});
@@ -34,7 +34,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
             assert_eq!(ran.code, 0, "{ran:#?}");
             socket.unwrap().shutdown(Shutdown::Both).unwrap();
         },
-    },
+    ),
     no_session(
         "answers-noise",
         "64 KiB of noise instead of TLS",
@@ -88,7 +88,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 replies(scene, |_| bytes.to_vec());
             }
         },
-    ),
+    )
+    .times(3),
     offence(
         "replies-invalid-utf8",
         "a refusal whose reason is no UTF-8; of 256 bytes",
@@ -97,7 +98,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
             replies(scene, |_| vec![1, 5, 2, 0, 0xc3, 0x28]);
             replies(scene, |_| [&[1, 5, 0, 1][..], &[b'x'; 256]].concat());
         },
-    ),
+    )
+    .times(2),
     offence(
         "welcome-other-version",
         "versions 2 and 5, of which neither was offered",
@@ -107,7 +109,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 false_welcome(scene, |welcome| welcome.version = version);
             }
         },
-    ),
+    )
+    .times(2),
     offence("welcome-other-node", "a Welcome that names another node", FALSE, |scene| {
         false_welcome(scene, |welcome| welcome.node = b"a".to_vec());
     }),
@@ -119,7 +122,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
             false_welcome(scene, |welcome| welcome.features |= HYBRID);
             false_welcome(scene, |welcome| welcome.features |= 1 << 31);
         },
-    ),
+    )
+    .times(2),
     offence(
         "welcome-without-hmac",
         "a Welcome without the HMAC that the hello wants",
@@ -131,7 +135,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
     offence("welcome-suite-not-offered", "suites that the hello does not name", FALSE, |scene| {
         false_welcome(scene, |welcome| welcome.suite = b"crc32".to_vec());
         false_welcome(scene, |welcome| welcome.trusted_suite = b"rot13".to_vec());
-    }),
+    })
+    .times(2),
     path_lost(
         "welcome-then-noise",
         "a Welcome, and noise where the first record is due",

@@ -35,7 +35,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
         let credentials = scene.credentials();
         is_refused(Tls::client(scene.connect(), Some(&credentials), &[b"h2"]), scene);
         is_refused(Tls::client(scene.connect(), Some(&credentials), &[]), scene);
-    }),
+    })
+    .times(2),
     outside("no-certificate", "no certificate", NOT_SECURED, |scene| {
         is_refused(Tls::client(scene.connect(), None, &[ALPN]), scene);
     }),
@@ -55,7 +56,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 );
             }
         },
-    ),
+    )
+    .times(2),
     outside(
         "wrong-san",
         "a certificate that names no node; two nodes; a name that is none",
@@ -71,7 +73,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 shows(scene, &scene.certificate(true, uris, |_| {}));
             }
         },
-    ),
+    )
+    .times(4),
     outside("unknown-ca", "a certificate of another CA of the same name", NOT_SECURED, |scene| {
         shows(scene, &scene.certificate(false, &["dwcp://node/unknown-ca"], |_| {}));
     }),
@@ -95,10 +98,14 @@ pub(crate) const ATTACKS: &[Attack] = &[
         let silent: Vec<_> = (0..300).map(|_| scene.connect_from(9)).collect();
         // The last ones have their places; the first have lost them.
         silent.iter().take(100).for_each(|stream| ends(&mut &*stream));
-    }),
+    })
+    .at_least(100)
+    .takes(12, "64 handshakes of one address with 128 KiB each"),
     outside("handshake-storm", "1,500 connections that end at once", "too_fast", |scene| {
         (0..1_500).for_each(|_| drop(scene.connect_from(10)));
-    }),
+    })
+    .at_least(100)
+    .takes(12, "64 handshakes of one address with 128 KiB each"),
 ];
 
 /// Sees the daemon end the connection. What it says before does not matter.

@@ -1,6 +1,7 @@
 //! Authentic records that do not decode, control messages and epochs that no honest peer sends.
 
 use crate::attacks::{Attack, offence, served};
+use crate::attacks_channels::on_a_channel;
 use crate::ground::Scene;
 use crate::peer::frame::{self, BODY, CONTROL, Data};
 use crate::peer::session::Peer;
@@ -12,7 +13,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
         for kind in [0, 14, 255] {
             sends(scene, |_| vec![kind, 1, 2, 3]);
         }
-    }),
+    })
+    .times(3),
     offence(
         "frame-cut-off",
         "an Ack, a Data and a Ping that end in the middle of a field",
@@ -23,12 +25,14 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 sends(scene, |_| frame.to_vec());
             }
         },
-    ),
+    )
+    .times(3),
     offence("plaintext-too-short", "a plaintext of 0 and of 1 byte", MALFORMED, |scene| {
         for bytes in [0, 1] {
             plain(scene, &vec![0; bytes]);
         }
-    }),
+    })
+    .times(2),
     offence(
         "frame-section-leads-out",
         "a frame section of 65,535 bytes in a plaintext of 10; one of 4,049",
@@ -39,7 +43,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
             wakes.extend(4_049_u16.to_le_bytes());
             plain(scene, &wakes);
         },
-    ),
+    )
+    .times(2),
     offence("body-without-frame", "a body that no frame names", MALFORMED, |scene| {
         bodies(scene, &[7; 100], &frame::pong(1));
     }),
@@ -70,17 +75,20 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 sends(scene, |_| data.encode());
             }
         },
-    ),
+    )
+    .times(3),
     offence("sequence-out-of-range", "frame numbers 0 and 2^64 - 1", MALFORMED, |scene| {
         for seq in [0, u64::MAX] {
             sends(scene, |_| Data::batch(2, seq, &[b"x"]).encode());
         }
-    }),
+    })
+    .times(2),
     offence("unknown-data-kind", "data kinds 6 and 7; bits that are to be 0", MALFORMED, |scene| {
         for (kind, flags) in [(6, 0), (7, 0), (frame::BATCH, 0x40)] {
             sends(scene, |_| Data::new(kind, 2, 1, b"x").with_flags(flags).encode());
         }
-    }),
+    })
+    .times(3),
     offence(
         "ranges-overlap",
         "ranges of an ack with a gap of 0; of length 0; 33 of them",
@@ -91,7 +99,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 sends(scene, |_| frame::ack(0, 0, ranges));
             }
         },
-    ),
+    )
+    .times(3),
     offence("ranges-overflow", "ranges of an ack that lead beyond 2^64", MALFORMED, |scene| {
         sends(scene, |_| frame::ack(0, u64::MAX - 1, &[(u32::MAX, u32::MAX)]));
     }),
@@ -107,7 +116,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 });
             }
         },
-    ),
+    )
+    .times(2),
     offence(
         "epoch-in-mark",
         "epochs 2^32 - 1 and 70,000 in a SwitchMark",
@@ -117,7 +127,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 sends(scene, |_| frame::switch_mark(epoch, 0));
             }
         },
-    ),
+    )
+    .times(2),
     served(
         "epoch-goes-back",
         "epochs and marks lower than those before; marks of paths that are not",
@@ -136,7 +147,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
         for kind in [0, 9, 255] {
             controls(scene, &[kind, 0, 0, 0, 0]);
         }
-    }),
+    })
+    .times(3),
     offence(
         "leaving-in-version-3",
         "a Leaving in a session of version 3",
@@ -166,7 +178,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 controls(scene, &message);
             }
         },
-    ),
+    )
+    .times(3),
     offence(
         "control-long-fields",
         "a reason of 257 bytes; one that is no UTF-8; a bootstrap of 1,025",
@@ -180,7 +193,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 controls(scene, &message);
             }
         },
-    ),
+    )
+    .times(3),
     offence(
         "control-too-long",
         "a control message of 2,054 bytes",
@@ -191,17 +205,15 @@ pub(crate) const ATTACKS: &[Attack] = &[
     ),
     offence(
         "control-elsewhere",
-        "a control frame on channel 2; a Batch and a Fin on channel 0",
+        "a control frame on channel 2, behind its Open; a Batch and a Fin on channel 0",
         "frame-out-of-place",
         |scene| {
-            for (kind, channel) in [(CONTROL, 2), (frame::BATCH, 0), (frame::FIN, 0)] {
-                sends(scene, |_| {
-                    Data::new(kind, channel, 1, if kind == frame::FIN { b"" } else { b"\0" })
-                        .encode()
-                });
-            }
+            on_a_channel(scene, &[Data::new(CONTROL, 2, 2, &frame::reset(9, 1))]);
+            sends(scene, |_| Data::new(frame::BATCH, 0, 1, b"\0").encode());
+            sends(scene, |_| Data::new(frame::FIN, 0, 1, b"").encode());
         },
-    ),
+    )
+    .times(3),
     offence(
         "control-too-far-ahead",
         "frame 300 of channel 0, while 1 is missing",
@@ -237,7 +249,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
             controls(scene, &frame::path_offer(1));
             controls(scene, &frame::path_offer(0));
         },
-    ),
+    )
+    .times(2),
     offence(
         "answer-without-offer",
         "a PathAnswer to what was not offered",

@@ -44,7 +44,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 ends(&mut tls.stream);
             }
         },
-    ),
+    )
+    .times(2),
     offence(
         "hello-truncated",
         "a hello that ends in the middle of a field",
@@ -55,11 +56,13 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 is_no_hello(scene, bytes);
             }
         },
-    ),
+    )
+    .times(3),
     offence("hello-invalid-utf8", "a node id that is no UTF-8", FALSE_HELLO, |scene| {
         says(scene, |hello| hello.node = vec![0xc3, 0x28]);
         says(scene, |hello| hello.peer = vec![0xff; 64]);
-    }),
+    })
+    .times(2),
     offence("hello-bad-magic", "other letters than `DWCP`", FALSE_HELLO, |scene| {
         says(scene, |hello| hello.magic = *b"HTTP");
     }),
@@ -71,8 +74,10 @@ pub(crate) const ATTACKS: &[Attack] = &[
             says(scene, |hello| hello.node = vec![b'n'; 65]);
             says(scene, |hello| hello.suites = vec![b"aes-256-gcm".to_vec(); 5]);
             says(scene, |hello| hello.trusted_suites.clear());
+            says(scene, |hello| hello.suites = vec![vec![b's'; 33]]);
         },
-    ),
+    )
+    .times(4),
     offence(
         "hello-of-another",
         "the id of an honest node, behind one's own certificate",
@@ -94,7 +99,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
             hello.versions = versions;
             is_refused(scene, &hello, 0);
         }
-    }),
+    })
+    .times(3),
     outside(
         "suites-stripped",
         "no suite but `crc32` for untrusted paths; an unknown one for trusted media",
@@ -107,7 +113,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 is_refused(scene, &hello, 7);
             }
         },
-    ),
+    )
+    .times(2),
     served(
         "features-stripped",
         "a hello without features, and with all bits that have no meaning",

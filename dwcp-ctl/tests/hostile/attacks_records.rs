@@ -132,7 +132,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 [rekeyed, next(peer)].concat()
             });
         },
-    ),
+    )
+    .times(3),
     path_lost(
         "next-phase-forged",
         "the next key phase in the header, under keys of this one",
@@ -145,12 +146,14 @@ pub(crate) const ATTACKS: &[Attack] = &[
         for lane in [1, 7] {
             sealed_as(scene, |header| header.lane = lane);
         }
-    }),
+    })
+    .times(2),
     path_lost("reserved-bits", "bits of the header that are to be 0", BAD, |scene| {
         for reserved in [1, 4, 7] {
             sealed_as(scene, |header| header.reserved = reserved);
         }
-    }),
+    })
+    .times(3),
     path_lost(
         "oversized-length",
         "lengths of 266,243 and 16,777,215 bytes, and nothing behind them",
@@ -160,7 +163,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 spoils(scene, |peer| Header { length, ..peer.seal.header() }.encode());
             }
         },
-    ),
+    )
+    .times(2),
     path_lost(
         "undersized-length",
         "lengths of 0 and 47 bytes: less than tag and HMAC",
@@ -173,7 +177,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 });
             }
         },
-    ),
+    )
+    .times(2),
     path_lost(
         "slow-loris-record",
         "a record of 266,242 bytes, one each 100 ms",

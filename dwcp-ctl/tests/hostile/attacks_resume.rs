@@ -8,7 +8,7 @@ use crate::common::wait_for;
 use crate::ground::{ACCOMPLICE, Scene};
 use crate::peer::bytes::random;
 use crate::peer::frame;
-use crate::peer::hello::{Hello, Resume};
+use crate::peer::hello::{Hello, Reply, Resume};
 use crate::peer::keys;
 use crate::peer::session::{Peer, greet};
 
@@ -43,7 +43,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
             let peer = scene.begin();
             let mut tls = scene.secured();
             let bytes = peer.resumption(2, &tls.exporter()).encode();
-            greet(&mut tls, &bytes).unwrap();
+            let (reply, _) = greet(&mut tls, &bytes).unwrap();
+            assert!(matches!(reply, Reply::Welcome(_)), "it is good once: {reply:?}");
             let hello = Hello::decode(&bytes);
             is_refused(scene, &hello, BAD_PROOF);
         },
@@ -79,7 +80,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
             }
             assert!(second.is_alive() && second.has_service());
         },
-    ),
+    )
+    .times(3),
     outside("resume-other-life", "another incarnation than the session's", REFUSED, |scene| {
         let mut peer = scene.begin();
         refuses(scene, &peer, 2, OTHER_INCARNATION, |hello, _| hello.incarnation += 1);

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::attacks::{Attack, End, Kind, offence, path_lost, served, slowed};
+use crate::attacks::{Attack, offence, path_lost, served, slowed};
 use crate::common::wait_for;
 use crate::ground::MESSAGE_MAX;
 use crate::peer::frame::{self, Data, FIN, NEXT};
@@ -61,7 +61,11 @@ pub(crate) const ATTACKS: &[Attack] = &[
             (1..=MILLION as u32).map(|channel| Data::open(2 * channel, "bench/sink").encode()),
         );
         peer.wait_for_end();
-    }),
+    })
+    .takes(
+        24,
+        "4,096 channels: both halves of each, their places in lists, and the tasks that serve them",
+    ),
     offence(
         "million-scattered-channels",
         "a million channels, the ids of which have gaps",
@@ -129,7 +133,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
             assert!(!is_alive, "20,000 Resets wait for their acks");
             peer.wait_for_end();
         },
-    ),
+    )
+    .takes(12, "8,192 Resets that wait for their acks, and the channels that they end"),
     served(
         "unfinished-messages",
         "messages of 4 MiB on 40 channels, each without its last byte",
@@ -138,6 +143,10 @@ pub(crate) const ATTACKS: &[Attack] = &[
             unfinished(&mut peer, 40);
             assert!(peer.is_alive());
         },
+    )
+    .takes(
+        32,
+        "messages that are gathered: as much as the pool has, and one, which is copied as it grows",
     ),
     served(
         "frames-of-channels-that-are-over",
@@ -173,13 +182,13 @@ pub(crate) const ATTACKS: &[Attack] = &[
             }
             peer.wait_for_end();
         },
-    ),
-    Attack {
-        name: "never-reading",
-        kind: Kind::Outside,
-        sent: "credit without end for 20 benches of 60 s, and nothing is read for 3 s; then the end",
-        end: End::PathLost("link-failed"),
-        run: |scene| {
+    )
+    .takes(20, "the pool: frames that wait for one that never comes"),
+    path_lost(
+        "never-reading",
+        "credit without end for 20 benches of 60 s, and nothing is read for 3 s; then the end",
+        "link-failed",
+        |scene| {
             let mut peer = scene.begin();
             for number in 0..20 {
                 let channel = peer.open("bench/source");
@@ -194,7 +203,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 assert!(peer.send(&frame::pong(1)), "it is heard, so its path stands");
             }
         },
-    },
+    )
+    .takes(20, "messages that are not acked: as much as the pool has"),
 ];
 
 /// A message that never ends.

@@ -12,9 +12,8 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 use super::codes::Code;
-use super::diagnostic::{Diagnostic, Severity};
+use super::diagnostic::{Diagnostic, Findings, Severity};
 use super::keys::Config;
-use super::parse::MAX_DIAGNOSTICS;
 use super::reader::{Places, Wrong};
 use super::spanned::Place;
 
@@ -30,18 +29,13 @@ pub(crate) struct Whole<'a> {
 
 /// Adds what the rules find. `config` is as the file gives it, before anything is derived. Nothing is said that
 /// follows from a made-up value alone.
-pub(crate) fn check(
-    file: &str,
-    config: &Config,
-    whole: &Whole<'_>,
-    diagnostics: &mut Vec<Diagnostic>,
-) {
+pub(crate) fn check(file: &str, config: &Config, whole: &Whole<'_>, found: &mut Findings) {
     let is_named = |index: usize| !whole.wrong.holds(&format!("peers[{index}].nodeId"));
     let listed = config.peers.listed();
     let knows_all = !whole.wrong.holds("peers") && (0..listed.len()).all(is_named);
     let names = || listed.iter().map(|peer| peer.node_id.as_str()).collect();
     let peers = knows_all.then(names);
-    let mut rules = Rules { file, config, whole, peers, diagnostics };
+    let mut rules = Rules { file, config, whole, peers, found, comparisons_left: COMPARISONS_MAX };
     twice::check(&mut rules);
     mode::check(&mut rules);
     operation::check(&mut rules);
@@ -57,8 +51,13 @@ struct Rules<'a> {
     whole: &'a Whole<'a>,
     /// The names of the listed peers; `None` while one of them is not known.
     peers: Option<HashSet<&'a str>>,
-    diagnostics: &'a mut Vec<Diagnostic>,
+    found: &'a mut Findings,
+    /// Names may be compared so many times more, to guess which one was meant.
+    comparisons_left: usize,
 }
+
+/// How many comparisons of names one file is worth.
+const COMPARISONS_MAX: usize = 10_000;
 
 impl Rules<'_> {
     /// Whether the file gives the key.
@@ -66,9 +65,9 @@ impl Rules<'_> {
         self.whole.places.contains_key(path)
     }
 
-    /// Whether more would not be shown.
+    /// Whether another error would not be shown.
     fn is_full(&self) -> bool {
-        self.diagnostics.len() > MAX_DIAGNOSTICS
+        !self.found.wants(Severity::Error)
     }
 
     /// Whether a default or a placeholder stands for the value at `path`.
@@ -97,13 +96,13 @@ impl Rules<'_> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        if self.is_full() || self.is_made_up(path) {
+        if !self.found.wants(severity) || self.is_made_up(path) {
             return;
         }
         let at = self.place(path);
         let diagnostic =
             Diagnostic::new(self.file, at, code, message).help(help).severity(severity);
-        self.diagnostics.push(diagnostic);
+        self.found.push(diagnostic);
     }
 
     fn error(

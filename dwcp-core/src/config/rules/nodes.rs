@@ -6,6 +6,9 @@ use crate::config::keys::Peers;
 use crate::config::keys_node::Files;
 use crate::config::names::{NodeId, NodeSet};
 
+/// Peers among which the one that was meant is looked for.
+const SUGGESTED_FROM_MAX: usize = 200;
+
 pub(super) fn check(rules: &mut Rules<'_>) {
     peers(rules);
     forwards(rules);
@@ -128,7 +131,12 @@ impl Rules<'_> {
             return;
         }
         let message = format!("`{node}` is not among `peers`");
-        let known = self.config.peers.listed().iter().map(|peer| peer.node_id.as_str());
+        // Each unknown name is compared with each that is known: both are as many as the file's writer likes.
+        let known = self.config.peers.listed();
+        let may_guess = known.len() <= SUGGESTED_FROM_MAX && known.len() <= self.comparisons_left;
+        let known = if may_guess { known } else { &[] };
+        self.comparisons_left -= known.len();
+        let known = known.iter().map(|peer| peer.node_id.as_str());
         let help = crate::config::suggest::nearest(node.as_str(), known).map_or_else(
             || "add it to `peers`".to_owned(),
             |near| format!("did you mean `{near}`?"),

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tracing::debug;
 
 use super::{AllowList, Answer, Connect, ForwardCounts, pump};
-use crate::service::{ServiceError, json, receive_json};
+use crate::service::{ServiceError, json, receive_first};
 
 /// How long a target may take to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -19,7 +19,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub async fn serve_target(channel: Channel, allowed: &AllowList) -> Result<(), ServiceError> {
     let peer = channel.session().peer_id().to_owned();
     let mut channel = channel;
-    let Connect { target, compress } = receive_json(&mut channel.receiver).await?;
+    let Channel { sender, receiver, .. } = &mut channel;
+    let Connect { target, compress } = receive_first(sender, receiver).await?;
     channel.set_compression(compress);
     let (mut sender, receiver) = channel.split();
     if !allowed.allows(&peer, &target) {
