@@ -201,7 +201,7 @@ async fn a_peer_without_an_address_goes_on_with_the_old_process_until_the_new_on
 
 #[tokio::test(start_paused = true)]
 async fn a_predecessor_that_does_not_answer_costs_no_session() {
-    let mut stage = Stage::new(false).await;
+    let stage = Stage::new(false).await;
     let before = Before::gone(stage.old.incarnation());
     let is_gone = before.is_gone.clone();
     is_gone.store(false, Ordering::SeqCst);
@@ -223,12 +223,13 @@ async fn a_successor_takes_nothing_before_it_listens() {
     let stage = Stage::new(false).await;
     let before = Before::gone(stage.old.incarnation());
     let new = node(&stage.network, "b", "a").predecessor(before).prepare().unwrap();
-    // A session that is not known yet would be refused here: it waits.
+    stage.old.leave(Box::new(Silence));
+    stage.before.left().await;
+    // The successor would refuse it, as long as nothing is passed on: it waits.
     stage.before.cut(None);
     let ended = tokio::time::timeout(Duration::from_secs(5), stage.before.closed()).await;
     assert!(ended.is_err(), "{ended:?}");
     assert_eq!(new.stats().refused_total, 0);
-    stage.old.leave(Box::new(Silence));
     new.listen();
     stage.before.closed().await;
     let after = stage.a.connect("b").await.unwrap();

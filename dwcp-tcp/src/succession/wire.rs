@@ -246,3 +246,31 @@ fn receive_once(
     }
     Ok(received.bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_never_moves_while_it_is_written() {
+        for bytes in [0, 1, 100, 70_000] {
+            let message = vec![250_u8; bytes];
+            let body = serialise(&message).unwrap();
+            assert_eq!(body.capacity(), body.len(), "it has grown");
+            assert_eq!(*body, serde_json::to_vec(&message).unwrap());
+        }
+        assert!(serialise(&vec![250_u8; MESSAGE_BYTES_MAX / 4 + 1]).is_err());
+    }
+
+    #[tokio::test]
+    async fn an_end_that_is_closed_is_seen() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        assert!(is_open(&ours));
+        send_byte(&theirs, None).await.unwrap();
+        assert!(is_open(&ours));
+        assert!(receive_byte(&ours).await.unwrap().is_some_and(|with| with.is_none()));
+        drop(theirs);
+        assert!(!is_open(&ours));
+        assert!(receive_byte(&ours).await.unwrap().is_none());
+    }
+}
