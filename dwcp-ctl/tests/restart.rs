@@ -403,7 +403,7 @@ fn a_new_process_that_fails_after_it_has_taken_over_leaves_the_command_socket() 
 fn a_node_that_is_told_to_stop_ends_the_hand_over_first() {
     for is_started in [true, false] {
         let (room, mut a, _b, _cable, _address) = nodes();
-        let (gate, mut taker) = Gate::stop(&room, || match is_started {
+        let (gate, taker) = Gate::stop(&room, || match is_started {
             true => Err(ask(&room)),
             false => Ok(take_over(&room)),
         });
@@ -414,12 +414,11 @@ fn a_node_that_is_told_to_stop_ends_the_hand_over_first() {
         if let Some(child) = &child {
             child.wait();
         }
-        match &mut taker {
-            Ok(taker) => assert_eq!(wait_for("end", || taker.try_wait().unwrap()).code(), Some(1)),
-            Err(_) => {}
-        }
-        if let Err(asked) = taker {
-            assert_ne!(asked.join().unwrap().code, 0);
+        match taker {
+            Ok(mut taker) => {
+                assert_eq!(wait_for("end", || taker.try_wait().unwrap()).code(), Some(1));
+            }
+            Err(asked) => assert_ne!(asked.join().unwrap().code, 0),
         }
         assert!(!room.path("run/a.sock").exists(), "it removes what is its own");
         assert_eq!(a.log().matches("dwcpd is ready").count(), 1, "{}", a.log());
