@@ -2,30 +2,46 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dwcp_core::crypto::ChecksumSuite;
 use dwcp_core::link::{
-    BoxFuture, Incoming, Listener, MemoryNetwork, Predecessor, Relayed, SecuredConnection,
+    BoxFuture, DialError, Incoming, Listener, MemoryNetwork, Predecessor, Relayed,
+    SecuredConnection,
 };
 use dwcp_core::{
     Channel, ChannelOptions, Closed, Endpoint, EndpointBuilder, EndpointSettings, Peer, Peers,
     Session, SessionEvent,
 };
 
-/// The old process, as the new one knows it; it passes nothing on.
-struct Before(u64);
+/// The old process, as the new one knows it; it passes nothing on, because it is gone or does not answer.
+struct Before {
+    incarnation: u64,
+    is_gone: Arc<AtomicBool>,
+}
+
+impl Before {
+    fn gone(incarnation: u64) -> Arc<Self> {
+        Arc::new(Self { incarnation, is_gone: Arc::new(AtomicBool::new(true)) })
+    }
+}
 
 impl Predecessor for Before {
     fn incarnation(&self) -> u64 {
-        self.0
+        self.incarnation
     }
     fn greet<'a>(
         &'a self,
         _: &'a dyn SecuredConnection,
         _: &'a [u8],
-    ) -> BoxFuture<'a, io::Result<Box<dyn Relayed>>> {
-        Box::pin(async { Err(io::ErrorKind::NotConnected.into()) })
+    ) -> BoxFuture<'a, io::Result<Option<Box<dyn Relayed>>>> {
+        Box::pin(async {
+            match self.is_gone.load(Ordering::SeqCst) {
+                true => Ok(None),
+                false => Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+        })
     }
 }
 
@@ -95,7 +111,7 @@ impl Stage {
     }
 
     fn successor(&self) -> Endpoint {
-        let before = Arc::new(Before(self.old.incarnation()));
+        let before = Before::gone(self.old.incarnation());
         node(&self.network, "b", "a").predecessor(before).build().unwrap()
     }
 }
@@ -193,7 +209,7 @@ async fn sessions_that_go_on_beside_another_count_among_those_a_node_may_have() 
     let mut lives = vec![node(&network, "b", "a").build().unwrap()];
     let first = lives[0].connect("a").await.unwrap();
     for expected in [true, false, false] {
-        let before = Arc::new(Before(lives.last().unwrap().incarnation()));
+        let before = Before::gone(lives.last().unwrap().incarnation());
         let next = node(&network, "b", "a").predecessor(before).build().unwrap();
         let connected = tokio::time::timeout(Duration::from_secs(5), next.connect("a")).await;
         assert_eq!(matches!(connected, Ok(Ok(_))), expected, "{connected:?}");
@@ -203,4 +219,107 @@ async fn sessions_that_go_on_beside_another_count_among_those_a_node_may_have() 
         }
     }
     assert!(!first.is_over(), "what it could have no session for ended none");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_predecessor_that_does_not_answer_costs_no_session() {
+    let stage = Stage::new(false).await;
+    let before = Before::gone(stage.old.incarnation());
+    let is_gone = before.is_gone.clone();
+    is_gone.store(false, Ordering::SeqCst);
+    let new = node(&stage.network, "b", "a").predecessor(before).build().unwrap();
+    stage.old.leave(Box::new(Silence));
+    stage.before.left().await;
+    stage.before.cut(None);
+    // It may have the session: nobody says that it has not.
+    let ended = tokio::time::timeout(Duration::from_secs(20), stage.before.closed()).await;
+    assert!(ended.is_err(), "{ended:?}");
+    assert!(new.stats().handshakes_failed_total > 1, "the dialer comes again");
+    is_gone.store(true, Ordering::SeqCst);
+    let ended = tokio::time::timeout(Duration::from_secs(20), stage.before.closed()).await;
+    assert!(ended.is_ok(), "now it is known to nobody");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_takes_nothing_before_it_listens() {
+    let stage = Stage::new(false).await;
+    let before = Before::gone(stage.old.incarnation());
+    let new = node(&stage.network, "b", "a").predecessor(before).prepare().unwrap();
+    stage.old.leave(Box::new(Silence));
+    stage.before.left().await;
+    // The successor would refuse it, as long as nothing is passed on: it waits.
+    stage.before.cut(None);
+    let ended = tokio::time::timeout(Duration::from_secs(5), stage.before.closed()).await;
+    assert!(ended.is_err(), "{ended:?}");
+    assert_eq!(new.stats().refused_total, 0);
+    new.listen();
+    stage.before.closed().await;
+    let after = stage.a.connect("b").await.unwrap();
+    assert_eq!(after.stats().peer_incarnation, new.incarnation());
+}
+
+/// A listener whose connections say nothing until they may.
+struct Slow {
+    listener: Box<dyn Listener>,
+    is_open: tokio::sync::watch::Receiver<bool>,
+    taken: tokio::sync::mpsc::UnboundedSender<()>,
+}
+
+struct SlowIncoming {
+    incoming: Box<dyn Incoming>,
+    is_open: tokio::sync::watch::Receiver<bool>,
+}
+
+impl Listener for Slow {
+    fn accept(&self) -> BoxFuture<'_, io::Result<Box<dyn Incoming>>> {
+        Box::pin(async {
+            let incoming = self.listener.accept().await?;
+            let _ = self.taken.send(());
+            let is_open = self.is_open.clone();
+            Ok(Box::new(SlowIncoming { incoming, is_open }) as Box<dyn Incoming>)
+        })
+    }
+    fn local_address(&self) -> String {
+        self.listener.local_address()
+    }
+}
+
+impl Incoming for SlowIncoming {
+    fn remote_address(&self) -> &str {
+        self.incoming.remote_address()
+    }
+    fn secure(
+        mut self: Box<Self>,
+    ) -> BoxFuture<'static, Result<Box<dyn SecuredConnection>, DialError>> {
+        Box::pin(async move {
+            let _ = self.is_open.wait_for(|is_open| *is_open).await;
+            self.incoming.secure().await
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dial_that_the_old_process_took_just_before_it_left_is_not_refused() {
+    let network = MemoryNetwork::default();
+    let a = node(&network, "a", "b").build().unwrap();
+    let (open, is_open) = tokio::sync::watch::channel(false);
+    let (taken, mut takes) = tokio::sync::mpsc::unbounded_channel();
+    let slow = Slow { listener: Box::new(network.listener("b")), is_open, taken };
+    let old = Endpoint::builder("b")
+        .listener(Box::new(slow))
+        .suite(Arc::new(ChecksumSuite))
+        .peers(Peers::only([Peer::new("a", [""; 0])]));
+    let old = old.build().unwrap();
+    let dialling = tokio::spawn({
+        let a = a.clone();
+        async move { a.connect("b").await }
+    });
+    takes.recv().await.unwrap();
+    let before = Before::gone(old.incarnation());
+    let new = node(&network, "b", "a").predecessor(before).build().unwrap();
+    old.leave(Box::new(Silence));
+    open.send_replace(true);
+    let session = dialling.await.unwrap().unwrap();
+    assert_eq!(session.stats().peer_incarnation, new.incarnation());
+    assert_eq!(old.stats().refused_total, 1);
 }

@@ -3,14 +3,23 @@
 
 mod common;
 
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::Write;
 use std::net::TcpStream;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use common::cable::{Cable, echo, say};
-use common::{Daemon, Room, wait_for};
+use common::{Daemon, Ran, Room, wait_for};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
+
+/// Opening does not wait.
+const NONBLOCK: i32 = OFlags::NONBLOCK.bits() as i32;
 
 /// Connects, speaks and leaves, again and again, until it is dropped.
 struct Visitors {
@@ -56,9 +65,30 @@ impl Visitors {
 struct Stranger(u32);
 
 impl Stranger {
-    fn is_there(&self) -> bool {
-        std::path::Path::new(&format!("/proc/{}", self.0)).exists()
+    /// The process that `daemon` has started and that has not ended.
+    fn child_of(daemon: &Daemon) -> Self {
+        let is_child = |pid: &u32| stat(*pid).is_some_and(|(_, parent)| parent == daemon.id());
+        let mut all = std::fs::read_dir("/proc").unwrap().flatten();
+        let child = all.find_map(|entry| entry.file_name().to_str()?.parse().ok().filter(is_child));
+        Self(child.expect("it has started one"))
     }
+
+    fn is_there(&self) -> bool {
+        // Whoever inherits orphans may be slow to bury them.
+        stat(self.0).is_some_and(|(state, _)| state != "Z")
+    }
+
+    #[track_caller]
+    fn wait(&self) {
+        wait_for("end of a process", || (!self.is_there()).then_some(()));
+    }
+}
+
+/// The state of a process, and its parent.
+fn stat(pid: u32) -> Option<(String, u32)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = text.rsplit(')').next()?.split_whitespace();
+    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
 }
 
 impl Drop for Stranger {
@@ -68,22 +98,103 @@ impl Drop for Stranger {
     }
 }
 
+/// Stands between a new process and its readiness: it has taken over all that the old one has, and reads its token from
+/// a pipe, in which this end writes nothing.
+struct Gate {
+    file: PathBuf,
+    pipe: File,
+}
+
+impl Gate {
+    fn file(room: &Room) -> String {
+        room.text("token")
+    }
+
+    /// Has `start` begin a hand-over, and waits until the new process stands here.
+    fn stop<T>(room: &Room, start: impl FnOnce() -> T) -> (Self, T) {
+        let file = room.path("token");
+        std::fs::remove_file(&file).unwrap();
+        let mode = Mode::RUSR | Mode::WUSR;
+        mknodat(CWD, &file, FileType::Fifo, mode, 0).unwrap();
+        let started = start();
+        // It can be opened like this once the other end is.
+        let open = || OpenOptions::new().write(true).custom_flags(NONBLOCK).open(&file).ok();
+        let pipe = wait_for("new process at the gate", open);
+        (Self { file, pipe }, started)
+    }
+
+    /// Lets those after it through.
+    fn open_behind(&self) {
+        let next = self.file.with_extension("next");
+        write_token(&next);
+        std::fs::rename(&next, &self.file).unwrap();
+    }
+
+    /// Lets it through, if it is still there, and those after it.
+    fn open(mut self) {
+        self.open_behind();
+        let _ = self.pipe.write_all(b"word\n");
+    }
+}
+
+fn write_token(path: &Path) {
+    common::write(path, b"word\n");
+    std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+}
+
+/// Asks for a restart of `a` in the background; what `dwcp-ctl` said.
+fn ask(room: &Room) -> JoinHandle<Ran> {
+    let run = room.text("run");
+    std::thread::spawn(move || {
+        common::ctl(&["--runtime-dir", &run, "--timeout", "60s", "--node", "a", "restart"])
+    })
+}
+
+/// Starts a process that takes over from `a` by itself.
+fn take_over(room: &Room) -> std::process::Child {
+    let log = OpenOptions::new().create(true).append(true).open(room.path("taker.log")).unwrap();
+    std::process::Command::new(env!("CARGO_BIN_EXE_dwcpd"))
+        .args(["--take-over", "--config", &room.text("a.yaml")])
+        .args(["--runtime-dir", &room.text("run")])
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+/// `a` serves as if nothing had been asked, and its next restart succeeds.
+#[track_caller]
+fn goes_on(room: &Room, a: &mut Daemon, stream: &mut TcpStream) -> Stranger {
+    say(stream, b"as before").unwrap();
+    assert!(a.is_running() && room.status("a")["pid"] == a.id());
+    let new = restart(room, "a");
+    say(stream, b"in the old process").unwrap();
+    new
+}
+
 /// Two nodes with a forward from `a` to an echo behind `b`, joined by a cable; where the forward listens.
 fn nodes() -> (Room, Daemon, Daemon, Cable, String) {
+    nodes_with("")
+}
+
+/// The same, with `more` in the configuration of `a`.
+fn nodes_with(more: &str) -> (Room, Daemon, Daemon, Cable, String) {
     let target = echo();
     let forward = format!(
         "forwards: [{{name: echo, listen: \"127.0.0.1:0\", peer: b, target: \"{target}\"}}]\n"
     );
     let room = Room::new(&["a", "b"]);
+    write_token(&room.path("token"));
     let config = |node: &str, more: &str| {
         let text = room.config_text(node, more).replace("drainTimeout: 5s", "drainTimeout: 60s");
+        let text =
+            text.replace("admin: {", &format!("admin: {{tokenFile: \"{}\", ", Gate::file(&room)));
         common::write(&room.path(&format!("{node}.yaml")), text.as_bytes());
     };
     config("b", &format!("peers: [{{nodeId: a}}]\nforwardTargets: [\"{target}\"]\n"));
     let b = room.start("b");
     let cable = Cable::to(&room.address("b"));
     let address = &cable.address;
-    config("a", &format!("peers: [{{nodeId: b, addresses: [\"{address}\"]}}]\n{forward}"));
+    config("a", &format!("peers: [{{nodeId: b, addresses: [\"{address}\"]}}]\n{forward}{more}"));
     let a = room.start("a");
     room.ctl(&["--node", "a", "ping", "b"]).ok();
     let address = room.status("a")["forwards"][0]["listen"].as_str().unwrap().to_owned();
@@ -104,7 +215,7 @@ fn restart(room: &Room, node: &str) -> Stranger {
 fn stop(room: &Room, processes: Vec<(&str, Stranger)>) {
     for (node, process) in processes {
         room.ctl(&["--node", node, "drain"]).ok();
-        wait_for("end of the new process", || (!process.is_there()).then_some(()));
+        process.wait();
     }
 }
 
@@ -201,4 +312,263 @@ fn taking_over_from_nobody_is_said_in_words() {
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{words}");
     assert!(words.contains("cannot take over from the daemon at"), "{words}");
+}
+
+#[test]
+fn of_two_hand_overs_at_once_the_second_is_refused() {
+    let (room, mut a, _b, _cable, address) = nodes();
+    let mut stream = TcpStream::connect(&address).unwrap();
+    say(&mut stream, b"before").unwrap();
+    let (gate, mut first) = Gate::stop(&room, || take_over(&room));
+    let refused = room.ctl(&["--node", "a", "restart"]);
+    assert!(refused.code == 1 && refused.stderr.contains("under way already"), "{refused:#?}");
+    a.signal(Signal::USR2);
+    let mut second = take_over(&room);
+    assert_eq!(wait_for("end", || second.try_wait().unwrap()).code(), Some(1));
+    let words = std::fs::read_to_string(room.path("taker.log")).unwrap();
+    assert!(words.contains("under way already"), "{words}");
+    assert_eq!(room.status("a")["pid"], a.id());
+    gate.open();
+    wait_for("the first", || (room.status("a")["pid"] == first.id()).then_some(()));
+    say(&mut stream, b"in the old process").unwrap();
+    drop(stream);
+    assert_eq!(a.wait(), 0, "{}", a.log());
+    room.ctl(&["--node", "a", "drain"]).ok();
+    assert_eq!(wait_for("end", || first.try_wait().unwrap()).code(), Some(0));
+}
+
+#[test]
+fn of_a_restart_and_a_process_that_takes_over_the_second_is_refused() {
+    let (room, mut a, _b, _cable, address) = nodes();
+    let mut stream = TcpStream::connect(&address).unwrap();
+    let (gate, asked) = Gate::stop(&room, || ask(&room));
+    let new = Stranger::child_of(&a);
+    let mut other = take_over(&room);
+    assert_eq!(wait_for("end", || other.try_wait().unwrap()).code(), Some(1));
+    let refused = room.ctl(&["--node", "a", "restart"]);
+    assert!(refused.code == 1 && refused.stderr.contains("under way already"), "{refused:#?}");
+    gate.open();
+    asked.join().unwrap().ok();
+    assert_eq!(room.status("a")["pid"], new.0);
+    say(&mut stream, b"in the old process").unwrap();
+    drop(stream);
+    assert_eq!(a.wait(), 0, "{}", a.log());
+    stop(&room, vec![("a", new)]);
+}
+
+#[test]
+fn a_new_process_that_is_killed_before_it_is_ready_changes_nothing() {
+    let (room, mut a, _b, _cable, address) = nodes();
+    let mut stream = TcpStream::connect(&address).unwrap();
+    let (gate, asked) = Gate::stop(&room, || ask(&room));
+    gate.open_behind();
+    drop(Stranger::child_of(&a));
+    let failed = asked.join().unwrap();
+    assert!(failed.code == 1 && failed.stderr.contains("signal: 9"), "{failed:#?}");
+    let new = goes_on(&room, &mut a, &mut stream);
+    stop(&room, vec![("a", new)]);
+}
+
+#[test]
+fn a_new_process_without_an_old_one_ends() {
+    let (room, mut a, _b, _cable, _address) = nodes();
+    let (gate, asked) = Gate::stop(&room, || ask(&room));
+    let new = Stranger::child_of(&a);
+    a.signal(Signal::KILL);
+    a.wait();
+    gate.open();
+    new.wait();
+    assert_ne!(asked.join().unwrap().code, 0);
+    a.wait_for_log("does not make way");
+    assert_eq!(a.log().matches("dwcpd is ready").count(), 1, "{}", a.log());
+    drop(room.start("a"));
+}
+
+#[test]
+fn a_new_process_that_fails_after_it_has_taken_over_leaves_the_command_socket() {
+    let (room, mut a, _b, _cable, address) = nodes();
+    let mut stream = TcpStream::connect(&address).unwrap();
+    let good = std::fs::read_to_string(room.path("a.yaml")).unwrap();
+    let bad = format!("{good}byzantine: {{evidenceLog: /nonexistent/e.log}}\n");
+    common::write(&room.path("a.yaml"), bad.as_bytes());
+    let failed = room.ctl(&["--node", "a", "restart"]);
+    assert!(failed.code == 1 && failed.stderr.contains("exit status"), "{failed:#?}");
+    a.wait_for_log("/nonexistent/e.log");
+    common::write(&room.path("a.yaml"), good.as_bytes());
+    let new = goes_on(&room, &mut a, &mut stream);
+    stop(&room, vec![("a", new)]);
+}
+
+#[test]
+fn a_node_that_is_told_to_stop_ends_the_hand_over_first() {
+    for is_started in [true, false] {
+        let (room, mut a, _b, _cable, _address) = nodes();
+        let (gate, taker) = Gate::stop(&room, || match is_started {
+            true => Err(ask(&room)),
+            false => Ok(take_over(&room)),
+        });
+        let child = is_started.then(|| Stranger::child_of(&a));
+        a.signal(Signal::TERM);
+        assert_eq!(a.wait(), 0, "{}", a.log());
+        gate.open();
+        if let Some(child) = &child {
+            child.wait();
+        }
+        match taker {
+            Ok(mut taker) => {
+                assert_eq!(wait_for("end", || taker.try_wait().unwrap()).code(), Some(1));
+            }
+            Err(asked) => assert_ne!(asked.join().unwrap().code, 0),
+        }
+        assert!(!room.path("run/a.sock").exists(), "it removes what is its own");
+        assert_eq!(a.log().matches("dwcpd is ready").count(), 1, "{}", a.log());
+    }
+}
+
+#[test]
+fn a_reload_during_a_hand_over_waits_for_its_end() {
+    let (room, mut a, _b, _cable, address) = nodes();
+    let mut stream = TcpStream::connect(&address).unwrap();
+    let sha = |room: &Room| room.status("a")["config"]["sha256"].as_str().unwrap().to_owned();
+    let change = |room: &Room, how: &str| {
+        let text = std::fs::read_to_string(room.path("a.yaml")).unwrap();
+        common::write(&room.path("a.yaml"), format!("{text}# {how}\n").as_bytes());
+    };
+    let before = sha(&room);
+    // It fails: the old process reloads.
+    let (gate, asked) = Gate::stop(&room, || ask(&room));
+    change(&room, "for the old process");
+    a.signal(Signal::HUP);
+    let refused = room.ctl(&["--node", "a", "reload"]);
+    assert!(refused.code == 1 && refused.stderr.contains("restart is under way"), "{refused:#?}");
+    assert_eq!(sha(&room), before);
+    gate.open_behind();
+    drop(Stranger::child_of(&a));
+    assert_eq!(asked.join().unwrap().code, 1);
+    let reloaded = || Some(sha(&room)).filter(|sha| *sha != before);
+    let before = wait_for("reload", reloaded);
+    // It succeeds: the new one does.
+    let (gate, asked) = Gate::stop(&room, || ask(&room));
+    let new = Stranger::child_of(&a);
+    change(&room, "for the new process");
+    a.signal(Signal::HUP);
+    // The refusal comes after the signal was seen, which is looked at in the same loop.
+    let refused = room.ctl(&["--node", "a", "reload"]);
+    assert_eq!(refused.code, 1, "{refused:#?}");
+    gate.open();
+    asked.join().unwrap().ok();
+    assert_eq!(room.status("a")["pid"], new.0);
+    wait_for("reload", || Some(sha(&room)).filter(|sha| *sha != before));
+    say(&mut stream, b"in the old process").unwrap();
+    drop(stream);
+    assert_eq!(a.wait(), 0, "{}", a.log());
+    stop(&room, vec![("a", new)]);
+}
+
+#[test]
+fn the_first_signal_to_a_process_that_was_followed_cuts_nothing_off() {
+    let (room, mut a, _b, _cable, address) = nodes();
+    let mut stream = TcpStream::connect(&address).unwrap();
+    say(&mut stream, b"before").unwrap();
+    let new = restart(&room, "a");
+    a.signal(Signal::TERM);
+    a.wait_for_log("draining already");
+    say(&mut stream, b"after the signal").unwrap();
+    drop(stream);
+    assert_eq!(a.wait(), 0, "{}", a.log());
+    stop(&room, vec![("a", new)]);
+}
+
+#[test]
+fn a_session_comes_back_through_two_processes_after_its_own() {
+    for node in ["a", "b"] {
+        let (room, mut a, mut b, cable, address) = nodes();
+        let mut long = TcpStream::connect(&address).unwrap();
+        say(&mut long, b"before").unwrap();
+        let second = restart(&room, node);
+        let peer = if node == "a" { "b" } else { "a" };
+        // What peers know of a restart is not the matter here.
+        let sessions = |count: u64| {
+            wait_for("word of the restart", || {
+                let status = room.status(peer);
+                (status["peers"][0]["leaving_sessions"].as_u64() >= Some(count)).then_some(())
+            });
+        };
+        sessions(1);
+        let third = restart(&room, node);
+        // The one in the middle has nothing to do and ends.
+        second.wait();
+        sessions(1);
+        for _ in 0..3 {
+            cable.reset();
+            say(&mut long, b"after a cut").unwrap();
+        }
+        let mut fresh = TcpStream::connect(&address).unwrap();
+        say(&mut fresh, b"a new one").unwrap();
+        drop((long, fresh));
+        let old = if node == "a" { &mut a } else { &mut b };
+        assert_eq!(old.wait(), 0, "{}", old.log());
+        assert!(!old.log().contains("in doubt"), "{}", old.log());
+        stop(&room, vec![(node, third)]);
+    }
+}
+
+#[test]
+fn a_new_process_feeds_the_watchdog_of_the_old_one() {
+    let room = Room::new(&["a"]);
+    room.config("a", "");
+    let heard = UnixDatagram::bind(room.path("notify")).unwrap();
+    // Read as it comes: a daemon waits for a manager that does not.
+    let (hear, words) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 256];
+        while let Ok(count) = heard.recv(&mut buffer) {
+            if hear.send(String::from_utf8_lossy(&buffer[..count]).into_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    let environment = format!(
+        "export NOTIFY_SOCKET={} WATCHDOG_USEC=400000 WATCHDOG_PID=$$; exec \"$0\" \"$@\"",
+        room.text("notify")
+    );
+    let mut a = room.start_in(&["sh", "-c", &environment], "a");
+    let until = |word: &str| {
+        let next = || words.recv_timeout(common::PATIENCE).unwrap_or_else(|_| panic!("no {word}"));
+        while !next().contains(word) {}
+    };
+    until("WATCHDOG=1");
+    let new = restart(&room, "a");
+    until(&format!("MAINPID={}", new.0));
+    assert_eq!(a.wait(), 0);
+    // Nobody else is there to feed it.
+    for _ in 0..4 {
+        until("WATCHDOG=1");
+    }
+    stop(&room, vec![("a", new)]);
+}
+
+#[test]
+fn a_node_with_a_hundred_forwards_restarts() {
+    let forwards: String = (0..100)
+        .map(|at| {
+            format!(
+                "  - {{name: f{at}, listen: \"127.0.0.1:0\", peer: b, target: \"127.0.0.1:9\"}}\n"
+            )
+        })
+        .collect();
+    let room = Room::new(&["a", "b"]);
+    room.config("a", &format!("peers: [{{nodeId: b}}]\nforwards:\n{forwards}"));
+    let mut a = room.start("a");
+    let listens = |room: &Room| {
+        let status = room.status("a");
+        let forwards = status["forwards"].as_array().unwrap();
+        forwards.iter().map(|one| one["listen"].to_string()).collect::<Vec<_>>()
+    };
+    let before = listens(&room);
+    assert_eq!(before.len(), 100);
+    let new = restart(&room, "a");
+    assert_eq!(listens(&room), before);
+    assert_eq!(a.wait(), 0);
+    stop(&room, vec![("a", new)]);
 }

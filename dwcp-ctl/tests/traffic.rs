@@ -5,11 +5,9 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::{Daemon, PATIENCE, Room, noise, wait_for, write};
+use common::{Daemon, PATIENCE, Room, noise, wait_for};
 
 #[test]
 fn ping_answers_and_an_unknown_peer_exits_4() {

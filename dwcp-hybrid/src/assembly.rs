@@ -53,7 +53,8 @@ pub fn assemble(config: &Config, listen: Listen) -> Result<Assembly, AssemblyErr
 }
 
 /// As [`assemble`], in a process that follows another one of the same node: with the sockets and the claim of `bequest`,
-/// as far as `config` still wants them. What resumes a session of `before` is passed on to it.
+/// as far as `config` still wants them. What resumes a session of `before`, or of one before that, is passed on to it. The
+/// endpoint does not listen yet: `before` has to make way first.
 ///
 /// # Errors
 /// [`AssemblyError`].
@@ -99,10 +100,15 @@ fn build(
             builder = builder.listener(Box::new(listener));
         }
     }
-    if let Some((_, before)) = after {
-        builder = builder.predecessor(Arc::new(before.clone()));
-    }
-    let endpoint = builder.build()?;
+    let endpoint = match after {
+        None => builder.build()?,
+        Some((bequest, before)) => {
+            for process in std::iter::once(before).chain(&bequest.older) {
+                builder = builder.predecessor(Arc::new(process.clone()));
+            }
+            builder.prepare()?
+        }
+    };
     set_features(&endpoint, config);
     Ok(Assembly { endpoint, identity, degraded, sockets })
 }

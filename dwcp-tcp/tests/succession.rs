@@ -2,12 +2,19 @@
 
 mod common;
 
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
 
 use common::{Ca, options};
-use dwcp_core::{Channel, ChannelOptions, Endpoint, EndpointBuilder, Peer, Peers, Session};
+use dwcp_core::crypto::Secret;
+use dwcp_core::link::{BoxFuture, Link, Predecessor, SecuredConnection};
+use dwcp_core::{
+    Channel, ChannelOptions, Endpoint, EndpointBuilder, EndpointSettings, Peer, Peers, Rate,
+    Session,
+};
 use dwcp_tcp::succession::{Bequest, OldProcess};
 use dwcp_tcp::{Identity, IdentityFiles, TcpDialer, TcpListener, suites};
 use tokio::net::UnixStream;
@@ -40,7 +47,11 @@ impl Stage {
         let identity = ca.identity("b");
         let listener = TcpListener::bind("127.0.0.1:0", options(), identity.clone()).unwrap();
         let (socket, address) = (listener.share().unwrap(), listener.local_addr().to_string());
-        let old = describe(&identity, Peer::new("a", [""; 0])).listener(Box::new(listener));
+        // One dial of its peer is all that it would let in by itself.
+        let mut settings = EndpointSettings::default();
+        settings.handshake_rate = Some(Rate { per_second: 1, burst: 2 });
+        let old = describe(&identity, Peer::new("a", [""; 0])).settings(settings);
+        let old = old.listener(Box::new(listener));
         let old = old.build().unwrap();
         let a = describe(&ca.identity("a"), Peer::new("b", [address])).build().unwrap();
         let (session, far) = tokio::join!(a.connect("b"), old.accept());
@@ -60,6 +71,7 @@ impl Stage {
             incarnation: self.old.incarnation(),
             claim: None,
             sockets: vec![("listen 0".into(), self.listener.take().unwrap())],
+            older: Vec::new(),
         };
         let (given, taken) = tokio::join!(bequest.send(ours), Bequest::receive(theirs));
         let (given, (mut taken, process)) = (given.unwrap(), taken.unwrap());
@@ -69,11 +81,16 @@ impl Stage {
         let new = describe(&self.identity, Peer::new("a", [""; 0]))
             .listener(Box::new(listener))
             .predecessor(Arc::new(process.clone()));
-        let new = new.build().unwrap();
+        let new = new.prepare().unwrap();
         assert_eq!(new.local_addresses(), self.old.local_addresses());
-        process.ready().await.unwrap();
-        let (pid, relay) = given.ready().await.unwrap().unwrap();
-        assert_eq!(pid, std::process::id());
+        let accepted = async {
+            let candidate = given.ready().await.unwrap().unwrap();
+            assert_eq!(candidate.pid(), std::process::id());
+            candidate.accept().await.unwrap()
+        };
+        let (relay, succeeded) = tokio::join!(accepted, process.succeed());
+        succeeded.unwrap();
+        new.listen();
         self.old.leave(Box::new(relay));
         patiently("word that it leaves", self.session.left()).await;
         (new, process)
@@ -111,6 +128,76 @@ async fn a_session_of_the_old_process_comes_back_through_the_new_one() {
     assert!(!after.is_over());
 }
 
+/// A connection that has proven who `a` is, and says what it is told.
+struct Proven(Secret);
+
+impl SecuredConnection for Proven {
+    fn exporter(&self) -> &Secret {
+        &self.0
+    }
+    fn peer_id(&self) -> &str {
+        "a"
+    }
+    fn peer_not_after(&self) -> SystemTime {
+        SystemTime::now() + common::DAY
+    }
+    fn own_not_after(&self) -> SystemTime {
+        SystemTime::now() + common::DAY
+    }
+    fn send<'a>(&'a mut self, _: &'a [u8]) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+    fn receive(&mut self) -> BoxFuture<'_, io::Result<Vec<u8>>> {
+        Box::pin(std::future::pending())
+    }
+    fn into_link(self: Box<Self>) -> io::Result<Box<dyn Link>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exchange_that_breaks_off_harms_no_other() {
+    let mut stage = Stage::new().await;
+    let (_new, process) = stage.follow().await;
+    let connection = Proven(Secret::new([7; 32]));
+    for polls in 1..30 {
+        // Wherever it is by then, it ends there.
+        let mut left = polls;
+        let mut greeting = process.greet(&connection, b"no hello at all");
+        std::future::poll_fn(|context| {
+            left -= 1;
+            match greeting.as_mut().poll(context) {
+                Poll::Pending if left > 0 => Poll::Pending,
+                _ => Poll::Ready(()),
+            }
+        })
+        .await;
+        drop(greeting);
+    }
+    let pending = process.greet(&connection, b"no hello at all");
+    let failed = patiently("end of what is no hello", pending).await;
+    assert!(failed.is_err(), "it is closed without an answer");
+    stage.session.cut(None);
+    stage.exchange("after all that").await;
+    assert_eq!(stage.session.stats().in_doubt_total, 0);
+}
+
+#[tokio::test]
+async fn a_bequest_has_any_number_of_sockets() {
+    let socket = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let sockets: Vec<_> = (0..150).map(|at| (format!("{at}"), socket())).collect();
+    let addresses: Vec<_> = sockets.iter().map(|(_, one)| one.local_addr().unwrap()).collect();
+    let sockets = sockets.into_iter().map(|(name, socket)| (name, socket.into())).collect();
+    let bequest = Bequest { incarnation: 1, sockets, ..Bequest::default() };
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (given, taken) = tokio::join!(bequest.send(ours), Bequest::receive(theirs));
+    let (_given, (mut taken, _process)) = (given.unwrap(), taken.unwrap());
+    for (at, address) in addresses.into_iter().enumerate() {
+        let socket = std::net::TcpListener::from(taken.take(&at.to_string()).unwrap());
+        assert_eq!(socket.local_addr().unwrap(), address);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_the_old_process_is_gone_its_sessions_end_at_once() {
     let mut stage = Stage::new().await;
@@ -125,10 +212,27 @@ async fn when_the_old_process_is_gone_its_sessions_end_at_once() {
 async fn a_new_process_that_ends_early_leaves_everything_as_it_was() {
     let mut stage = Stage::new().await;
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let bequest = Bequest { incarnation: 1, claim: None, sockets: Vec::new() };
+    let bequest = Bequest { incarnation: 1, ..Bequest::default() };
     let (given, taken) = tokio::join!(bequest.send(ours), Bequest::receive(theirs));
     drop(taken.unwrap());
     assert!(given.unwrap().ready().await.unwrap().is_none());
+    // One that ends when it was ready is not the node, either.
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (given, taken) = tokio::join!(bequest.send(ours), Bequest::receive(theirs));
+    let (given, (_, process)) = (given.unwrap(), taken.unwrap());
+    let asking = tokio::spawn(async move { process.succeed().await });
+    let candidate = given.ready().await.unwrap().unwrap();
+    asking.abort();
+    assert!(asking.await.unwrap_err().is_cancelled());
+    assert!(candidate.accept().await.is_err());
+    // And one that is not accepted learns of it.
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (given, taken) = tokio::join!(bequest.send(ours), Bequest::receive(theirs));
+    let (given, (_, process)) = (given.unwrap(), taken.unwrap());
+    let (succeeded, ()) = tokio::join!(process.succeed(), async {
+        drop(given.ready().await.unwrap().unwrap());
+    });
+    assert!(succeeded.is_err());
     stage.session.cut(None);
     stage.exchange("as before").await;
     assert!(!stage.session.is_leaving());

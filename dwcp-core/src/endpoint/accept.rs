@@ -35,10 +35,20 @@ impl Rejection {
     }
 }
 
+/// Who brings connections.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// They come from peers, or from strangers.
+    Peers,
+    /// The process after this one, which has let them in and passes on what may be of a session here.
+    Successor,
+}
+
 /// Accepts connections for ever.
-pub(super) async fn run(inner: Arc<Inner>, listener: Box<dyn Listener>) {
+pub(super) async fn run(inner: Arc<Inner>, listener: Box<dyn Listener>, origin: Origin) {
     loop {
         match listener.accept().await {
+            Ok(incoming) if origin == Origin::Successor => receive_passed_on(&inner, incoming),
             Ok(incoming) => receive(&inner, incoming),
             Err(error) => {
                 let now = Instant::now().into_std();
@@ -69,7 +79,7 @@ fn receive(inner: &Arc<Inner>, incoming: Box<dyn Incoming>) {
     let room = inner.clone();
     spawn(inner, async move {
         let result = tokio::select! {
-            result = handshake(&room, incoming, ticket) => result,
+            result = handshake(&room, incoming, Some(ticket)) => result,
             _ = dropped => {
                 Inner::count(&room.counters.handshakes_dropped);
                 let words = "too many handshakes are under way, and its address has the most";
@@ -77,11 +87,27 @@ fn receive(inner: &Arc<Inner>, incoming: Box<dyn Incoming>) {
             }
         };
         lock(&room.gate).leave(ticket);
-        match result {
-            Ok(()) => Inner::count(&room.counters.handshakes_ok),
-            Err(rejection) => turned_away(&room, &address, &rejection),
-        }
+        note(&room, &address, result);
     });
+}
+
+/// Goes on with the handshake of a connection that the process after this one has let in: its gate is enough. All have the
+/// same address here, and would have to share the rate of one.
+fn receive_passed_on(inner: &Arc<Inner>, incoming: Box<dyn Incoming>) {
+    let room = inner.clone();
+    spawn(inner, async move {
+        let address = incoming.remote_address().to_owned();
+        let result = handshake(&room, incoming, None).await;
+        note(&room, &address, result);
+    });
+}
+
+/// Notes what came of a handshake.
+fn note(inner: &Inner, address: &str, result: Result<(), Rejection>) {
+    match result {
+        Ok(()) => Inner::count(&inner.counters.handshakes_ok),
+        Err(rejection) => turned_away(inner, address, &rejection),
+    }
 }
 
 /// The error and what lies below it.
@@ -109,10 +135,11 @@ fn turned_away(inner: &Inner, address: &str, rejection: &Rejection) {
     );
 }
 
+/// The handshake of a connection that has a `ticket`, or was passed on.
 async fn handshake(
     inner: &Arc<Inner>,
     incoming: Box<dyn Incoming>,
-    ticket: Ticket,
+    ticket: Option<Ticket>,
 ) -> Result<(), Rejection> {
     let limit = inner.settings.handshake_timeout;
     let greeted = timeout(limit, async {
@@ -122,8 +149,11 @@ async fn handshake(
             let cause = if is_late { Cause::TimedOut } else { Cause::NotSecured };
             Rejection::new(cause, words(&error))
         })?;
-        lock(&inner.gate).prove(ticket);
-        match greet(inner, &mut connection).await {
+        let origin = if ticket.is_some() { Origin::Peers } else { Origin::Successor };
+        if let Some(ticket) = ticket {
+            lock(&inner.gate).prove(ticket);
+        }
+        match greet(inner, &mut connection, origin).await {
             Ok(Greeted::Ours(greeting, joins)) => Ok(Some((connection, greeting, joins))),
             Ok(Greeted::Relayed(relayed)) => pass_on(connection, relayed).await.map(|()| None),
             Err(error @ GreetingError::Refused { .. }) => {
@@ -164,29 +194,39 @@ async fn pass_on(
     relayed.hand_over(socket).await.map_err(failed)
 }
 
-/// The answer of the process before this one to a hello that resumes a session of its own; `None`: it has none.
+/// The answer of a process before this one to a hello that resumes a session of its own; `None`: none of them has it.
+///
+/// One that does not answer may have it: then nothing is said, and the peer comes again.
 async fn relay(
     inner: &Inner,
     connection: &mut dyn SecuredConnection,
     hello: &[u8],
 ) -> Result<Option<Box<dyn Relayed>>, GreetingError> {
-    let Some(predecessor) = &inner.predecessor else { return Ok(None) };
-    let relayed = match predecessor.greet(connection, hello).await {
-        Ok(relayed) => relayed,
-        Err(error) => {
-            tracing::debug!(%error, "the process before this one does not answer");
-            return Ok(None);
-        }
-    };
-    let reply = HelloReply::decode(relayed.reply())?;
-    connection.send(relayed.reply()).await?;
-    match reply {
-        HelloReply::Welcome { .. } => Ok(Some(relayed)),
-        HelloReply::Refused { refusal, reason } => {
-            let reason = format!("refused by the process before this one: {reason}");
-            Err(GreetingError::Refused { refusal, reason })
+    let mut silent = None;
+    for predecessor in &inner.predecessors {
+        let relayed = match predecessor.greet(connection, hello).await {
+            Ok(Some(relayed)) => relayed,
+            Ok(None) => continue,
+            Err(error) => {
+                tracing::debug!(%error, "a process before this one does not answer");
+                silent = Some(error);
+                continue;
+            }
+        };
+        match HelloReply::decode(relayed.reply())? {
+            HelloReply::Refused { refusal: Refusal::UnknownSession, .. } => {}
+            HelloReply::Welcome { .. } => {
+                connection.send(relayed.reply()).await?;
+                return Ok(Some(relayed));
+            }
+            HelloReply::Refused { refusal, reason } => {
+                connection.send(relayed.reply()).await?;
+                let reason = format!("refused by a process before this one: {reason}");
+                return Err(GreetingError::Refused { refusal, reason });
+            }
         }
     }
+    silent.map_or(Ok(None), |error| Err(error.into()))
 }
 
 /// What a welcomed connection becomes a path of.
@@ -226,6 +266,7 @@ pub(super) async fn entered(inner: &Inner, peer: &str, id: Option<SessionId>) {
 async fn greet<'a>(
     inner: &'a Inner,
     connection: &mut Box<dyn SecuredConnection>,
+    origin: Origin,
 ) -> Result<Greeted<'a>, GreetingError> {
     let bytes = connection.receive().await?;
     let hello = Hello::decode(&bytes)
@@ -246,7 +287,9 @@ async fn greet<'a>(
             Ok(Greeted::Ours(Box::new(greeting), joins))
         }
         Err((refusal, reason)) => {
+            // The process after this one asks those before by itself.
             if refusal == Refusal::UnknownSession
+                && origin == Origin::Peers
                 && let Some(relayed) = relay(inner, connection, &bytes).await?
             {
                 return Ok(Greeted::Relayed(relayed));

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch as signal};
 use super::conduct::{Conduct, ReputationRules};
 use super::gate::Gate;
 use super::strangers::Strangers;
-use super::{Counters, Endpoint, Handle, Inner, Peers, listen, random, rotate_keys};
+use super::{Counters, Endpoint, Handle, Inner, Peers, random, rotate_keys};
 use crate::crypto::{Secret, Suite};
 use crate::driver::{Clock, PollDriver, PollSettings};
 use crate::link::{Dialer, Listener, PathProvider, Predecessor};
@@ -144,7 +144,7 @@ pub struct EndpointBuilder {
     listeners: Vec<Box<dyn Listener>>,
     providers: Vec<Arc<dyn PathProvider>>,
     peers: Peers,
-    predecessor: Option<Arc<dyn Predecessor>>,
+    predecessors: Vec<Arc<dyn Predecessor>>,
 }
 
 impl EndpointBuilder {
@@ -159,7 +159,7 @@ impl EndpointBuilder {
             listeners: Vec::new(),
             providers: Vec::new(),
             peers: Peers::default(),
-            predecessor: None,
+            predecessors: Vec::new(),
         }
     }
 
@@ -214,10 +214,10 @@ impl EndpointBuilder {
     }
 
     /// The process that was the node before and still has sessions: peers keep those beside new ones, and what resumes
-    /// one of them is passed on to it.
+    /// one of them is passed on to it; called again, the one before that.
     #[must_use]
     pub fn predecessor(mut self, predecessor: Arc<dyn Predecessor>) -> Self {
-        self.predecessor = Some(predecessor);
+        self.predecessors.push(predecessor);
         self
     }
 
@@ -236,6 +236,19 @@ impl EndpointBuilder {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn build(self) -> Result<Endpoint, BuildError> {
+        let endpoint = self.prepare()?;
+        endpoint.listen();
+        Ok(endpoint)
+    }
+
+    /// Makes the endpoint, which takes no connection before [`Endpoint::listen`]: those that come in wait.
+    ///
+    /// # Errors
+    /// [`BuildError`].
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn prepare(self) -> Result<Endpoint, BuildError> {
         if !valid_node_id(&self.node_id) {
             return Err(BuildError::NodeId { node_id: self.node_id });
         }
@@ -279,7 +292,8 @@ impl EndpointBuilder {
             providers: self.providers,
             local_addresses: self.listeners.iter().map(|one| one.local_address()).collect(),
             peers: Mutex::new(self.peers),
-            predecessor: self.predecessor,
+            predecessors: self.predecessors,
+            listeners: Mutex::new(self.listeners),
             is_listening: signal::channel(true).0,
             registry: Mutex::default(),
             accepted: Mutex::default(),
@@ -293,9 +307,6 @@ impl EndpointBuilder {
         });
         if let Some(interval) = inner.settings.key_rotation_interval {
             rotate_keys(&inner, interval);
-        }
-        for listener in self.listeners {
-            listen(&inner, listener);
         }
         Ok(Endpoint { handle: Arc::new(Handle { inner }) })
     }

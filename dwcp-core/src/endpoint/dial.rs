@@ -144,28 +144,35 @@ async fn first_dial(inner: &Arc<Inner>, peer: &str) -> Result<Session, ConnectEr
             .await
             .map_err(|_| ConnectError::Closing { peer: peer.to_owned() })?;
     }
-    let mut connection = match open(inner, peer).await {
-        // It has to dial us. Until it does, its process before will do.
-        Err(ConnectError::NoAddress { peer }) => {
-            let leaving = lock(&inner.registry).leaving(&peer);
-            return leaving.ok_or(ConnectError::NoAddress { peer });
-        }
-        opened => opened?,
-    };
     let handshake = |reason: String| ConnectError::Handshake { peer: peer.to_owned(), reason };
-    let greeting = match greeting::dialer(inner, &mut *connection, None).await {
-        None => {
-            let seconds = inner.settings.handshake_timeout.as_secs();
-            return Err(handshake(format!("no reply within {seconds} s")));
+    let mut is_again = false;
+    let (connection, greeting) = loop {
+        let mut connection = match open(inner, peer).await {
+            // It has to dial us. Until it does, its process before will do.
+            Err(ConnectError::NoAddress { peer }) => {
+                let leaving = lock(&inner.registry).leaving(&peer);
+                return leaving.ok_or(ConnectError::NoAddress { peer });
+            }
+            opened => opened?,
+        };
+        match greeting::dialer(inner, &mut *connection, None).await {
+            None => {
+                let seconds = inner.settings.handshake_timeout.as_secs();
+                return Err(handshake(format!("no reply within {seconds} s")));
+            }
+            Some(Err(GreetingError::Refused { refusal: Refusal::OtherDialStands, reason })) => {
+                return other_dial(inner, peer, reason).await;
+            }
+            // A process may have taken the connection just before another one followed it.
+            Some(Err(GreetingError::Refused { refusal: Refusal::Draining, .. })) if !is_again => {
+                is_again = true;
+            }
+            Some(Err(GreetingError::Refused { refusal, reason })) => {
+                return Err(ConnectError::Refused { peer: peer.to_owned(), refusal, reason });
+            }
+            Some(Err(error)) => return Err(handshake(error.to_string())),
+            Some(Ok(greeting)) => break (connection, greeting),
         }
-        Some(Err(GreetingError::Refused { refusal: Refusal::OtherDialStands, reason })) => {
-            return other_dial(inner, peer, reason).await;
-        }
-        Some(Err(GreetingError::Refused { refusal, reason })) => {
-            return Err(ConnectError::Refused { peer: peer.to_owned(), refusal, reason });
-        }
-        Some(Err(error)) => return Err(handshake(error.to_string())),
-        Some(Ok(greeting)) => greeting,
     };
     let link = connection.into_link().map_err(|error| handshake(error.to_string()))?;
     let session = paths::begin(inner, peer, Role::Dialer, link, &greeting)

@@ -148,7 +148,7 @@ fn hello(
         max_message_bytes: inner.settings.max_message_bytes,
         suites: terms.suite_names(),
         trusted_suites: terms.trusted_suite_names(),
-        predecessor: inner.predecessor.as_ref().map(|before| before.incarnation()),
+        predecessor: inner.predecessors.first().map(|before| before.incarnation()),
         resume,
     }
 }

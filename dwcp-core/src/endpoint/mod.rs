@@ -90,8 +90,10 @@ struct Inner {
     providers: Vec<Arc<dyn PathProvider>>,
     local_addresses: Vec<String>,
     peers: Mutex<Peers>,
-    /// Has the node's older sessions, if there is one.
-    predecessor: Option<Arc<dyn Predecessor>>,
+    /// The processes that have the node's older sessions, the newest first.
+    predecessors: Vec<Arc<dyn Predecessor>>,
+    /// What it will listen on.
+    listeners: Mutex<Vec<Box<dyn Listener>>>,
     /// Whether the listeners it was built with are to go on.
     is_listening: signal::Sender<bool>,
     registry: Mutex<Registry>,
@@ -230,6 +232,12 @@ impl Endpoint {
     /// The addresses it listens on.
     pub fn local_addresses(&self) -> &[String] {
         &self.inner().local_addresses
+    }
+
+    /// Begins to take connections, if it does not yet.
+    pub fn listen(&self) {
+        let listeners = std::mem::take(&mut *lock(&self.inner().listeners));
+        listeners.into_iter().for_each(|listener| listen(self.inner(), listener));
     }
 
     fn inner(&self) -> &Arc<Inner> {
@@ -397,7 +405,8 @@ impl Endpoint {
         let inner = self.inner();
         inner.is_draining.store(true, Ordering::SeqCst);
         inner.is_listening.send_replace(false);
-        spawn(inner, accept::run(inner.clone(), relay));
+        lock(&inner.listeners).clear();
+        spawn(inner, accept::run(inner.clone(), relay, accept::Origin::Successor));
         for session in self.sessions() {
             session.leave();
         }
@@ -449,6 +458,8 @@ impl Inner {
         // What went over the sessions while the handshake was on its way did not see this one.
         if *self.is_over.borrow() {
             session.abort();
+        } else if !*self.is_listening.borrow() {
+            session.leave();
         } else if self.is_draining.load(Ordering::SeqCst) {
             session.close(0, GOING_DOWN);
         }
@@ -527,11 +538,13 @@ fn spawn(inner: &Arc<Inner>, task: impl Future<Output = ()> + Send + 'static) {
 /// Accepts what `listener` brings, as long as the endpoint lives and listens.
 fn listen(inner: &Arc<Inner>, listener: Box<dyn Listener>) {
     let mut is_listening = inner.is_listening.subscribe();
-    let accepting = accept::run(inner.clone(), listener);
+    let accepting = accept::run(inner.clone(), listener, accept::Origin::Peers);
     spawn(inner, async move {
         tokio::select! {
-            () = accepting => {}
+            // What comes in once it is not to listen any more is the successor's.
+            biased;
             _ = is_listening.wait_for(|is_listening| !is_listening) => {}
+            () = accepting => {}
         }
     });
 }

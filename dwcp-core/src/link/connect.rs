@@ -55,15 +55,19 @@ pub trait SecuredConnection: Send {
 pub trait Predecessor: Send + Sync {
     /// Its incarnation.
     fn incarnation(&self) -> u64;
-    /// Asks it for the answer to `hello`, which came over `connection` and resumes a session that is not ours.
+    /// Asks it for the answer to `hello`, which came over `connection` and resumes a session that is not ours. `None`: it is
+    /// gone, and its sessions with it.
     ///
     /// # Errors
-    /// When it is gone, or does not answer: the session is then known to nobody.
+    /// When it does not answer, although it may be there.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: what else is asked is not disturbed.
     fn greet<'a>(
         &'a self,
         connection: &'a dyn SecuredConnection,
         hello: &'a [u8],
-    ) -> BoxFuture<'a, io::Result<Box<dyn Relayed>>>;
+    ) -> BoxFuture<'a, io::Result<Option<Box<dyn Relayed>>>>;
 }
 
 /// A hello that the predecessor has answered.

@@ -46,7 +46,7 @@ pub(super) enum Demand {
     HandOver(UnixStream),
 }
 
-/// The bound socket. Dropping it removes the file, unless another process has it, too.
+/// The bound socket. Dropping it removes the file, unless that is another process's.
 pub(super) struct CommandSocket {
     listener: UnixListener,
     path: PathBuf,
@@ -80,7 +80,8 @@ impl CommandSocket {
         Ok(socket)
     }
 
-    /// Goes on with the socket of the process before this one, bound to `path`.
+    /// Goes on with the socket of the process before this one, bound to `path`. The file stays that process's until this one
+    /// [has](Self::own) it.
     ///
     /// # Errors
     /// Those of the operating system.
@@ -88,7 +89,13 @@ impl CommandSocket {
         let listener = std::os::unix::net::UnixListener::from(socket);
         listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(listener)?;
-        Ok(Self { listener, path: path.to_owned(), is_given_away: Arc::default() })
+        let is_given_away = Arc::new(AtomicBool::new(true));
+        Ok(Self { listener, path: path.to_owned(), is_given_away })
+    }
+
+    /// The file is this process's from now on.
+    pub(super) fn own(&self) {
+        self.is_given_away.store(false, Ordering::Relaxed);
     }
 
     /// The socket, for a process that is to follow this one.
@@ -189,7 +196,10 @@ async fn greet(stream: UnixStream, served: Served) {
                 match (is_allowed(&request, client), served.requests.clone().try_acquire_owned()) {
                     (Err(refusal), _) => refusal,
                     (Ok(()), Ok(_)) if request == Request::HandOver => {
-                        return give_stream(reader, writer, &served.demands).await;
+                        let Ok(stream) = reader.into_inner().reunite(writer) else { return };
+                        // The main loop answers.
+                        let _ = served.demands.send(Demand::HandOver(stream)).await;
+                        return;
                     }
                     (Ok(()), Ok(place)) => {
                         tokio::spawn(async move {
@@ -208,22 +218,6 @@ async fn greet(stream: UnixStream, served: Served) {
         Ok(_) => return,
     };
     let _ = write(&mut writer, &failed(Exit::Problem, refusal)).await;
-}
-
-/// Leaves the conversation with a process that takes over to the main loop.
-async fn give_stream(
-    reader: BufReader<OwnedReadHalf>,
-    mut writer: OwnedWriteHalf,
-    demands: &mpsc::Sender<Demand>,
-) {
-    if write(&mut writer, &done(&serde_json::json!({ "schema": "dwcp.hand-over/v1" })))
-        .await
-        .is_err()
-    {
-        return;
-    }
-    let Ok(stream) = reader.into_inner().reunite(writer) else { return };
-    let _ = demands.send(Demand::HandOver(stream)).await;
 }
 
 /// Whether the user `client` may ask for `request`. The socket is open to a group; the rights that the daemon has

@@ -9,6 +9,7 @@ use tracing::{error, info};
 
 use super::Node;
 use super::command_server::Demand;
+use super::handover::refuse;
 use super::notify::Notifier;
 use crate::service::under_way::WorkCounts;
 
@@ -120,7 +121,9 @@ impl Drain<'_> {
                     Demand::Restart(answer) => {
                         let _ = answer.send(Err("the node drains: it is going to stop".into()));
                     }
-                    Demand::HandOver(stream) => drop(stream),
+                    Demand::HandOver(stream) => {
+                        refuse(stream, "the node drains: it is going to stop".into());
+                    }
                 },
                 () = tick(self.watchdog) => self.notifier.watchdog(),
             }

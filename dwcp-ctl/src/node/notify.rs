@@ -65,11 +65,15 @@ fn connect(name: &str) -> Option<(UnixDatagram, SocketAddr)> {
 /// How often the manager wants to hear that the daemon lives: half of what it allows.
 pub(super) fn watchdog_interval() -> Option<Duration> {
     let microseconds: u64 = std::env::var("WATCHDOG_USEC").ok()?.parse().ok()?;
-    let is_for_us = match std::env::var("WATCHDOG_PID") {
+    (is_watched() && microseconds > 1).then(|| Duration::from_micros(microseconds / 2))
+}
+
+/// Whether what is said of a watchdog in the environment is for this process.
+pub(super) fn is_watched() -> bool {
+    match std::env::var("WATCHDOG_PID") {
         Ok(pid) => pid.parse() == Ok(std::process::id()),
         Err(_) => true,
-    };
-    (is_for_us && microseconds > 1).then(|| Duration::from_micros(microseconds / 2))
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dwcp_core::config::{Colour, Config};
+use dwcp_tcp::succession::{Bequest, OldProcess};
+use rustix::process::{Pid, kill_process};
 use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -15,11 +17,15 @@ use tracing::{error, info, warn};
 
 use super::command_server::Demand;
 use super::drain::{Asker, Drain, tick};
-use super::handover::{HandOver, Successor};
+use super::handover::{HandOver, Successor, refuse};
 use super::notify::{Notifier, watchdog_interval};
 use super::start::{forward_name, start};
 use super::{Node, load, start_logs};
 use crate::exit::DAEMON_CONFIG;
+
+/// Why a reload is refused while another process is about to take over.
+const RESTARTING: &str =
+    "a restart is under way: the new process reads the file; reload again once it is over";
 
 /// How the daemon is started.
 #[derive(Clone, Debug)]
@@ -99,7 +105,9 @@ pub(super) struct Daemon {
     /// Whether the command socket's file is a successor's.
     pub(super) is_given_away: Arc<AtomicBool>,
     pub(super) hand_over: HandOver,
-    pub(super) successors: mpsc::Receiver<Successor>,
+    /// The processes that this one followed, the newest first: a successor goes on with them.
+    pub(super) older: Vec<OldProcess>,
+    pub(super) signals: Signals,
 }
 
 /// Why the daemon stops serving.
@@ -111,7 +119,7 @@ enum End {
 }
 
 /// The signals it listens to.
-struct Signals {
+pub(super) struct Signals {
     hangup: Signal,
     user: Signal,
     terminate: Signal,
@@ -119,7 +127,7 @@ struct Signals {
 }
 
 impl Signals {
-    fn watch() -> std::io::Result<Self> {
+    pub(super) fn watch() -> std::io::Result<Self> {
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
             user: signal(SignalKind::user_defined2())?,
@@ -140,41 +148,58 @@ impl Signals {
 impl Daemon {
     /// Serves until told to stop; returns the exit code.
     pub(super) async fn serve(mut self) -> u8 {
-        let Ok(mut signals) = Signals::watch() else {
-            error!("cannot watch for signals");
-            return 1;
-        };
         let listen = self.node.endpoint.local_addresses();
         let (node, socket) = (self.node.endpoint.node_id(), self.socket.display());
         info!(node, ?listen, %socket, version = env!("CARGO_PKG_VERSION"), "dwcpd is ready");
         let status = format!("ready, listening on {}", listen.join(", "));
         self.notifier.ready(&status);
         let mut watchdog = watchdog_interval().map(tokio::time::interval);
+        // Asked for by a signal while another process was about to take over.
+        let mut is_reload_due = false;
         let end = loop {
             tokio::select! {
-                _ = signals.hangup.recv() => {
-                    self.reload(&status).await.ok();
-                }
-                _ = signals.user.recv() => self.hand_over.restart(None),
+                _ = self.signals.hangup.recv() => match self.hand_over.is_under_way() {
+                    true => is_reload_due = true,
+                    false => _ = self.reload(&status).await,
+                },
+                _ = self.signals.user.recv() => self.hand_over.restart(None),
                 demand = self.demands.recv() => match demand {
                     Some(Demand::Reload(answer)) => {
-                        let _ = answer.send(self.reload(&status).await);
+                        let result = match self.hand_over.is_under_way() {
+                            true => Err(RESTARTING.to_owned()),
+                            false => self.reload(&status).await,
+                        };
+                        let _ = answer.send(result);
                     }
                     Some(Demand::Restart(answer)) => self.hand_over.restart(Some(answer)),
                     Some(Demand::HandOver(stream)) => self.give(stream),
                     Some(Demand::Drain(asker)) => break End::Drain(Some(asker)),
                     None => break End::Drain(None),
                 },
-                Some(successor) = self.successors.recv() => break End::Followed(successor),
-                _ = signals.terminate.recv() => break End::Drain(None),
-                _ = signals.interrupt.recv() => break End::Drain(None),
+                outcome = self.hand_over.outcome() => {
+                    if let Some(successor) = self.hand_over.conclude(outcome).await {
+                        break End::Followed(successor);
+                    }
+                    if std::mem::take(&mut is_reload_due) {
+                        self.reload(&status).await.ok();
+                    }
+                }
+                _ = self.signals.terminate.recv() => break End::Drain(None),
+                _ = self.signals.interrupt.recv() => break End::Drain(None),
                 () = tick(&mut watchdog) => self.notifier.watchdog(),
             }
         };
         let (askers, is_followed) = match end {
-            End::Drain(asker) => (asker.into_iter().collect(), false),
+            End::Drain(asker) => {
+                // A process that is about to take over would lose what this one is going to close.
+                self.hand_over.end();
+                (asker.into_iter().collect(), false)
+            }
             End::Followed(successor) => {
-                self.leave(successor);
+                if is_reload_due {
+                    pass_on_hangup(successor.pid);
+                }
+                self.leave(successor).await;
                 watchdog = None; // the successor feeds it
                 (Vec::new(), true)
             }
@@ -187,9 +212,18 @@ impl Daemon {
             askers,
             is_followed,
         };
+        let signals = &mut self.signals;
+        let stopped = async {
+            if is_followed {
+                // It drains already: the first one asks for nothing more.
+                signals.stop().await;
+                info!("draining already; a second signal stops it at once");
+            }
+            signals.stop().await;
+        };
         let exit = tokio::select! {
             exit = drain.run() => exit,
-            () = signals.stop() => hurried(),
+            () = stopped => hurried(),
         };
         self.node.logs.repeats().report_last();
         exit
@@ -204,12 +238,20 @@ impl Daemon {
 
     /// Gives all it listens on to the process at the other end of `stream`.
     fn give(&mut self, stream: UnixStream) {
+        if let Err(why) = self.hand_over.admit(&stream) {
+            return refuse(stream, why);
+        }
         match self.share() {
             Ok(sockets) => {
-                let claim = self.node.identity.share_claim();
-                self.hand_over.give(stream, claim, sockets);
+                let bequest = Bequest {
+                    incarnation: self.node.endpoint.incarnation(),
+                    claim: self.node.identity.share_claim(),
+                    sockets,
+                    older: self.older.clone(),
+                };
+                self.hand_over.give(stream, bequest);
             }
-            Err(error) => warn!(%error, "the node was not handed over"),
+            Err(error) => refuse(stream, format!("cannot duplicate a listening socket: {error}")),
         }
     }
 
@@ -225,14 +267,14 @@ impl Daemon {
     }
 
     /// Leaves the node to `successor`: what is open goes on here, all else is taken there.
-    fn leave(&mut self, successor: Successor) {
-        let Successor { pid, relay } = successor;
+    async fn leave(&mut self, successor: Successor) {
+        let pid = successor.pid;
         info!(pid, "another process is the node from now on");
         self.is_given_away.store(true, Ordering::Relaxed);
         self.notifier.main_pid(pid);
-        self.servers.abort_all();
+        self.servers.shutdown().await;
         self.sockets.clear();
-        self.node.endpoint.leave(Box::new(relay));
+        self.node.endpoint.leave(Box::new(successor.announce()));
     }
 }
 
@@ -248,6 +290,15 @@ impl Node {
         let mut current = self.current();
         current.forwards.clear();
         current.config.session.drain_timeout.get()
+    }
+}
+
+/// Has the process that is the node now reload: the signal came while it was not yet.
+fn pass_on_hangup(pid: u32) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let passed_on = pid.map(|pid| kill_process(pid, rustix::process::Signal::HUP));
+    if !matches!(passed_on, Some(Ok(()))) {
+        warn!("a reload that was asked for during the restart was not passed on");
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use dwcp_core::config::Config;
 use dwcp_hybrid::{Assembly, AssemblyError, Listen, assemble, assemble_after};
+use dwcp_tcp::succession::OldProcess;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -20,7 +21,7 @@ use super::handover::{CommandLine, HandOver};
 use super::keeper::Keepers;
 use super::load::LoadedConfig;
 use super::notify::Notifier;
-use super::run::{Daemon, DaemonOptions};
+use super::run::{Daemon, DaemonOptions, Signals};
 use super::takeover::TakeOver;
 use super::{Current, LogControl, Node, plan, token, watch};
 use crate::exit::{DAEMON_CONFIG, DAEMON_UNAVAILABLE, chain};
@@ -98,18 +99,32 @@ pub(super) async fn start(
 ) -> Result<Daemon, StartFailure> {
     let mut before = take_over(options, &loaded.config).await?;
     let got = get(options, &loaded.config, &mut before).await?;
-    let daemon = serve(options, loaded, logs, got);
-    if let Some(before) = &before
-        && let Err(error) = before.process.ready().await
-    {
-        warn!(%error, "the process before this one is gone");
+    // Before anybody can take this process for the daemon.
+    let signals = Signals::watch();
+    let signals = signals
+        .map_err(|error| StartFailure::new(1, format!("cannot watch for signals: {error}")))?;
+    let mut older = Vec::new();
+    if let Some(TakeOver { process, bequest }) = before {
+        process.succeed().await.map_err(|error| {
+            StartFailure::new(1, format!("the process before this one does not make way: {error}"))
+        })?;
+        older.push(process);
+        older.extend(bequest.older);
     }
-    Ok(daemon)
+    Ok(serve(options, loaded, logs, got, signals, older))
 }
 
-/// Begins to serve. Nothing here can fail.
-fn serve(options: &DaemonOptions, loaded: LoadedConfig, logs: LogControl, got: Got) -> Daemon {
+/// Begins to serve: from here on this process is the node. Nothing here can fail.
+fn serve(
+    options: &DaemonOptions,
+    loaded: LoadedConfig,
+    logs: LogControl,
+    got: Got,
+    signals: Signals,
+    older: Vec<OldProcess>,
+) -> Daemon {
     let Got { assembly, forwards, admin, socket, commands, token, evidence, command_line } = got;
+    commands.own();
     let Assembly { endpoint, identity, degraded, sockets } = assembly;
     degraded.iter().for_each(|reason| warn!("degraded: {reason}"));
     let config = loaded.config;
@@ -118,7 +133,6 @@ fn serve(options: &DaemonOptions, loaded: LoadedConfig, logs: LogControl, got: G
     keepers.set(&plan::kept_peers(&config));
     let started = |bound: BoundForward| bound.start(endpoint.clone(), services.under_way.clone());
     let forwards = forwards.into_iter().map(started).collect();
-    let (hand_over, successors) = HandOver::new(command_line, endpoint.incarnation());
     let node = Arc::new(Node {
         config_path: options.config.clone(),
         identity,
@@ -144,6 +158,7 @@ fn serve(options: &DaemonOptions, loaded: LoadedConfig, logs: LogControl, got: G
         endpoint: endpoint.clone(),
     });
     let tasks = watchers(&node, services, evidence);
+    endpoint.listen();
     let (demand, demands) = mpsc::channel(4);
     let is_given_away = commands.given_away();
     let mut servers = JoinSet::new();
@@ -161,8 +176,9 @@ fn serve(options: &DaemonOptions, loaded: LoadedConfig, logs: LogControl, got: G
         socket,
         sockets,
         is_given_away,
-        hand_over,
-        successors,
+        hand_over: HandOver::new(command_line),
+        older,
+        signals,
     }
 }
 

@@ -201,6 +201,22 @@ impl Room {
     }
 }
 
+/// A daemon may have started another one, which is nobody's child: it ends with the room, also when a test fails.
+impl Drop for Room {
+    fn drop(&mut self) {
+        let is_of_room = |pid: i32| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let room = self.directory.path().to_str().unwrap();
+            String::from_utf8_lossy(&line).split('\0').any(|word| word.starts_with(room))
+        };
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        for pid in pids.filter(|pid| is_of_room(*pid)).filter_map(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
 pub(crate) fn http(address: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");

@@ -1,8 +1,13 @@
 //! Connections that resume a session of the old process come in at the new one, and are passed on.
+//!
+//! Each is an exchange over a socket pair of its own, whose other end goes to the old process with one byte of the
+//! conversation. So none holds up another, none that breaks off leaves the conversation in the middle of a message, and
+//! several processes can pass on to an older one, each with a descriptor of the same conversation.
 
 use std::io;
 use std::net::TcpStream;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,7 +18,6 @@ use dwcp_core::link::{
 use dwcp_core::wire::HelloReply;
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
-use tokio::sync::{Mutex, MutexGuard, OwnedMutexGuard};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::wire;
@@ -44,25 +48,51 @@ struct Reply {
     bytes: Vec<u8>,
 }
 
-/// The answer went out; the socket comes with it. Without one, the connection broke meanwhile.
+/// The answer went out; the socket comes with it. An exchange that ends without one: the connection broke meanwhile.
 #[derive(Serialize, Deserialize)]
 struct Socket;
 
-/// The old process, as the new one speaks to it. One connection is passed on at a time.
+/// The old process, as the new one speaks to it.
 #[derive(Clone, Debug)]
 pub struct OldProcess {
-    stream: Arc<Mutex<UnixStream>>,
+    stream: Arc<UnixStream>,
     incarnation: u64,
 }
 
 impl OldProcess {
-    pub(super) fn new(stream: UnixStream, incarnation: u64) -> Self {
-        Self { stream: Arc::new(Mutex::new(stream)), incarnation }
+    pub(super) fn new(stream: Arc<UnixStream>, incarnation: u64) -> Self {
+        Self { stream, incarnation }
     }
 
-    pub(super) async fn stream(&self) -> MutexGuard<'_, UnixStream> {
-        self.stream.lock().await
+    /// One that the process before this one followed, with the conversation that it had.
+    pub(super) fn inherit(socket: OwnedFd, incarnation: u64) -> io::Result<Self> {
+        let stream = tokio_stream(StdUnixStream::from(socket))?;
+        Ok(Self::new(Arc::new(stream), incarnation))
     }
+
+    pub(super) fn stream(&self) -> &UnixStream {
+        &self.stream
+    }
+
+    pub(super) fn life(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// Whether it has not ended.
+    pub fn is_there(&self) -> bool {
+        wire::is_open(&self.stream)
+    }
+}
+
+impl AsFd for OldProcess {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+fn tokio_stream(stream: StdUnixStream) -> io::Result<UnixStream> {
+    stream.set_nonblocking(true)?;
+    UnixStream::from_std(stream)
 }
 
 impl Predecessor for OldProcess {
@@ -74,7 +104,7 @@ impl Predecessor for OldProcess {
         &'a self,
         connection: &'a dyn SecuredConnection,
         hello: &'a [u8],
-    ) -> BoxFuture<'a, io::Result<Box<dyn Relayed>>> {
+    ) -> BoxFuture<'a, io::Result<Option<Box<dyn Relayed>>>> {
         let greet = Greet {
             peer: connection.peer_id().to_owned(),
             exporter: *connection.exporter().expose(),
@@ -83,37 +113,34 @@ impl Predecessor for OldProcess {
             hello: hello.to_vec(),
         };
         Box::pin(async move {
-            let stream = self.stream.clone().lock_owned().await;
-            let mut passing = Passing { stream, reply: Vec::new(), owed: Owed::Ear };
             let asked = async {
-                wire::send(&passing.stream, &greet, &[]).await?;
-                wire::receive::<Reply>(&passing.stream).await
+                let (ours, theirs) = StdUnixStream::pair()?;
+                let stream = tokio_stream(ours)?;
+                if let Err(error) = wire::send_byte(&self.stream, Some(theirs.as_fd())).await {
+                    return if is_gone(&error) { Ok(None) } else { Err(error) };
+                }
+                // With the old process's end alone, its end is seen.
+                drop(theirs);
+                wire::send(&stream, &greet, &[]).await?;
+                let reply = wire::receive::<Reply>(&stream).await?;
+                let (reply, _) = reply.ok_or(io::ErrorKind::UnexpectedEof)?;
+                Ok(Some(Box::new(Passing { stream, reply: reply.bytes }) as Box<dyn Relayed>))
             };
-            let reply = tokio::time::timeout(PATIENCE, asked).await??;
-            let (reply, _) = reply.ok_or(io::ErrorKind::NotConnected)?;
-            // After a refusal it waits for nothing.
-            passing.owed = if is_welcome(&reply.bytes) { Owed::Socket } else { Owed::Nothing };
-            passing.reply = reply.bytes;
-            Ok(Box::new(passing) as Box<dyn Relayed>)
+            tokio::time::timeout(PATIENCE, asked).await?
         })
     }
 }
 
-/// What is left to be said of a connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Owed {
-    /// The old process has not answered: what comes next would be its answer.
-    Ear,
-    /// It waits for the socket, or for the word that there is none.
-    Socket,
-    Nothing,
+/// Whether nobody has the other end of a conversation any more.
+fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | NotConnected)
 }
 
-/// A connection that is passed on.
+/// A connection that is passed on. When it is dropped, the old process hears that it broke.
 struct Passing {
-    stream: OwnedMutexGuard<UnixStream>,
+    stream: UnixStream,
     reply: Vec<u8>,
-    owed: Owed,
 }
 
 impl Relayed for Passing {
@@ -121,56 +148,37 @@ impl Relayed for Passing {
         &self.reply
     }
 
-    fn hand_over(mut self: Box<Self>, socket: OwnedFd) -> BoxFuture<'static, io::Result<()>> {
+    fn hand_over(self: Box<Self>, socket: OwnedFd) -> BoxFuture<'static, io::Result<()>> {
         Box::pin(async move {
             let descriptors = [socket.as_fd()];
             let sent = wire::send(&self.stream, &Socket, &descriptors);
-            tokio::time::timeout(PATIENCE, sent).await??;
-            self.owed = Owed::Nothing;
-            Ok(())
+            tokio::time::timeout(PATIENCE, sent).await?
         })
     }
 }
 
-impl Drop for Passing {
-    fn drop(&mut self) {
-        let is_told = match self.owed {
-            Owed::Nothing => true,
-            Owed::Socket => wire::send_at_once(&self.stream, &Socket),
-            Owed::Ear => false,
-        };
-        if !is_told {
-            // What would come next is not what either end waits for.
-            let _ = rustix::net::shutdown(&*self.stream, rustix::net::Shutdown::Both);
-        }
-    }
-}
-
-/// The connections that the new process passes on: the listener of the old one from then on.
+/// The connections that the new process passes on, and those after it: the listener of the old one from then on.
 #[derive(Debug)]
 pub struct RelayListener {
-    stream: Arc<Mutex<UnixStream>>,
+    stream: UnixStream,
 }
 
 impl RelayListener {
     pub(super) fn new(stream: UnixStream) -> Self {
-        Self { stream: Arc::new(Mutex::new(stream)) }
+        Self { stream }
     }
 }
 
 impl Listener for RelayListener {
     fn accept(&self) -> BoxFuture<'_, io::Result<Box<dyn Incoming>>> {
         Box::pin(async {
-            let stream = self.stream.clone().lock_owned().await;
-            match wire::receive::<Greet>(&stream).await {
-                Ok(Some((greet, _))) => Ok(Box::new(Passed { stream, greet }) as Box<dyn Incoming>),
-                Ok(None) => std::future::pending().await,
-                Err(error) => {
-                    // What comes next cannot be understood either.
-                    tracing::warn!(%error, "the new process passes nothing on any more");
-                    std::future::pending().await
-                }
-            }
+            let Some(exchange) = wire::receive_byte(&self.stream).await? else {
+                // All processes after this one are gone.
+                return std::future::pending().await;
+            };
+            let exchange = exchange.ok_or(io::ErrorKind::InvalidData)?;
+            let stream = tokio_stream(StdUnixStream::from(exchange))?;
+            Ok(Box::new(Passed { stream }) as Box<dyn Incoming>)
         })
     }
 
@@ -181,8 +189,7 @@ impl Listener for RelayListener {
 
 /// A connection that was passed on.
 struct Passed {
-    stream: OwnedMutexGuard<UnixStream>,
-    greet: Greet,
+    stream: UnixStream,
 }
 
 impl Incoming for Passed {
@@ -193,22 +200,28 @@ impl Incoming for Passed {
     fn secure(
         self: Box<Self>,
     ) -> BoxFuture<'static, Result<Box<dyn SecuredConnection>, DialError>> {
-        let Self { stream, mut greet } = *self;
-        let connection = PassedConnection {
-            stream,
-            exporter: Secret::new(greet.exporter),
-            peer: std::mem::take(&mut greet.peer),
-            peer_not_after: time(greet.peer_not_after),
-            own_not_after: time(greet.own_not_after),
-            hello: Some(std::mem::take(&mut greet.hello)),
-            socket: None,
-        };
-        Box::pin(std::future::ready(Ok(Box::new(connection) as Box<dyn SecuredConnection>)))
+        Box::pin(async move {
+            let received = wire::receive::<Greet>(&self.stream).await;
+            let received = received.and_then(|greet| Ok(greet.ok_or(io::ErrorKind::NotConnected)?));
+            let (mut greet, _) = received.map_err(|error| DialError::Handshake {
+                address: self.remote_address().to_owned(),
+                reason: error.to_string(),
+            })?;
+            Ok(Box::new(PassedConnection {
+                stream: self.stream,
+                exporter: Secret::new(greet.exporter),
+                peer: std::mem::take(&mut greet.peer),
+                peer_not_after: time(greet.peer_not_after),
+                own_not_after: time(greet.own_not_after),
+                hello: Some(std::mem::take(&mut greet.hello)),
+                socket: None,
+            }) as Box<dyn SecuredConnection>)
+        })
     }
 }
 
 struct PassedConnection {
-    stream: OwnedMutexGuard<UnixStream>,
+    stream: UnixStream,
     exporter: Secret,
     peer: String,
     peer_not_after: SystemTime,
