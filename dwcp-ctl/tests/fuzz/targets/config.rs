@@ -26,6 +26,8 @@ pub(crate) fn target(data: &[u8]) {
 /// The archived library has faults of its own: where it refuses, or takes things for other things, this loader need not.
 fn compare(text: &str) {
     let Some(ours) = config::tree(text) else { return };
+    // It takes a byte order mark for a column of the first key.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let Ok(theirs) = serde_yaml::from_str::<Value>(text) else { return };
     // A key is text here, whatever it looks like: `-.inf: 1` is no number's value.
     if !has_other_keys(&theirs) {
