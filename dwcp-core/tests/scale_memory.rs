@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use dwcp_core::crypto::ChecksumSuite;
 use dwcp_core::link::MemoryNetwork;
-use dwcp_core::{Channel, ChannelOptions, Endpoint, EndpointSettings, Message, Peer, Peers};
+use dwcp_core::{
+    Channel, ChannelOptions, Endpoint, EndpointSettings, Message, Peer, Peers, Session,
+};
 
 const PATIENCE: Duration = Duration::from_secs(240);
 
@@ -38,6 +40,36 @@ fn message(session: usize, number: u64) -> Vec<u8> {
     let mut bytes = vec![number as u8; BYTES];
     bytes[..8].copy_from_slice(&(session as u64 * MESSAGES + number).to_le_bytes());
     bytes
+}
+
+/// Reads what all have sent, on all sessions at once: whole, in order, and no path was lost over it.
+async fn read_all(incoming: Vec<(Channel, Session)>) {
+    let began = Instant::now();
+    let mut reading = tokio::task::JoinSet::new();
+    for (index, (mut channel, session)) in incoming.into_iter().enumerate() {
+        reading.spawn(async move {
+            for number in 1..MESSAGES {
+                let found = channel.receiver.recv().await.expect("intact").expect("more");
+                assert!(found[..] == message(index, number)[..], "session {index}");
+            }
+            let reconnects = session.stats().reconnects_total;
+            (channel, session, reconnects)
+        });
+    }
+    let mut kept = Vec::new();
+    let all = async {
+        while let Some(read) = reading.join_next().await {
+            kept.push(read.expect("all of it, in order"));
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("all is read in the end");
+    println!("read in {:?}", began.elapsed());
+    assert_eq!(kept.len(), SESSIONS);
+    assert_eq!(
+        kept.iter().map(|(_, _, reconnects)| reconnects).sum::<u64>(),
+        0,
+        "no path was lost"
+    );
 }
 
 /// Ten thousand peers send more than the node has memory for, while nobody reads: they wait. Then all of it is read.
@@ -87,32 +119,7 @@ async fn ten_thousand_sessions_share_a_small_memory() {
     };
     tokio::time::timeout(PATIENCE, is_full).await.expect("the memory fills");
     println!("sent in {:?}; {} bytes used", began.elapsed(), held());
-    let began = Instant::now();
-    let mut reading = tokio::task::JoinSet::new();
-    for (index, (mut channel, session)) in incoming.into_iter().enumerate() {
-        reading.spawn(async move {
-            for number in 1..MESSAGES {
-                let found = channel.receiver.recv().await.expect("intact").expect("more");
-                assert!(found[..] == message(index, number)[..], "session {index}");
-            }
-            let reconnects = session.stats().reconnects_total;
-            (channel, session, reconnects)
-        });
-    }
-    let mut kept = Vec::new();
-    let all = async {
-        while let Some(read) = reading.join_next().await {
-            kept.push(read.expect("all of it, in order"));
-        }
-    };
-    tokio::time::timeout(PATIENCE, all).await.expect("all is read in the end");
-    println!("read in {:?}", began.elapsed());
-    assert_eq!(kept.len(), SESSIONS);
-    assert_eq!(
-        kept.iter().map(|(_, _, reconnects)| reconnects).sum::<u64>(),
-        0,
-        "no path was lost"
-    );
+    read_all(incoming).await;
     let stats = b.stats().pool;
     assert!(stats.reserved_bytes <= MEMORY_BYTES + (16 << 20), "{stats:?}");
 }

@@ -363,10 +363,11 @@ impl Turn {
         let fresh = Starved { since: now, stuck_since: now, taken };
         let mut starved = self.starved.unwrap_or(fresh);
         // Whoever waits for room among its own session's pieces waits for the rest of one of them, and that for memory.
-        if starved.taken != taken || !state.gathered.is_waited_for {
+        let is_stuck = starved.taken == taken && state.gathered.is_waited_for;
+        if !is_stuck {
             (starved.stuck_since, starved.taken) = (now, taken);
         }
-        if state.machine.give_up_for_memory(now.since(starved.stuck_since)) {
+        if is_stuck && state.machine.give_up_for_memory(now.since(starved.stuck_since)) {
             tracing::warn!(
                 path = path.id.0,
                 "half-come messages hold the session's part of the memory"

@@ -189,6 +189,16 @@ impl Daemon {
                 () = tick(&mut watchdog) => self.notifier.watchdog(),
             }
         };
+        if let End::Followed(successor) = &end
+            && is_reload_due
+        {
+            pass_on_hangup(successor.pid);
+        }
+        self.drain(end, watchdog).await
+    }
+
+    /// Drains, until that is over or somebody is in a hurry; returns the exit code.
+    async fn drain(mut self, end: End, mut watchdog: Option<tokio::time::Interval>) -> u8 {
         let (askers, is_followed) = match end {
             End::Drain(asker) => {
                 // A process that is about to take over would lose what this one is going to close.
@@ -196,9 +206,6 @@ impl Daemon {
                 (asker.into_iter().collect(), false)
             }
             End::Followed(successor) => {
-                if is_reload_due {
-                    pass_on_hangup(successor.pid);
-                }
                 self.leave(successor).await;
                 watchdog = None; // the successor feeds it
                 (Vec::new(), true)

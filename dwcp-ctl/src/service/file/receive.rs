@@ -6,6 +6,7 @@ use dwcp_core::{Channel, Message};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
+use super::places::Place;
 use super::{Disk, Intake, Places, Reception, Reply};
 use crate::service::{ServiceError, codes, json};
 
@@ -24,20 +25,7 @@ pub async fn receive(
 ) -> Result<(), ServiceError> {
     let peer = channel.session().peer_id().to_owned();
     let (mut sender, mut receiver) = channel.split();
-    let is_allowed = |rules: &Reception| match &rules.from {
-        None => true,
-        Some(nodes) => nodes.contains(&peer),
-    };
-    let taken = match reception {
-        None => {
-            Err("this node takes no files: its configuration has no files.receiveDirectory".into())
-        }
-        Some(rules) if !is_allowed(rules) => {
-            Err(format!("this node takes no files from {peer}: see its files.from"))
-        }
-        Some(rules) => places.take(&peer).map(|place| (rules, place)),
-    };
-    let (reception, _place) = match taken {
+    let (reception, _place) = match admit(&peer, reception, places) {
         Ok(taken) => taken,
         Err(message) => {
             sender.send(json(&Reply::Failed { message: message.clone() })).await?;
@@ -93,6 +81,23 @@ pub async fn receive(
         warn!(peer, refused, "files of a copy were refused");
     }
     result.map(|_| ())
+}
+
+/// The rules for what `peer` sends, and its place; or why it may not, for people.
+fn admit<'a>(
+    peer: &String,
+    reception: Option<&'a Reception>,
+    places: &Arc<Places>,
+) -> Result<(&'a Reception, Place), String> {
+    let Some(rules) = reception else {
+        return Err(
+            "this node takes no files: its configuration has no files.receiveDirectory".into()
+        );
+    };
+    if rules.from.as_ref().is_some_and(|nodes| !nodes.contains(peer)) {
+        return Err(format!("this node takes no files from {peer}: see its files.from"));
+    }
+    places.take(peer).map(|place| (rules, place))
 }
 
 fn write_all(

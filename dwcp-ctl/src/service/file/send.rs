@@ -130,20 +130,9 @@ pub async fn send(
     let channel = session.open(labels::FILE, channel_options);
     let channel = channel.map_err(|error| ServiceError::Channel(crate::exit::chain(&error)))?;
     let (mut sender, mut receiver) = channel.split();
-    let (files, bytes) = (account.state.files_total, account.state.bytes_total);
+    let begin = account.begin(directory, options.verify);
     let directory = directory.to_owned();
-    let (version, verify) = (VERSION, options.verify);
-    let begin = Begin { directory: directory.clone(), files, bytes, version, verify };
-    sender.send(Frame::Begin(begin).encode()).await?;
-    let (version, room_bytes) = match receive_json(&mut receiver).await? {
-        Reply::Ready { version, room_bytes } => (version.min(VERSION), room_bytes),
-        Reply::Failed { message } => return Err(ServiceError::Refused(message)),
-        _ => return Err(ServiceError::Malformed("an answer too early".into())),
-    };
-    if options.verify && version < 2 {
-        let message = "the receiver is of a version that cannot verify: leave out --verify, or install this version there";
-        return Err(ServiceError::Refused(message.into()));
-    }
+    let (version, room_bytes) = greet(&mut sender, &mut receiver, begin).await?;
     let (to_network, from_disk) = mpsc::channel(QUEUE);
     let (to_disk, replies) = mpsc::unbounded_channel();
     let (notes, mut noted) = mpsc::unbounded_channel();
@@ -194,6 +183,26 @@ pub async fn send(
         bytes_per_second: (bytes_sent as f64 / seconds).round(),
         reconnects: session.stats().reconnects_total - before.reconnects_total,
     })
+}
+
+/// Begins the copy. Returns the version that both ends speak, and the receiver's room if it tells that.
+async fn greet(
+    sender: &mut Sender,
+    receiver: &mut Receiver,
+    begin: Begin,
+) -> Result<(u32, Option<u64>), ServiceError> {
+    let verify = begin.verify;
+    sender.send(Frame::Begin(begin).encode()).await?;
+    let (version, room_bytes) = match receive_json(receiver).await? {
+        Reply::Ready { version, room_bytes } => (version.min(VERSION), room_bytes),
+        Reply::Failed { message } => return Err(ServiceError::Refused(message)),
+        _ => return Err(ServiceError::Malformed("an answer too early".into())),
+    };
+    if verify && version < 2 {
+        let message = "the receiver is of a version that cannot verify: leave out --verify, or install this version there";
+        return Err(ServiceError::Refused(message.into()));
+    }
+    Ok((version, room_bytes))
 }
 
 /// From the disk to the session.
@@ -278,6 +287,12 @@ impl Account {
         let (links, directories, bytes_resumed) = (0, 0, 0);
         let (pending, files) = (sources.len(), Vec::new());
         Self { state, pending, files, links, directories, failed, bytes_resumed }
+    }
+
+    /// What the receiver is told first.
+    fn begin(&self, directory: &str, verify: bool) -> Begin {
+        let (files, bytes) = (self.state.files_total, self.state.bytes_total);
+        Begin { directory: directory.to_owned(), files, bytes, version: VERSION, verify }
     }
 
     /// Takes notes until the reader ends.
