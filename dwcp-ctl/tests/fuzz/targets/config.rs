@@ -25,7 +25,8 @@ pub(crate) fn target(data: &[u8]) {
 
 /// The archived library has faults of its own: where it refuses, or takes things for other things, this loader need not.
 fn compare(text: &str) {
-    let Some(ours) = config::tree(text) else { return };
+    // A file that is no mapping is no configuration; of a text of several lines at the root the readers end it differently.
+    let Some(ours) = config::tree(text).filter(Value::is_mapping) else { return };
     // It takes a byte order mark for a column of the first key.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     // A text of several lines that the file's end cuts off within its last one: the readers differ in whether that one ends.
