@@ -1,35 +1,17 @@
 //! Memory that is used up: nothing is lost, nothing hangs, and what ends says why.
 #![cfg(feature = "tokio")]
 
-use std::sync::Arc;
+mod nodes;
+
 use std::time::Duration;
 
-use dwcp_core::crypto::ChecksumSuite;
 use dwcp_core::link::MemoryNetwork;
 use dwcp_core::machine::Closed;
-use dwcp_core::{ChannelOptions, Endpoint, EndpointSettings, Peer, Peers, RecvError, Session};
+use dwcp_core::{ChannelOptions, Endpoint, EndpointSettings, RecvError, Session};
+
+use nodes::{node, peer};
 
 const PATIENCE: Duration = Duration::from_secs(240);
-
-fn node(
-    network: &MemoryNetwork,
-    name: &str,
-    peers: Peers,
-    settings: &EndpointSettings,
-) -> Endpoint {
-    Endpoint::builder(name)
-        .dialer(Arc::new(network.dialer(name)))
-        .listener(Box::new(network.listener(name)))
-        .suite(Arc::new(ChecksumSuite))
-        .settings(settings.clone())
-        .peers(peers)
-        .build()
-        .expect("complete")
-}
-
-fn peer(name: &str) -> Peers {
-    Peers::only([Peer::new(name, [format!("memory:{name}")])])
-}
 
 /// A dialer, an acceptor of `memory_bytes`, and their session. Silence is noticed within a third of a second.
 async fn pair(memory_bytes: usize, time_to_live: Duration) -> (Session, Session, [Endpoint; 2]) {

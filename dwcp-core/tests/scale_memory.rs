@@ -1,36 +1,18 @@
 //! Ten thousand sessions that share a memory too small for what their peers send.
 #![cfg(feature = "tokio")]
 
-use std::sync::Arc;
+mod nodes;
+
 use std::time::{Duration, Instant};
 
-use dwcp_core::crypto::ChecksumSuite;
 use dwcp_core::link::MemoryNetwork;
 use dwcp_core::{
     Channel, ChannelOptions, Endpoint, EndpointSettings, Message, Peer, Peers, Session,
 };
 
+use nodes::{node, peer};
+
 const PATIENCE: Duration = Duration::from_secs(240);
-
-fn node(
-    network: &MemoryNetwork,
-    name: &str,
-    peers: Peers,
-    settings: &EndpointSettings,
-) -> Endpoint {
-    Endpoint::builder(name)
-        .dialer(Arc::new(network.dialer(name)))
-        .listener(Box::new(network.listener(name)))
-        .suite(Arc::new(ChecksumSuite))
-        .settings(settings.clone())
-        .peers(peers)
-        .build()
-        .expect("complete")
-}
-
-fn peer(name: &str) -> Peers {
-    Peers::only([Peer::new(name, [format!("memory:{name}")])])
-}
 
 const SESSIONS: usize = 10_000;
 const MESSAGES: u64 = 5;

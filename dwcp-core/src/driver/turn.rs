@@ -357,23 +357,24 @@ impl Turn {
 
     /// What has arrived on `path` stays there until there is memory. The longer that takes, the seldomer is it looked for.
     fn wait_for_memory(&mut self, path: &PathIo, now: Time) {
-        let mut state = self.core.lock();
-        state.machine.handle_starved(now, path.id);
-        let taken = state.gathered.taken;
-        let fresh = Starved { since: now, stuck_since: now, taken };
-        let mut starved = self.starved.unwrap_or(fresh);
-        // Whoever waits for room among its own session's pieces waits for the rest of one of them, and that for memory.
-        let is_stuck = starved.taken == taken && state.gathered.is_waited_for;
-        if !is_stuck {
-            (starved.stuck_since, starved.taken) = (now, taken);
-        }
-        if is_stuck && state.machine.give_up_for_memory(now.since(starved.stuck_since)) {
-            tracing::warn!(
-                path = path.id.0,
-                "half-come messages hold the session's part of the memory"
-            );
-        }
-        drop(state);
+        let before = self.starved;
+        let starved = self.core.with_state(|state| {
+            state.machine.handle_starved(now, path.id);
+            let taken = state.gathered.taken;
+            let mut starved = before.unwrap_or(Starved { since: now, stuck_since: now, taken });
+            // Whoever waits for room among its own session's pieces waits for the rest of one of them, and that for memory.
+            let is_stuck = starved.taken == taken && state.gathered.is_waited_for;
+            if !is_stuck {
+                (starved.stuck_since, starved.taken) = (now, taken);
+            }
+            if is_stuck && state.machine.give_up_for_memory(now.since(starved.stuck_since)) {
+                tracing::warn!(
+                    path = path.id.0,
+                    "half-come messages hold the session's part of the memory"
+                );
+            }
+            starved
+        });
         self.starved = Some(starved);
         self.look_again(now, pause(now.since(starved.since), RETRY));
     }

@@ -215,7 +215,7 @@ pub enum Closed {
     /// The peer came back as a new process, or no longer knows the session.
     PeerRestarted,
     /// The beginnings of long messages on many channels have used up the session's part of the memory, and none of them
-    /// could be taken in whole for `time_to_live`.
+    /// could be taken in whole for `time_to_live`, 5 s at least.
     MemoryShort,
     /// The certificate of one end ended, and no handshake with a new one came before.
     CertificateEnded,

@@ -178,3 +178,13 @@ fn ends_that_begin_on_different_paths_agree_on_one() {
         assert!(pair.ends.iter().all(|end| end.is_steady() && end.is_all_acked()), "{sides:?}");
     }
 }
+
+#[test]
+fn a_session_that_lives_no_longer_than_its_path_waits_for_memory_all_the_same() {
+    let seconds = std::time::Duration::from_secs;
+    let mut settings = Settings::new(Role::Dialer, Pool::new(1 << 20));
+    settings.time_to_live = seconds(0);
+    let mut machine = Machine::new(settings);
+    assert!(!machine.give_up_for_memory(seconds(4)) && !machine.is_over());
+    assert!(machine.give_up_for_memory(seconds(5)) && machine.is_over());
+}

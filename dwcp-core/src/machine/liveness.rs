@@ -5,6 +5,9 @@ use super::settings::STANDBY_HEARTBEATS;
 use super::switching::Stage;
 use super::*;
 
+/// A session whose path is its whole life (`time_to_live` 0) waits for memory nevertheless: others may give some back.
+const MEMORY_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+
 impl Machine {
     /// When to call [`handle_timeout`](Self::handle_timeout), at the latest.
     pub fn poll_timeout(&self) -> Option<Time> {
@@ -82,11 +85,12 @@ impl Machine {
         }
     }
 
-    /// A session that has waited for memory that it holds itself, for as long as it would for a path, has waited in vain.
+    /// A session that has waited for memory that it holds itself, for as long as it would for a path and 5 s at least, has
+    /// waited in vain.
     ///
     /// Returns whether it is over.
     pub fn give_up_for_memory(&mut self, waited: std::time::Duration) -> bool {
-        let is_vain = waited >= self.settings.time_to_live;
+        let is_vain = waited >= self.settings.time_to_live.max(MEMORY_PATIENCE);
         if is_vain && !self.is_over {
             self.end(Closed::MemoryShort);
         }

@@ -13,13 +13,11 @@ use rustix::fs::AtFlags;
 
 use super::disk::{Disk, Promise};
 use super::intake_error::{IntakeError, at};
-use super::part::{Part, Sender, Whole, hex};
+use super::part::{Part, Sender, Whole, random_name};
 use super::protocol::{
     Begin, Directory, ENTRIES_MAX, FileHead, Frame, Link, Prefix, Reply, VERSION,
 };
-use super::tree::{
-    DEPTH_MAX, Place, UNFINISHED, count, descend, find, open_root, parts, stays_below,
-};
+use super::tree::{DEPTH_MAX, Place, count, descend, find, open_root, parts, stays_below};
 
 /// Files whose beginning is known to be right and that wait for the rest.
 const RESUMED_MAX: usize = 64;
@@ -350,9 +348,7 @@ impl Intake {
         let Place { directory, mut shown } = self.below(above)?;
         shown.push(last);
         let failed = |error: rustix::io::Errno| at(&shown)(error.into());
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(|error| at(&shown)(std::io::Error::other(error)))?;
-        let temporary = format!("{UNFINISHED}{}", hex(&random));
+        let temporary = random_name().map_err(at(&shown))?;
         rustix::fs::symlinkat(&target, &directory, &temporary).map_err(failed)?;
         if let Err(error) = rustix::fs::renameat(&directory, &temporary, &directory, *last) {
             let _ = rustix::fs::unlinkat(&directory, &temporary, AtFlags::empty());

@@ -6,7 +6,9 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::super::part::hex;
 use super::super::protocol::End;
+use super::super::tree::UNFINISHED;
 use super::*;
 
 struct Room {

@@ -359,12 +359,17 @@ fn create_own(sender: &mut Sender, directory: &OwnedFd, name: &str) -> io::Resul
     }
 }
 
+/// A name for something unfinished that nothing else has.
+pub(super) fn random_name() -> io::Result<String> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    Ok(format!("{UNFINISHED}{}", hex(&random)))
+}
+
 /// A new file with a name of its own, locked.
 fn random(directory: &OwnedFd) -> io::Result<(String, File)> {
     loop {
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(io::Error::other)?;
-        let name = format!("{UNFINISHED}{}", hex(&random));
+        let name = random_name()?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file = rustix::fs::openat(directory, &name, flags, Mode::RUSR | Mode::WUSR)?;
         let file = File::from(file);
