@@ -105,3 +105,61 @@ fn a_batch_is_no_larger_than_it_should_be() {
     }
     assert!(batches >= 2 && bytes >= 8 * (60 << 10), "{batches} batches of {bytes} bytes");
 }
+
+/// A machine with one path, whose heartbeats go out together with others'.
+fn slack(role: Role) -> Machine {
+    let mut settings = Settings::new(role, Pool::new(1 << 30));
+    settings.heartbeat_slack = settings.heartbeat_interval / 8;
+    let mut machine = Machine::new(settings);
+    let features = LinkFeatures::RELIABLE | LinkFeatures::ORDERED;
+    let attributes = PathAttributes::plain(PathKind::Tcp, features, true, [0; 16]);
+    machine.handle_path_up(START, PATHS[0], attributes);
+    machine
+}
+
+/// Pings and their answers; no other frames may be there.
+fn probes(frames: &[u8]) -> Vec<Frame> {
+    let (all, rest) = frames.as_chunks::<9>();
+    assert!(rest.is_empty(), "{frames:?}");
+    let token = |frame: &[u8; 9]| u64::from_le_bytes(frame[1..].try_into().expect("8 bytes"));
+    let frame = |frame: &[u8; 9]| match frame[0] {
+        6 => Frame::Ping { token: token(frame) },
+        7 => Frame::Pong { token: token(frame) },
+        other => panic!("frame {other}"),
+    };
+    all.iter().map(frame).collect()
+}
+
+#[test]
+fn a_quiet_path_is_probed_by_one_end_and_at_moments_that_sessions_share() {
+    let way = Duration::from_micros(300);
+    let mut ends = [slack(Role::Dialer), slack(Role::Acceptor)];
+    // When the pings of each end went out.
+    let mut asked = [Vec::new(), Vec::new()];
+    let (mut batch, mut now) = (TxBatch::default(), START);
+    while now < START + Duration::from_secs(100) {
+        let mut on_the_way = [Vec::new(), Vec::new()];
+        for (at, end) in ends.iter_mut().enumerate() {
+            end.handle_timeout(now);
+            while end.poll_transmit(now, PATHS[0], &mut batch) {
+                let records = batch.records().iter();
+                records.for_each(|record| on_the_way[1 - at].extend(probes(batch.frames(record))));
+            }
+            let is_ping = |frame: &&Frame| matches!(frame, Frame::Ping { .. });
+            asked[at].extend(on_the_way[1 - at].iter().filter(is_ping).map(|_| now));
+        }
+        now = now + way;
+        let mut is_quiet = true;
+        for (end, mut frames) in ends.iter_mut().zip(on_the_way) {
+            is_quiet &= frames.is_empty();
+            end.handle_record(now, PATHS[0], 0, &mut frames).expect("honest");
+        }
+        if is_quiet {
+            now = ends.iter().filter_map(Machine::poll_timeout).min().expect("heartbeats");
+        }
+    }
+    let [dialer, acceptor] = asked;
+    assert!((95..=100).contains(&dialer.len()), "one a second: {dialer:?}");
+    assert!((3..=5).contains(&acceptor.len()), "to measure the round trip: {acceptor:?}");
+    assert!(dialer.iter().all(|at| at.0 % 125_000_000 == 0), "{dialer:?}");
+}

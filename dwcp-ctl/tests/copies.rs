@@ -355,21 +355,11 @@ fn a_full_disk_is_named_and_what_was_confirmed_stays() {
     let room = Room::new(&["a", "b"]);
     let inbox = room.path("inbox");
     std::fs::create_dir(&inbox).unwrap();
-    // A small disk that only the daemon sees; it goes when the daemon does.
-    let mount = format!("mount -t tmpfs -o size=1m none '{}'", inbox.display());
-    let mut space = vec!["unshare", "--mount"];
-    if !rustix::process::geteuid().is_root() {
-        space.extend(["--user", "--map-root-user"]);
-    }
-    space.extend(["sh", "-c"]);
-    let tried = std::process::Command::new(space[0]).args(&space[1..]).arg(&mount).status();
-    if !tried.is_ok_and(|status| status.success()) {
+    let Some(disk) = common::own_disk(&inbox, "size=1m") else {
         return common::skip("a full disk", "a small file system needs a mount namespace");
-    }
+    };
     room.config("b", "peers: [{nodeId: a}]\nfiles: {receiveDirectory: inbox, keepFree: 0B}\n");
-    let script = format!("{mount} && exec \"$0\" \"$@\"");
-    space.push(&script);
-    let b = room.start_in(&space, "b");
+    let b = room.start_in(&disk, "b");
     let address = room.address("b");
     room.config("a", &format!("peers: [{{nodeId: b, addresses: [\"{address}\"]}}]\n"));
     let _a = room.start("a");

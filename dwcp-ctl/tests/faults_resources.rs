@@ -100,6 +100,23 @@ fn a_pipe_that_nobody_reads_holds_up_nobody() {
     drop(reader);
 }
 
+#[test]
+fn a_runtime_directory_without_room_is_named() {
+    let room = Room::new(&["a"]);
+    room.config("a", "");
+    // The only inode is the directory's.
+    let Some(disk) = common::own_disk(&room.path("run"), "nr_inodes=1") else {
+        return common::skip("a full runtime directory", "it needs a mount namespace");
+    };
+    let mut daemon = room.spawn_in(&disk, "a");
+    assert_eq!(daemon.wait(), 1);
+    let log = daemon.log();
+    let is_told = log.contains("run/a.sock: No space left on device") && log.contains("df -i");
+    assert!(is_told && log.contains("--runtime-dir"), "{log}");
+    // With room it is as before.
+    let _daemon = room.start("a");
+}
+
 /// A process that ends with the test, whatever comes of that.
 struct Killed(Child);
 

@@ -15,6 +15,9 @@ use crate::machine::{Event, Machine, Role, Settings};
 use crate::session::{Offer, Session, SessionShared, Totals};
 use crate::wire::{Features, PathId, PathKind};
 
+/// Moments within a heartbeat interval at which the sessions of an endpoint probe their quiet paths together.
+const HEARTBEAT_SLACKS: u32 = 8;
+
 /// Why a link did not become a path. It is closed then.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotAttached {
@@ -43,6 +46,7 @@ pub(super) fn begin(
     settings.max_message_bytes = given.max_message_bytes;
     settings.peer_max_message_bytes = greeting.peer_max_message_bytes;
     settings.heartbeat_interval = given.heartbeat_interval;
+    settings.heartbeat_slack = given.heartbeat_interval / HEARTBEAT_SLACKS;
     settings.timeout_multiplier = given.timeout_multiplier;
     settings.switch_timeout = given.switch_timeout;
     settings.version = greeting.agreement.version;

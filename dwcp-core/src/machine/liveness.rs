@@ -8,6 +8,9 @@ use super::*;
 /// A session whose path is its whole life (`time_to_live` 0) waits for memory nevertheless: others may give some back.
 const MEMORY_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// Heartbeats for which an acceptor that is pinged goes by the round trip it has measured.
+const MEASURED_HEARTBEATS: u32 = 32;
+
 impl Machine {
     /// When to call [`handle_timeout`](Self::handle_timeout), at the latest.
     pub fn poll_timeout(&self) -> Option<Time> {
@@ -33,7 +36,7 @@ impl Machine {
     fn path_timeout(&self, path: &Path) -> Time {
         let heartbeat = match path.ping {
             Some((_, asked)) => asked + self.settings.heartbeat_interval,
-            None => path.heard + self.heartbeat_pause(path),
+            None => self.heartbeat_at(path),
         };
         // A suspected path has time from the others' answer on.
         let may_suspect = path.in_flight > 0 && path.suspected.is_none() && self.has_alternative();
@@ -47,11 +50,22 @@ impl Machine {
             .expect("one is there")
     }
 
-    fn heartbeat_pause(&self, path: &Path) -> std::time::Duration {
-        match path.state {
-            PathState::Standby => self.settings.heartbeat_interval * STANDBY_HEARTBEATS,
-            _ => self.settings.heartbeat_interval,
-        }
+    /// When `path` is pinged if nothing is heard on it until then.
+    fn heartbeat_at(&self, path: &Path) -> Time {
+        let (interval, slack) = (self.settings.heartbeat_interval, self.settings.heartbeat_slack);
+        let pause = match path.state {
+            PathState::Standby => interval * STANDBY_HEARTBEATS,
+            _ => interval,
+        };
+        // The dialer's ping tells both ends that the path lives: its peer sends none at the same moment, but for one now and
+        // then that measures the round trip.
+        let measured_for = interval * MEASURED_HEARTBEATS;
+        let is_measured = path.answered.is_some_and(|(at, _)| path.heard.since(at) < measured_for);
+        let pause = match self.settings.role {
+            Role::Acceptor if is_measured => pause + 2 * slack,
+            _ => pause,
+        };
+        (path.heard + pause).nearest(slack)
     }
 
     /// Time has passed: at or after [`poll_timeout`](Self::poll_timeout), or at any time.
@@ -103,7 +117,7 @@ impl Machine {
             if self.is_over || !self.paths[at].is_live() {
                 continue;
             }
-            let pause = self.heartbeat_pause(&self.paths[at]);
+            let heartbeat_at = self.heartbeat_at(&self.paths[at]);
             let proof = self.paths[at].created + self.settings.switch_timeout;
             let path = &mut self.paths[at];
             if path.state == PathState::Validating && now >= proof {
@@ -121,7 +135,7 @@ impl Machine {
                         path.ping(now);
                     }
                 }
-                None if now >= path.heard + pause => path.ping(now),
+                None if now >= heartbeat_at => path.ping(now),
                 _ => {}
             }
         }

@@ -66,6 +66,9 @@ pub struct Settings {
     pub peer_max_message_bytes: u64,
     /// Pause after which a quiet path is probed.
     pub heartbeat_interval: Duration,
+    /// Quiet paths are probed at multiples of this, so that the sessions of a process wake it together and not one by one;
+    /// zero: each when it is due. An end that was dialed waits twice this longer: the dialer's probe serves both.
+    pub heartbeat_slack: Duration,
     /// Unanswered heartbeats after which a path counts as dead.
     pub timeout_multiplier: u32,
     /// How long a switch may prepare or drain.
@@ -91,6 +94,7 @@ impl Settings {
             max_message_bytes: 64 << 20,
             peer_max_message_bytes: 64 << 20,
             heartbeat_interval: Duration::from_secs(1),
+            heartbeat_slack: Duration::ZERO,
             timeout_multiplier: 5,
             switch_timeout: Duration::from_secs(10),
             may_offer_paths: true,

@@ -1,6 +1,7 @@
 //! How the daemon comes up: everything that can fail, in the order that leaves least behind; alone, or after another
 //! process of the node.
 
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -284,9 +285,22 @@ fn bind_commands(
         None => CommandSocket::bind(socket, &config.admin.group),
     };
     bound.map_err(|error| {
-        let help = "is another dwcpd running? --runtime-dir chooses another directory";
+        let help = command_socket_help(error.kind());
         StartFailure::new(1, format!("command socket {}: {error}; {help}", socket.display()))
     })
+}
+
+fn command_socket_help(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "there is no room for one more file: `df` and `df -i` on that directory show what is used; free some, or \
+             --runtime-dir chooses another directory"
+        }
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            "dwcpd's user may not make files there; --runtime-dir chooses another directory"
+        }
+        _ => "is another dwcpd running? --runtime-dir chooses another directory",
+    }
 }
 
 fn services(config: &Config) -> Arc<Services> {
@@ -319,7 +333,7 @@ async fn bind_admin(address: &str, config: &Config) -> Result<Option<AdminListen
         }
         Err(error) if address.starts_with("[::1]") && config.admin_addresses().len() > 1 => {
             match error.kind() {
-                std::io::ErrorKind::AddrInUse => Err(admin_in_use(address, &error)),
+                ErrorKind::AddrInUse => Err(admin_in_use(address, &error)),
                 _ => {
                     info!(address, %error, "admin HTTP: no IPv6 on this machine");
                     Ok(None)

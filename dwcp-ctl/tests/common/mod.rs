@@ -124,7 +124,7 @@ impl Room {
     }
 
     /// Starts `dwcpd` behind the words of `prefix`, which end by becoming it, and waits until it answers.
-    pub(crate) fn start_in(&self, prefix: &[&str], node: &str) -> Daemon {
+    pub(crate) fn start_in(&self, prefix: &[impl AsRef<str>], node: &str) -> Daemon {
         let daemon = self.spawn_in(prefix, node);
         wait_for("ready daemon", || {
             (self.ctl(&["status", "--node", node]).code != 4).then_some(())
@@ -134,13 +134,15 @@ impl Room {
 
     /// Starts `dwcpd` and does not wait.
     pub(crate) fn spawn(&self, node: &str) -> Daemon {
-        self.spawn_in(&[], node)
+        self.spawn_in(&[] as &[&str], node)
     }
 
-    fn spawn_in(&self, prefix: &[&str], node: &str) -> Daemon {
+    /// As [`start_in`](Self::start_in), and does not wait.
+    pub(crate) fn spawn_in(&self, prefix: &[impl AsRef<str>], node: &str) -> Daemon {
         let log = self.path(&format!("{node}.log"));
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
-        let words: Vec<_> = prefix.iter().copied().chain([env!("CARGO_BIN_EXE_dwcpd")]).collect();
+        let dwcpd = env!("CARGO_BIN_EXE_dwcpd");
+        let words: Vec<_> = prefix.iter().map(AsRef::as_ref).chain([dwcpd]).collect();
         let child = Command::new(words[0])
             .args(&words[1..])
             .arg("--config")
@@ -280,6 +282,21 @@ impl Drop for Daemon {
             eprintln!("--- {}\n{}", self.log.display(), self.log());
         }
     }
+}
+
+/// Words before a program that give it, and no other process, a file system of its own at `directory`: a tmpfs with `options`,
+/// which goes when the program does. `None` where that cannot be.
+pub(crate) fn own_disk(directory: &Path, options: &str) -> Option<Vec<String>> {
+    let mount = format!("mount -t tmpfs -o {options} none '{}'", directory.display());
+    let mut words = vec!["unshare", "--mount"];
+    if !rustix::process::geteuid().is_root() {
+        words.extend(["--user", "--map-root-user"]);
+    }
+    words.extend(["sh", "-c"]);
+    let tried = Command::new(words[0]).args(&words[1..]).arg(&mount).status();
+    let script = format!("{mount} && exec \"$0\" \"$@\"");
+    let words = words.into_iter().map(str::to_owned).chain([script]);
+    tried.is_ok_and(|status| status.success()).then(|| words.collect())
 }
 
 /// Notes that something cannot be tested here: it is counted and shown.

@@ -52,6 +52,14 @@ pub enum IntakeError {
         /// The file.
         name: String,
     },
+    /// Its unfinished file is somebody else's, or gone.
+    #[error(
+        "{name}: somebody else removed or replaced the unfinished file in the receiver's directory; the file was not kept"
+    )]
+    Replaced {
+        /// The file.
+        name: String,
+    },
     /// No room.
     #[error(
         "{path}: {} would come, {} are free for that (files.keepFree)",
@@ -114,6 +122,7 @@ impl IntakeError {
             | Self::Link { .. }
             | Self::Checksum { .. }
             | Self::ReadBack { .. }
+            | Self::Replaced { .. }
             | Self::TooLarge { .. } => true,
             Self::Io { source, .. } => source.kind() != io::ErrorKind::ReadOnlyFilesystem,
             Self::Unexpected(_)

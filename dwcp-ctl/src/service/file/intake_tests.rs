@@ -454,6 +454,35 @@ fn two_copies_of_one_file_at_once_are_both_whole() {
     assert_eq!(fs::read(room.directory.path().join("hello")).unwrap(), b"hello");
 }
 
+/// Each step of one copy falls between any two of another at one time or another.
+#[test]
+fn copies_of_one_file_that_race_are_all_whole() {
+    let room = Room::new();
+    let barrier = std::sync::Barrier::new(4);
+    let copy = || {
+        let mut intake = intake(room.directory.path(), "a");
+        let begin = Begin { version: 2, ..begin("", 0) };
+        intake.take(&Frame::Begin(begin).encode()).unwrap();
+        let round = |round| {
+            let head = of(&format!("f{round}"), 5);
+            let end = End { sha256: sum(b"hello") };
+            // Who does not come to the barrier again would hold the others there for ever.
+            barrier.wait();
+            intake.take(&Frame::Offer(head.clone()).encode())?;
+            intake.take(&Frame::File(head).encode())?;
+            intake.take(&Frame::Data(b"hello").encode())?;
+            intake.take(&Frame::End(end).encode())
+        };
+        (0..250).map(round).filter(|end| !matches!(end, Ok(Some(Reply::Saved { .. })))).count()
+    };
+    std::thread::scope(|scope| {
+        let copies: Vec<_> = (0..4).map(|_| scope.spawn(copy)).collect();
+        copies.into_iter().for_each(|copy| assert_eq!(copy.join().unwrap(), 0, "files not saved"));
+    });
+    let names = room.names();
+    assert!(names.len() == 250 && names.iter().all(|name| name.starts_with('f')), "{names:?}");
+}
+
 #[test]
 fn one_bad_file_does_not_end_the_copy() {
     let mut room = Room::new();

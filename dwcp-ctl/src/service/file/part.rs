@@ -157,7 +157,7 @@ impl Part {
         let directory = &self.place.directory;
         // What has the temporary name is what was written: nobody else may have put something there.
         if !is_named(&self.file, directory, &self.temporary).map_err(&failed)? {
-            return Err(IntakeError::ReadBack { name: name() });
+            return Err(IntakeError::Replaced { name: name() });
         }
         rustix::fs::renameat(directory, &self.temporary, directory, &self.last)
             .map_err(|error| failed(error.into()))?;
@@ -350,9 +350,9 @@ fn create_own(sender: &mut Sender, directory: &OwnedFd, name: &str) -> io::Resul
             if sweep::lock(&file) && is_named(&file, directory, name)? {
                 return Ok(Some(file));
             }
-            // A file system without locks.
-            let _ = rustix::fs::unlinkat(directory, name, AtFlags::empty());
-            Ok(None)
+            // Between making and locking it another copy has found it, and may be writing it: the name is not ours to
+            // remove. On a file system without locks nobody ever has one, and it is left to whoever cleans up there.
+            open_own(sender, directory, name)
         }
         Err(Errno::EXIST) => open_own(sender, directory, name),
         Err(error) => Err(error.into()),
