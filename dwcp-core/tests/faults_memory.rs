@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dwcp_core::link::MemoryNetwork;
 use dwcp_core::machine::Closed;
-use dwcp_core::{ChannelOptions, Endpoint, EndpointSettings, RecvError, Session};
+use dwcp_core::{ChannelOptions, Endpoint, EndpointSettings, Peers, RecvError, Session};
 
 use nodes::{node, peer};
 
@@ -29,7 +29,7 @@ async fn pair(memory_bytes: usize, time_to_live: Duration) -> (Session, Session,
 /// An application that does not read for a while: its peer waits, and no path is lost over it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_waits_for_memory_is_not_taken_for_dead() {
-    let (ours, theirs, _ends) = pair(8 << 20, Duration::from_secs(60)).await;
+    let (ours, theirs, ends) = pair(8 << 20, Duration::from_secs(60)).await;
     let mut channels: Vec<_> =
         (0..200).map(|_| ours.open("x", ChannelOptions::default()).expect("room")).collect();
     let mut incoming = Vec::new();
@@ -48,8 +48,9 @@ async fn a_session_that_waits_for_memory_is_not_taken_for_dead() {
     }
     // Six times as long as silence may last.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let used = theirs.stats();
-    assert_eq!((used.reconnects_total, ours.stats().reconnects_total), (0, 0));
+    let used_bytes = ends[1].stats().pool.used_bytes;
+    assert!(used_bytes > 3 << 20, "memory is short: {used_bytes} of what 11 MB would take");
+    assert_eq!((theirs.stats().reconnects_total, ours.stats().reconnects_total), (0, 0));
     let mut reading = tokio::task::JoinSet::new();
     for mut channel in incoming {
         reading.spawn(async move {
@@ -101,4 +102,54 @@ async fn messages_that_can_never_be_whole_end_their_session_by_name() {
         }
     }
     assert!(refused > 0);
+}
+
+/// An application that keeps what one peer sends keeps that peer waiting, and no other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_that_the_application_keeps_are_charged_to_their_session() {
+    const BYTES: usize = 60_000;
+    let network = MemoryNetwork::default();
+    let mut settings = EndpointSettings::default();
+    let [a, c] = ["a", "c"].map(|name| node(&network, name, peer("hub"), &settings));
+    settings.memory_budget_bytes = 8 << 20;
+    let hub = node(&network, "hub", Peers::any(), &settings);
+    let connect = async |end: &Endpoint| {
+        let (ours, theirs) = tokio::join!(end.connect("hub"), hub.accept());
+        (ours.expect("it answers"), theirs.expect("it runs"))
+    };
+    let (greedy, theirs) = connect(&a).await;
+    let (mut kept, mut channels) = (Vec::new(), Vec::new());
+    let waiting = loop {
+        let mut channel = greedy.open("x", ChannelOptions::default()).expect("room");
+        channel.sender.send(vec![kept.len() as u8; BYTES]).await.expect("open");
+        channels.push(channel);
+        let arrival = async {
+            let mut incoming = theirs.accept().await.expect("open");
+            incoming.receiver.recv().await.expect("intact").expect("more")
+        };
+        let mut arrival = Box::pin(arrival);
+        match tokio::time::timeout(Duration::from_secs(1), &mut arrival).await {
+            Ok(message) => kept.push(message),
+            Err(_) => break arrival,
+        }
+        assert!(kept.len() < 100, "it has more than is left for the others");
+    };
+    assert!(kept.len() > 30, "half of all is for one: {}", kept.len());
+    // Records of every size find room.
+    let (modest, theirs) = connect(&c).await;
+    for bytes in [1, 10_000, BYTES, 250_000] {
+        let mut channel = modest.open("x", ChannelOptions::default()).expect("room");
+        let arrival = async {
+            channel.sender.send(vec![7; bytes]).await.expect("open");
+            let mut incoming = theirs.accept().await.expect("open");
+            incoming.receiver.recv().await.expect("intact").expect("more")
+        };
+        let message = tokio::time::timeout(PATIENCE, arrival).await.expect("it does not wait");
+        assert_eq!(message.len(), bytes);
+    }
+    // What is let go of is the peer's again.
+    let count = kept.len();
+    drop(kept);
+    let message = tokio::time::timeout(PATIENCE, waiting).await.expect("it goes on");
+    assert!(message.len() == BYTES && message[0] == count as u8);
 }

@@ -61,6 +61,7 @@ Exit codes:
 
 Signals:
   HUP   reload the configuration, all or nothing
+  USR2  restart: a new process takes over, this one ends what it has begun
   TERM  drain: nothing new, what runs may end, then stop; a second one stops at once
   INT   as TERM";
 

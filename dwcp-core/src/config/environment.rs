@@ -205,7 +205,7 @@ impl Check<'_> {
                 let message = format!("cannot listen on {address}: {error}");
                 let help = match error.kind() {
                     std::io::ErrorKind::PermissionDenied => {
-                        "ports below 1024 need CAP_NET_BIND_SERVICE, which dwcp.service has"
+                        "ports below 1024 need CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=)"
                     }
                     std::io::ErrorKind::AddrInUse => {
                         "fine if dwcpd runs already; else see `ss -ltnp`"

@@ -60,7 +60,7 @@ section! {
         "window" window: Size [Size::kib(256), Size::gib(4)] = Size::mib(16);
         /// The largest message that is received whole.
         "maxMessageSize" max_message_size: Size [Size::kib(1), Size::gib(2)] = Size::mib(64);
-        /// How long shutting down waits for acks.
+        /// How long shutting down waits for what is under way (copies, forwarded connections, benches) and for acks.
         "drainTimeout" drain_timeout: Time [Time::secs(0), Time::hours(1)] = Time::secs(30);
         /// How long a handshake may take.
         "handshakeTimeout" handshake_timeout: Time [Time::millis(100), Time::secs(300)] = Time::secs(10);

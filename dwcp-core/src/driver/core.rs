@@ -15,7 +15,7 @@ use crate::link::Signal;
 use crate::machine::{
     ChannelKey, Closed, Event, InDoubt, Machine, Priority, Share, SharedBudget, Time,
 };
-use crate::mem::Pool;
+use crate::mem::{Account, Pool};
 use crate::rate::{Asked, SharedRate};
 use crate::sync::{Mutex, MutexGuard};
 use crate::wire::PathId;
@@ -32,8 +32,9 @@ pub(crate) struct SessionCore {
     pub(crate) pool: Pool,
     /// How long a receiver polls the link before it sleeps.
     pub(crate) spin: Duration,
-    /// Bytes of memory that received frames keep.
-    pub(super) held_bytes: Arc<AtomicU64>,
+    /// The same pool for what is received, and what of it is out: in frames, and in messages that the application has.
+    pub(super) receive_pool: Pool,
+    pub(super) received: Arc<Account>,
     pub(crate) counters: SessionCounters,
     /// What the peer may ask for that costs it no credit.
     pub(super) request_rate: Arc<SharedRate>,
@@ -149,8 +150,10 @@ struct Waiting {
 
 impl SessionCore {
     pub(crate) fn new(machine: Machine, pool: Pool, clock: Clock, spin: Duration) -> Self {
+        let received = Arc::<Account>::default();
         Self {
-            held_bytes: machine.held_counter(),
+            receive_pool: pool.charged_to(received.clone()),
+            received,
             state: Mutex::new(State {
                 machine,
                 paths: Vec::new(),

@@ -205,8 +205,8 @@ impl SessionCore {
 
     /// Memory for a record of so many bytes, and whether it is the last.
     fn slot_for(&self, bytes: usize) -> Option<(SlotMut, bool)> {
-        let held = self.held_bytes.load(Ordering::Relaxed);
-        let slot = self.pool.take_share(bytes, held).map(|slot| (slot, false));
+        let slot = self.receive_pool.take_share(bytes, self.received.bytes());
+        let slot = slot.map(|slot| (slot, false));
         slot.or_else(|| {
             self.may_use_last().then(|| self.pool.last().take(bytes)).flatten().zip(Some(true))
         })
@@ -229,7 +229,7 @@ impl SessionCore {
         let mut decode = |opened: &Opened| {
             scratch.frames.clear();
             let last = opened.is_last.then(|| self.pool.last());
-            let pool = last.as_ref().unwrap_or(&self.pool);
+            let pool = last.as_ref().unwrap_or(&self.receive_pool);
             decode_record(&opened.plain, pool, &mut *rx.decompress, &mut scratch.frames)
         };
         let mut decoded = decode(&opened);

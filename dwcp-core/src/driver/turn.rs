@@ -309,7 +309,8 @@ impl Turn {
     fn pull(&self, request: PullRequest, now: Time) {
         let started = self.core.path(request.path).is_some_and(|path| {
             let Ok(mut rx) = path.rx.lock() else { return false };
-            let Some(target) = self.core.pool.take(request.length as usize) else { return false };
+            let target = self.core.receive_pool.take(request.length as usize);
+            let Some(target) = target else { return false };
             let token = rx.next_token;
             rx.next_token += 1;
             let PullRequest { source, length, .. } = request;

@@ -5,8 +5,7 @@ use super::settings::{ACK_BYTES, ACK_DELAY, CONTROL_UNACKED_MAX, PATHS_MAX};
 use super::*;
 use crate::link::LinkFeatures;
 use crate::wire::{Ack, DataFrame, DataKind, Frame};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Which frames of a record may stay in memory.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,11 +56,6 @@ impl Machine {
     /// Bytes of memory that received frames keep: early ones, and those the application has not taken.
     pub fn held_bytes(&self) -> u64 {
         self.channels.held.load(Ordering::Relaxed)
-    }
-
-    /// Where [`held_bytes`](Self::held_bytes) is counted, for whoever wants to know without the machine.
-    pub fn held_counter(&self) -> Arc<AtomicU64> {
-        self.channels.held.clone()
     }
 
     fn take_record(

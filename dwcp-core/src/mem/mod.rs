@@ -9,6 +9,7 @@
 //! This is the only module of the crate with `unsafe` code.
 #![allow(unsafe_code)]
 
+mod account;
 #[cfg(all(test, dwcp_loom))]
 mod loom_tests;
 mod message;
@@ -16,6 +17,7 @@ mod pool;
 mod region;
 mod slot;
 
+pub use account::Account;
 pub use message::{Message, Payload};
 pub use pool::{CLASS_BYTES, Pool, PoolStats};
 pub use region::RegionId;

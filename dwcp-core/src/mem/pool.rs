@@ -5,6 +5,7 @@ use std::fmt;
 use std::ptr::NonNull;
 use std::sync::{Arc, PoisonError};
 
+use super::account::Account;
 use super::region::Region;
 use super::slot::{Handle, SlotMeta, SlotMut};
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -30,6 +31,8 @@ pub struct Pool {
     inner: Arc<PoolInner>,
     reserve: Arc<PoolInner>,
     last: Arc<PoolInner>,
+    /// Whom what is taken is charged to.
+    account: Option<Arc<Account>>,
 }
 
 /// The least reserve: a slot of each size. Pools below four times as much have it on top.
@@ -103,6 +106,7 @@ impl Cut {
                 class: class as u8,
                 region: region.id,
                 offset: (index * size) as u32,
+                account: Default::default(),
                 #[cfg(dwcp_loom)]
                 bytes: loom::cell::UnsafeCell::new(()),
             })
@@ -153,6 +157,20 @@ impl Pool {
                 is_last: true,
                 ..PoolInner::new(LAST_BYTES, LAST_BYTES / CLASS_BYTES.len())
             }),
+            account: None,
+        }
+    }
+
+    /// The same pool, that charges what is taken of it to `account` until the last reference to it is gone.
+    pub fn charged_to(&self, account: Arc<Account>) -> Self {
+        Self { account: Some(account), ..self.clone() }
+    }
+
+    fn slot(&self, inner: &Arc<PoolInner>, meta: NonNull<SlotMeta>) -> SlotMut {
+        let slot = SlotMut::new(Handle::first(Arc::clone(inner), meta));
+        match &self.account {
+            Some(account) => slot.charged_to(account),
+            None => slot,
         }
     }
 
@@ -161,7 +179,7 @@ impl Pool {
     pub fn take(&self, bytes: usize) -> Option<SlotMut> {
         let first = CLASS_BYTES.iter().position(|&class| class >= bytes)?;
         let meta = self.inner.take(first, false)?;
-        Some(SlotMut::new(Handle::first(Arc::clone(&self.inner), meta)))
+        Some(self.slot(&self.inner, meta))
     }
 
     /// As [`take`](Self::take), for what has arrived: may use the reserve, and any larger slot.
@@ -170,13 +188,13 @@ impl Pool {
         [false, true].into_iter().find_map(|upward| {
             [&self.inner, &self.reserve].into_iter().find_map(|inner| {
                 let meta = inner.take(first, upward)?;
-                Some(SlotMut::new(Handle::first(Arc::clone(inner), meta)))
+                Some(self.slot(inner, meta))
             })
         })
     }
 
-    /// As [`take_for_receive`](Self::take_for_receive), for a session that holds `held` bytes of what it has received:
-    /// none if that is more than is left for all the others. However many sessions are not read, one that is finds
+    /// As [`take_for_receive`](Self::take_for_receive), for a session that holds `held` bytes of what it has received,
+    /// handed on to the application or not: none if that is more than is left for all the others. However many sessions are not read, one that is finds
     /// memory (dynamic thresholds, Choudhury and Hahne 1998).
     pub fn take_share(&self, bytes: usize, held: u64) -> Option<SlotMut> {
         let left = [&self.inner, &self.reserve].map(|inner| inner.left_bytes());
@@ -188,10 +206,10 @@ impl Pool {
 
     /// The memory behind the reserve, as a pool. It is for what lets go of memory as soon as it is here: the frame
     /// that others have waited for since they came before their turn. They may hold all the rest, and were acked.
-    /// What is handed on to an application is copied out of it.
+    /// What is handed on to an application is copied out of it. It is charged to nobody.
     pub fn last(&self) -> Self {
         let last = || Arc::clone(&self.last);
-        Self { inner: last(), reserve: last(), last: last() }
+        Self { inner: last(), reserve: last(), last: last(), account: None }
     }
 
     /// What the pool holds now.
@@ -412,6 +430,25 @@ mod tests {
     #[should_panic(expected = "do not fit")]
     fn writing_past_the_end_panics() {
         Pool::new(1 << 20).take(1).expect("room").extend(&vec![0; CLASS_BYTES[0] + 1]);
+    }
+
+    #[test]
+    fn a_slot_is_charged_until_nobody_has_it() {
+        let pool = Pool::new(1 << 20);
+        let account = Arc::new(Account::default());
+        let charged = pool.charged_to(account.clone());
+        let free = pool.take(100).expect("room");
+        assert_eq!(account.bytes(), 0, "that one is nobody's");
+        let slot = charged.take(100).expect("room");
+        let large = charged.take_share(60_000, account.bytes()).expect("room");
+        assert_eq!(account.bytes(), (CLASS_BYTES[0] + CLASS_BYTES[2]) as u64);
+        let part = slot.freeze().slice(0, 0);
+        drop((large, charged, pool));
+        assert_eq!(account.bytes(), CLASS_BYTES[0] as u64, "a part keeps the slot");
+        std::thread::spawn(move || drop(part)).join().expect("thread");
+        assert_eq!((account.bytes(), Arc::strong_count(&account)), (0, 1));
+        drop(free);
+        assert_eq!(account.bytes(), 0);
     }
 
     #[test]

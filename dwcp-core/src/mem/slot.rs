@@ -5,9 +5,10 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use super::account::Account;
 use super::pool::PoolInner;
 use super::region::RegionId;
-use crate::sync::atomic::{AtomicU32, Ordering, fence};
+use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering, fence};
 
 /// What the pool knows of a slot. Lives at a fixed address as long as the pool does, or until the pool gives the slot's
 /// region back to the system, which it does only while none of its slots is out.
@@ -20,6 +21,8 @@ pub(super) struct SlotMeta {
     pub(super) region: RegionId,
     /// Offset of `data` in its region, for device addresses.
     pub(super) offset: u32,
+    /// Whom the slot is charged to while it is out: from `Arc::into_raw`, or null.
+    pub(super) account: AtomicPtr<Account>,
     /// Stands for the bytes, so that loom sees who uses them when.
     #[cfg(dwcp_loom)]
     pub(super) bytes: loom::cell::UnsafeCell<()>,
@@ -27,7 +30,7 @@ pub(super) struct SlotMeta {
 
 // SAFETY: `SlotMeta` is plain data beside an atomic; the memory behind `data` is governed by SlotMut/Slot.
 unsafe impl Send for SlotMeta {}
-// SAFETY: as above; all fields but the atomic never change after construction.
+// SAFETY: as above; all fields but the atomics never change after construction.
 unsafe impl Sync for SlotMeta {}
 
 /// The most references a slot may have before one more is refused: so few that all threads together cannot make the
@@ -62,6 +65,29 @@ impl Handle {
         handle
     }
 
+    /// Charges the slot to `account` until it is free again. For the only handle of a slot that is charged to nobody.
+    fn charge(&self, account: Arc<Account>) {
+        let meta = self.meta();
+        account.add(u64::from(meta.capacity));
+        let before = meta.account.swap(Arc::into_raw(account).cast_mut(), Ordering::Relaxed);
+        assert!(before.is_null(), "a slot is charged once");
+    }
+
+    /// Ends what [`charge`](Self::charge) began. For the last handle of a slot.
+    fn credit(&self) {
+        let meta = self.meta();
+        // Most slots are charged to nobody: a look is cheaper than a swap.
+        if meta.account.load(Ordering::Relaxed).is_null() {
+            return;
+        }
+        let account = meta.account.swap(std::ptr::null_mut(), Ordering::Relaxed);
+        // SAFETY: `charge` stored what `Arc::into_raw` gave, and only the last handle takes it out, so this is the one
+        // time that the count is taken back. It was stored while there was one handle: all others, this one among
+        // them, came after it.
+        let account = unsafe { Arc::from_raw(account.cast_const()) };
+        account.sub(u64::from(meta.capacity));
+    }
+
     fn meta(&self) -> &SlotMeta {
         // SAFETY: `meta` points into a box of the pool's. This handle's share of the count keeps the pool alive, and the
         // pool keeps that box while one of its slots is out, as this one is until its last handle is gone.
@@ -90,6 +116,7 @@ impl Drop for Handle {
         }
         // Pairs with the Release above: every use of the bytes happens before the slot is given away again.
         fence(Ordering::Acquire);
+        self.credit();
         // SAFETY: this was the last handle, so the strong count leaked by `first` is ours to take back, once.
         let pool = unsafe { Arc::from_raw(self.pool.as_ptr().cast_const()) };
         pool.give_back(self.meta);
@@ -107,6 +134,12 @@ pub struct SlotMut {
 impl SlotMut {
     pub(super) fn new(handle: Handle) -> Self {
         Self { handle, len: 0 }
+    }
+
+    /// The same, charged to `account` until nobody has it any more.
+    pub(super) fn charged_to(self, account: &Arc<Account>) -> Self {
+        self.handle.charge(account.clone());
+        self
     }
 
     /// Bytes written so far.

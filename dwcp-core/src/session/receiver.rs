@@ -25,8 +25,8 @@ pub struct Receiver {
     at: usize,
     /// A long message whose fragments have not all come.
     partial: Option<Partial>,
-    /// Bytes of it that count as gathered.
-    gathered: u64,
+    /// Bytes of it that count as gathered, if it is being gathered: its first piece may be empty.
+    gathered: Option<u64>,
     /// Messages given to the application and not yet counted.
     uncounted: u64,
     spin: Spin,
@@ -79,7 +79,7 @@ impl Receiver {
             batch: Payload::default(),
             at: 0,
             partial: None,
-            gathered: 0,
+            gathered: None,
             uncounted: 0,
             spin,
         }
@@ -109,7 +109,8 @@ impl Receiver {
     /// A message of more than one frame is gathered in memory of its own, beside the endpoint's pool: all receivers
     /// together gather as much as `memory_budget_bytes`, those of one session never more than they leave to the others,
     /// but for one message of each session. Beyond that a receiver waits, and its peer with it, until another message is
-    /// whole. [`recv_chunk`](Self::recv_chunk) gathers nothing.
+    /// whole: whoever stops calling this in the middle of a long message, and keeps the receiver, may keep others of the
+    /// session waiting. [`recv_chunk`](Self::recv_chunk) gathers nothing.
     ///
     /// Before it waits, it polls the link for as long as the endpoint's `spin` says, if the peer has lately
     /// answered within that time: a wake-up costs more.
@@ -252,7 +253,7 @@ impl Receiver {
         };
         if is_piece {
             state.gathered.add(u64::from(frame.length));
-            self.gathered += u64::from(frame.length);
+            *self.gathered.get_or_insert(0) += u64::from(frame.length);
         }
         let path =
             if state.machine.has_credit_to_tell() { state.active_path().cloned() } else { None };
@@ -310,8 +311,7 @@ impl Receiver {
 
     /// What was gathered is the application's now, or nobody's.
     fn end_gathering(&mut self) {
-        let bytes = std::mem::take(&mut self.gathered);
-        if bytes > 0 {
+        if let Some(bytes) = self.gathered.take() {
             let core = &self.shared.core;
             let mut state = core.lock();
             state.gathered.end(self.shared.key, bytes);
