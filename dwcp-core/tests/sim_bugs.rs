@@ -50,6 +50,16 @@ fn leaking_credit_is_caught() {
 }
 
 #[test]
+fn a_deaf_end_that_takes_its_path_for_silent_is_caught() {
+    caught_within(1_000, Bug::DeafTakenForSilent, "for silent: what came waits there since");
+}
+
+#[test]
+fn a_deaf_end_that_says_nothing_is_caught() {
+    caught_within(1_000, Bug::DeafSaysNothing, "of its peer, which is deaf since");
+}
+
+#[test]
 fn a_wrong_resume_range_is_caught() {
     caught_within(50, Bug::WrongResumeRange, "acks a frame that was never sent");
 }

@@ -188,3 +188,46 @@ fn a_session_that_lives_no_longer_than_its_path_waits_for_memory_all_the_same() 
     assert!(!machine.give_up_for_memory(seconds(4)) && !machine.is_over());
     assert!(machine.give_up_for_memory(seconds(5)) && machine.is_over());
 }
+
+/// A machine with one path, whose heart beats once a second, and the path.
+fn beating(timeout_multiplier: u32) -> (Machine, PathId) {
+    let mut settings = Settings::new(Role::Dialer, Pool::new(1 << 20));
+    settings.timeout_multiplier = timeout_multiplier;
+    let (mut machine, path) = (Machine::new(settings), PathId(0));
+    let features = LinkFeatures::RELIABLE | LinkFeatures::ORDERED;
+    let attributes = PathAttributes::plain(PathKind::Tcp, features, true, [0; 16]);
+    machine.handle_path_up(Time(0), path, attributes);
+    (machine, path)
+}
+
+fn seconds(count: u64) -> Time {
+    Time(count * 1_000_000_000)
+}
+
+#[test]
+fn a_path_is_silent_only_from_when_it_was_heard_last() {
+    let (mut machine, path) = beating(2);
+    // It is asked, asked again, and heard in the very moment of that.
+    machine.handle_timeout(seconds(1));
+    machine.handle_timeout(seconds(2));
+    machine.handle_record(seconds(2), path, 0, &mut Vec::new()).expect("honest");
+    machine.handle_timeout(seconds(3));
+    assert_eq!(machine.active_path(), Some(path), "one heartbeat after it was heard");
+    machine.handle_timeout(seconds(4));
+    assert_eq!(machine.active_path(), None, "two heartbeats after");
+}
+
+#[test]
+fn a_deaf_end_that_is_held_up_asks_once() {
+    let (mut machine, path) = beating(2);
+    // What has come cannot be read, and nothing can be sent.
+    for second in 1..1_000 {
+        machine.handle_timeout(seconds(second));
+        machine.handle_starved(seconds(second), path);
+    }
+    assert_eq!(machine.active_path(), Some(path), "it is not silent");
+    let mut batch = TxBatch::default();
+    assert!(machine.poll_transmit(seconds(1_000), path, &mut batch));
+    assert!(batch.bytes() < 10, "{} bytes for one question", batch.bytes());
+    assert!(!machine.poll_transmit(seconds(1_000), path, &mut batch));
+}

@@ -92,8 +92,17 @@ impl Machine {
     pub fn handle_starved(&mut self, now: Time, path: PathId) {
         let interval = self.settings.heartbeat_interval;
         let Some(path) = self.path_mut(path).filter(|path| path.is_live()) else { return };
+        #[cfg(feature = "sim")]
+        if crate::sim::bug(crate::sim::Bug::DeafTakenForSilent) {
+            return; // planted: it is taken for silent
+        }
         (path.heard, path.progress) = (now, now);
         (path.missed, path.suspected) = (0, None);
+        #[cfg(feature = "sim")]
+        if crate::sim::bug(crate::sim::Bug::DeafSaysNothing) {
+            path.ping = None; // planted: nor is it asked again
+            return;
+        }
         if now >= path.sent + interval {
             path.ping(now);
         }

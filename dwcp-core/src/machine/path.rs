@@ -164,6 +164,11 @@ impl Path {
             // The latest says all that one before it said.
             self.outbox.retain(|frame| !matches!(frame, Frame::SwitchMark { .. }));
         }
+        if matches!(frame, Frame::Ping { .. }) {
+            // Nobody waits for the answer to an older one. A path that is held up while it is not silent would gather
+            // one for each heartbeat.
+            self.outbox.retain(|frame| !matches!(frame, Frame::Ping { .. }));
+        }
         if self.outbox.len() < frames_max {
             self.outbox.push_back(frame.clone());
         }

@@ -72,7 +72,7 @@ impl Machine {
             return Ok(true);
         }
         let room = self.path_mut(path).expect("found above");
-        room.heard = now;
+        (room.heard, room.missed) = (now, 0);
         room.peer_sleeps = false; // who sends looks
         #[cfg(feature = "sim")]
         let epoch = if crate::sim::bug(crate::sim::Bug::LostHeaderEpoch) { 0 } else { epoch }; // planted

@@ -17,6 +17,10 @@ pub enum Bug {
     CreditLeak,
     /// A path that could not be fenced is taken for one that was.
     FailedFenceIgnored,
+    /// A path on which things wait unread is taken for silent.
+    DeafTakenForSilent,
+    /// An end that cannot read does not say that it is there.
+    DeafSaysNothing,
     /// After a path is lost, an ack reports one frame more than was received.
     WrongResumeRange,
 }

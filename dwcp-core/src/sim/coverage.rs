@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::deaf::Deafness;
 use super::scenario::Fault;
 use crate::machine::{Closed, Event, PathCause, SwitchFailure};
 use crate::wire::SwitchReason;
@@ -43,7 +44,7 @@ impl fmt::Display for Coverage {
 /// `CertificateEnds` and what follows from it (no run has certificates) and `Closed::PeerViolated` (its peers are
 /// honest). Runs also note, too rarely to be asked for: not even the last memory for a record, a path that comes to a full
 /// session and is turned away, and a source that is read after its fence has failed.
-pub const THINGS: [&str; 66] = [
+pub const THINGS: [&str; 72] = [
     "acks watched",
     "all acked",
     "channel opened",
@@ -54,7 +55,12 @@ pub const THINGS: [&str; 66] = [
     "closed by peer",
     "closed by us",
     "closed expired",
+    "closed memory short",
     "closed peer restarted",
+    "deaf",
+    "deaf by its own fault",
+    "deaf for good",
+    "deaf for longer than silence may last",
     "doze",
     "fence failed",
     "freeze",
@@ -65,6 +71,7 @@ pub const THINGS: [&str; 66] = [
     "link corrupts",
     "link cut",
     "link far",
+    "link full",
     "link hole",
     "link stalls",
     "memory short for sending",
@@ -185,6 +192,9 @@ pub(super) fn of_fault(fault: Fault) -> &'static str {
         Fault::WatchAcks { .. } => "acks watched",
         Fault::Outage { .. } => "outage",
         Fault::Restart { .. } => "restart",
+        Fault::Deaf { deafness: Deafness { time: None, .. }, .. } => "deaf for good",
+        Fault::Deaf { deafness: Deafness { is_stuck: true, .. }, .. } => "deaf by its own fault",
+        Fault::Deaf { .. } => "deaf",
         Fault::Doze { .. } => "doze",
         Fault::Close { .. } => "close",
         Fault::Leave { .. } => "leave",

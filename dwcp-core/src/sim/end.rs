@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::app::App;
+use super::deaf::Deaf;
 use super::resume::Standing;
 use super::scenario::{Scenario, Side};
 use super::world::{Happening, World};
@@ -31,6 +32,7 @@ pub(super) struct End {
     pub(super) app: App,
     pub(super) paths: Vec<EndPath>,
     pub(super) frozen_until: Time,
+    pub(super) deaf: Deaf,
     pub(super) closed: Option<Closed>,
     pub(super) is_gone: bool,
     pub(super) waits_for_acks: bool,
@@ -53,9 +55,16 @@ pub(super) struct EndPath {
     pub(super) sealer: PathSealer,
     opener: PathOpener,
     pub(super) is_down: bool,
-    /// This side looks at the link only now and then; what came meanwhile.
-    dozes: bool,
-    held: Vec<Vec<u8>>,
+    /// This side looks at the link only now and then.
+    pub(super) dozes: bool,
+    /// What came and is not read.
+    pub(super) held: Vec<Vec<u8>>,
+    /// Since when it could not be read.
+    pub(super) unread_since: Option<Time>,
+    /// The link is over, which is seen behind that.
+    pub(super) ends_behind_held: bool,
+    /// When something was read last.
+    pub(super) heard: Time,
     is_released: bool,
     is_fenced: bool,
     is_unfenced: bool,
@@ -94,6 +103,7 @@ impl End {
             app: App::new(side),
             paths: Vec::new(),
             frozen_until: Time(0),
+            deaf: Deaf::new(scenario.seed, side),
             closed: None,
             is_gone: false,
             waits_for_acks: false,
@@ -119,6 +129,13 @@ impl End {
 
     pub(super) fn at_link(&mut self, link: usize) -> Option<&mut EndPath> {
         self.paths.iter_mut().find(|path| path.link == link)
+    }
+
+    /// What came over the link cannot be read.
+    pub(super) fn want_at(&mut self, now: Time, link: usize) {
+        if let Some(path) = self.at_link(link) {
+            path.unread_since.get_or_insert(now);
+        }
     }
 
     fn target(&mut self, capacity: usize, request: Option<PullRequest>) -> Option<Target> {
@@ -180,6 +197,9 @@ impl World {
             is_down: false,
             dozes: false,
             held: Vec::new(),
+            unread_since: None,
+            ends_behind_held: false,
+            heard: self.now,
             is_released: false,
             is_fenced: false,
             is_unfenced: false,
@@ -197,6 +217,9 @@ impl World {
 
     pub(super) fn notice(&mut self, side: Side, link: usize) {
         let (path, now) = (self.links[link].path, self.now);
+        if self.is_end_unseen(side, link) {
+            return;
+        }
         if let Some(machine) = &mut self.ends[side].machine {
             machine.handle_path_down(now, path, PathCause::LinkFailed);
         }
@@ -207,6 +230,7 @@ impl World {
         if self.links[link].ways[side].is_dead || self.ends[side].machine.is_none() {
             return;
         }
+        let is_deaf = self.ends[side].deaf.is_to(now, link);
         let Some(path) = self.ends[side].at_link(link) else {
             // The link keeps it until this side has its end up.
             return self.links[link].ways[side].early.push(record);
@@ -214,7 +238,8 @@ impl World {
         if path.is_down {
             return;
         }
-        if path.dozes {
+        // What came before comes first.
+        if path.dozes || !path.held.is_empty() || is_deaf {
             return path.held.push(record);
         }
         let id = path.path;
@@ -225,12 +250,17 @@ impl World {
             let path = self.ends[side].at_link(link).expect("found above");
             path.dozes = true;
             path.held.push(record);
+            let machine = self.ends[side].machine.as_mut().expect("looked at above");
+            machine.handle_starved(now, id);
+            self.ends[side].want_at(now, link);
             return self.after(500, 2_000, Happening::Look { side, link });
         }
         if is_last {
             self.coverage.note("last memory");
         }
+        self.ends[side].deaf.has_read();
         let path = self.ends[side].at_link(link).expect("found above");
+        path.heard = now;
         let has_receive = path.posted > path.used;
         if self.links[link].spec.has(LinkFeatures::MESSAGE_BOUNDARIES) {
             path.used += 1;
@@ -267,6 +297,10 @@ impl World {
         let now = self.now;
         let machine = self.ends[side].machine.as_mut().expect("the caller looked");
         let told = Told::by(machine, id, epoch, frames);
+        let asks = frames.iter().filter(|frame| matches!(frame, Frame::Ping { .. })).count();
+        self.oracle.check(asks <= 1, || {
+            format!("a record to side {side} on path {id} asks {asks} times for a sign of life")
+        });
         for frame in &*frames {
             if let Frame::Credit { channel, limit } = frame {
                 self.oracle.credit(*channel, side, *limit);
@@ -318,9 +352,7 @@ impl World {
     pub(super) fn look(&mut self, side: Side, link: usize) {
         let Some(path) = self.ends[side].at_link(link) else { return };
         path.dozes = false;
-        for record in std::mem::take(&mut path.held) {
-            self.arrive(side, link, record);
-        }
+        self.read_left(side);
     }
 
     pub(super) fn post(&mut self, side: Side, link: usize) {
@@ -491,6 +523,9 @@ impl World {
             while !self.ends[side].paths[at].is_down {
                 if let Some(free) = self.links[link].ways[1 - side].blocked_until(self.now) {
                     self.wake_at(side, free);
+                    break;
+                }
+                if self.is_clogged(1 - side, link) {
                     break;
                 }
                 let (now, end) = (self.now, &mut self.ends[side]);

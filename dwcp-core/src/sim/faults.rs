@@ -5,7 +5,7 @@ use super::end::EndPath;
 use super::resume::PATHS_MAX;
 use super::scenario::{Fault, Side};
 use super::world::{Happening, World};
-use crate::machine::{Closed, Event, Machine, PathState, Time};
+use crate::machine::{Closed, Event, Machine, PathCause, PathState, Time};
 use crate::wire::{PathId, PathKind, SwitchReason};
 
 /// Rounds of polling at one moment; more means that the machine is never satisfied.
@@ -40,6 +40,7 @@ impl World {
             }
         }
         self.watch(side);
+        self.watch_want(side);
         self.arm_timer(side);
     }
 
@@ -57,7 +58,12 @@ impl World {
                 let asked = std::mem::take(&mut self.ends[side].waits_for_acks);
                 self.oracle.check(asked, || format!("side {side} tells AllAcked unasked"));
             }
-            Event::PathDown { path, .. } => self.end_link(side, path),
+            Event::PathDown { path, cause } => {
+                if cause == PathCause::HeartbeatLost {
+                    self.check_silence(side, path);
+                }
+                self.end_link(side, path);
+            }
             Event::ProgressAsked => self.rouse(side),
             Event::PathReleased(path) => self.release_path(side, path),
             Event::PathNeeded if side == 0 => self.after(500, 20_000, Happening::Connect),
@@ -193,6 +199,7 @@ impl World {
                 let machine = self.ends[side].machine.as_mut();
                 machine.into_iter().for_each(Machine::leave);
             }
+            Fault::Deaf { side, deafness } => self.deafen(side, deafness),
             Fault::Resume { paths, renews } => self.resume(paths, renews),
             Fault::Doze { side } => {
                 if now >= self.ends[side].frozen_until {

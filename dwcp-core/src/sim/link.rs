@@ -147,6 +147,11 @@ impl Way {
         Some(arrival)
     }
 
+    /// Whether everything sent in that time has been on its way as it should be.
+    pub(super) fn was_sound_for(&self, now: Time, time: Duration) -> bool {
+        !self.is_hole && !self.is_dead && now.since(self.stalled_until) >= time
+    }
+
     pub(super) fn stall(&mut self, until: Time) {
         self.stalled_until = self.stalled_until.max(until);
     }

@@ -8,6 +8,7 @@
 mod app;
 mod bugs;
 mod coverage;
+mod deaf;
 mod end;
 mod exhaustive;
 mod faults;

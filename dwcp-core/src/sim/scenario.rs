@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::deaf::Deafness;
 use super::exhaustive::Medium;
 use super::link::LinkSpec;
 use super::random::Random;
@@ -137,6 +138,11 @@ pub(super) enum Fault {
     Doze {
         side: Side,
     },
+    /// The side has no memory for what arrives.
+    Deaf {
+        side: Side,
+        deafness: Deafness,
+    },
     /// The dialer brings further paths by handshakes, whatever paths there are.
     Resume {
         /// At once.
@@ -173,11 +179,13 @@ impl Scenario {
         let closes = Fault::draw_closes(seed, chaos);
         let resumes = Fault::draw_resumes(seed, chaos);
         let leaves = Fault::draw_leaves(seed, chaos);
+        let timeout_multiplier = random.between(2, 5) as u32;
+        let deafness = Fault::draw_deafness(seed, chaos, heartbeat * timeout_multiplier);
         let scenario = Self {
             seed,
             is_far,
             heartbeat,
-            timeout_multiplier: random.between(2, 5) as u32,
+            timeout_multiplier,
             switch_timeout: Duration::from_millis(random.pick(&match is_far {
                 true => [1_000, 2_000, 3_000],
                 false => [100, 400, 1_000],
@@ -194,6 +202,7 @@ impl Scenario {
                 .chain(closes)
                 .chain(resumes)
                 .chain(leaves)
+                .chain(deafness)
                 .collect(),
             links,
             triggers: Vec::new(),
@@ -203,6 +212,11 @@ impl Scenario {
         let scenario = scenario.tighten();
         let links = scenario.links.iter().map(|&link| scenario.suit(link)).collect();
         Self { links, ..scenario }
+    }
+
+    /// How long an end may be silent before its path is lost.
+    pub(super) fn tolerance(&self) -> Duration {
+        self.heartbeat * self.timeout_multiplier
     }
 
     /// Now and then, from chance of its own: much data in little memory, and links on which most of it comes before

@@ -65,6 +65,10 @@ pub(super) enum Happening {
     Timer {
         side: Side,
     },
+    /// The side looks for memory again.
+    Retry {
+        side: Side,
+    },
     /// The application or a link may go on.
     Wake {
         side: Side,
@@ -234,15 +238,25 @@ impl World {
             return self.at(at, what);
         }
         match what {
-            Happening::PathUp { side, link } => self.path_up(side, link),
-            Happening::Arrive { side, link, record } => self.arrive(side, link, record),
+            Happening::PathUp { side, link } => {
+                self.path_up(side, link);
+                self.read_left(side);
+            }
+            Happening::Arrive { side, link, record } => {
+                self.arrive(side, link, record);
+                self.read_left(side);
+            }
             Happening::Notice { side, link } => self.notice(side, link),
             Happening::PullEnd { side, link, token } => self.pull_end(side, link, token),
             Happening::Late { side, link, token } => self.land_late(side, link, token),
             Happening::Fenced { side, link, is_good } => self.fenced(side, link, is_good),
             Happening::Post { side, link } => self.post(side, link),
             Happening::Look { side, link } => self.look(side, link),
-            Happening::Timer { side } => self.timer(side),
+            Happening::Timer { side } => {
+                self.timer(side);
+                self.read_left(side);
+            }
+            Happening::Retry { side } => self.retry(side),
             Happening::Wake { .. } => {}
             Happening::SessionLost { side } => {
                 let now = self.now;
@@ -365,7 +379,10 @@ impl World {
 
     fn end_chaos(&mut self) {
         self.trace.note(self.now, || "faults stop".to_owned());
-        self.phase = Phase::Recovery { until: self.now + self.recovery() };
+        // A want of memory is no blow that is over at once: what has begun goes on.
+        let hears_at = self.ends.iter().filter_map(|end| end.deaf.hears_at()).max();
+        let since = hears_at.map_or(self.now, |at| at.max(self.now));
+        self.phase = Phase::Recovery { until: since + self.recovery() };
         self.ends.iter_mut().for_each(|end| end.app.hurries = true);
         self.at(self.now, Happening::Check);
     }
@@ -386,7 +403,8 @@ impl World {
                 self.at(self.now, Happening::SessionLost { side: 1 });
             }
             Phase::Recovery { until } => {
-                let is_at_rest = overs == [false, false] && self.is_at_rest();
+                let is_deaf = self.ends.iter().any(|end| end.deaf.is_any(self.now));
+                let is_at_rest = overs == [false, false] && !is_deaf && self.is_at_rest();
                 self.calm_checks = if is_at_rest { self.calm_checks + 1 } else { 0 };
                 let dead_for = self.scenario.heartbeat * (self.scenario.timeout_multiplier + 3);
                 if CHECK_EVERY * self.calm_checks > dead_for + CALM {
@@ -501,7 +519,8 @@ impl World {
             Closed::ByPeer { .. } => self.scenario.closers[1 - side],
             Closed::Expired => self.ends[side].was_alone_for >= self.scenario.time_to_live,
             Closed::PeerRestarted => peer.is_over(),
-            Closed::MemoryShort | Closed::CertificateEnded | Closed::PeerViolated(_) => false,
+            Closed::MemoryShort => self.is_short_of_memory(side),
+            Closed::CertificateEnded | Closed::PeerViolated(_) => false,
         };
         self.oracle.check(is_good, || format!("side {side} ended as {closed:?}"));
     }
@@ -518,6 +537,7 @@ impl Happening {
             | Self::Post { side, .. }
             | Self::Look { side, .. }
             | Self::Timer { side }
+            | Self::Retry { side }
             | Self::SessionLost { side }
             | Self::Wake { side } => Some(side),
             Self::Late { .. } | Self::Chance(_) | Self::ChaosEnds | Self::Check => None,
