@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot, watch as signal};
+use tokio::task::JoinSet;
 
 pub(crate) use agreement::Agreement;
 pub use builder::{BuildError, DriverKind, EndpointBuilder, EndpointSettings};
@@ -50,6 +51,8 @@ use strangers::{Cause, Strangers};
 
 /// Time that a session has to close in good order once its node is no longer a peer.
 const EXPULSION: Duration = Duration::from_secs(1);
+/// Time that the two ends of a session have to say goodbye at the end of a drain.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// What peers are told at the end of a drain.
 const GOING_DOWN: &str = "the node is going down";
 
@@ -371,26 +374,22 @@ impl Endpoint {
     }
 
     /// Ends in good order: takes no new sessions, waits until what is committed is acked, at most
-    /// `deadline`, and closes every session.
+    /// `deadline`, and closes every session. All do that at once, so that one that does not get through keeps none of
+    /// the others from it. Sessions have a second more to say goodbye.
     ///
     /// # Cancel safety
     /// When the future is dropped, the endpoint stays: it takes no new sessions.
     pub async fn drain(&self, deadline: Duration) -> Drained {
         let inner = self.inner();
         inner.is_draining.store(true, Ordering::SeqCst);
-        let end = tokio::time::Instant::now() + deadline;
         let sessions = self.sessions();
         let mut drained = Drained { sessions: sessions.len(), unacked_messages: 0 };
-        for session in &sessions {
-            let left = end.saturating_duration_since(tokio::time::Instant::now());
-            drained.unacked_messages += session.drain(left).await;
-            session.close(0, GOING_DOWN);
+        let mut ends = JoinSet::new();
+        for session in sessions {
+            ends.spawn_on(drain(session, deadline), &inner.runtime);
         }
-        for session in &sessions {
-            // A peer that is gone does not answer; its end is not worth more than the deadline.
-            if tokio::time::timeout_at(end, session.closed()).await.is_err() {
-                session.abort();
-            }
+        while let Some(end) = ends.join_next().await {
+            drained.unacked_messages += end.unwrap_or_default();
         }
         drained
     }
@@ -418,6 +417,17 @@ impl Endpoint {
     pub fn shut_down(&self) {
         self.inner().shut_down();
     }
+}
+
+/// Ends one session in good order, as far as its peer lets it: returns what was not acked at the deadline.
+async fn drain(session: Session, deadline: Duration) -> u64 {
+    let unacked = session.drain(deadline).await;
+    session.close(0, GOING_DOWN);
+    // Not out of the deadline: one that was acked at its last moment is still told. A peer that is gone does not answer.
+    if tokio::time::timeout(GOODBYE, session.closed()).await.is_err() {
+        session.abort();
+    }
+    unacked
 }
 
 impl Inner {
