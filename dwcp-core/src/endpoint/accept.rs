@@ -22,6 +22,9 @@ use crate::wire::{Hello, HelloReply, Refusal, SessionId};
 
 /// Pause after the listener failed: running out of descriptors passes.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long the hello of a node that is refused in any case may take: it comes with the last flight of the handshake. It is
+/// read for the reply, and for no other reason.
+const STRANGERS_HELLO: Duration = Duration::from_secs(1);
 
 /// Why a connection became no path.
 struct Rejection {
@@ -82,7 +85,7 @@ fn receive(inner: &Arc<Inner>, incoming: Box<dyn Incoming>) {
             result = handshake(&room, incoming, Some(ticket)) => result,
             _ = dropped => {
                 Inner::count(&room.counters.handshakes_dropped);
-                let words = "too many handshakes are under way, and its address has the most";
+                let words = "too many handshakes are under way, and its address or node has the most";
                 Err(Rejection::new(Cause::Dropped, words))
             }
         };
@@ -150,10 +153,17 @@ async fn handshake(
             Rejection::new(cause, words(&error))
         })?;
         let origin = if ticket.is_some() { Origin::Peers } else { Origin::Successor };
-        if let Some(ticket) = ticket {
-            lock(&inner.gate).prove(ticket);
-        }
-        match greet(inner, &mut connection, origin).await {
+        let greeted = if inner.may_have_sessions(connection.peer_id()) {
+            if let Some(ticket) = ticket {
+                drop(lock(&inner.gate).prove(ticket, connection.peer_id()));
+            }
+            greet(inner, &mut connection, origin).await
+        } else {
+            // It keeps the place of a stranger.
+            let hello = timeout(STRANGERS_HELLO, greet(inner, &mut connection, origin));
+            hello.await.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
+        };
+        match greeted {
             Ok(Greeted::Ours(greeting, joins)) => Ok(Some((connection, greeting, joins))),
             Ok(Greeted::Relayed(relayed)) => pass_on(connection, relayed).await.map(|()| None),
             Err(error @ GreetingError::Refused { .. }) => {

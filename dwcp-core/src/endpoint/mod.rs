@@ -494,6 +494,11 @@ impl Inner {
         });
     }
 
+    /// Whether `peer` is among the peers, and not in quarantine.
+    fn may_have_sessions(&self, peer: &str) -> bool {
+        lock(&self.peers).allows(peer) && self.quarantined_for(peer).is_none()
+    }
+
     /// How much longer `peer` is refused; `None`: it is not.
     fn quarantined_for(&self, peer: &str) -> Option<Duration> {
         lock(&self.conduct).quarantined_for(now(), peer)
