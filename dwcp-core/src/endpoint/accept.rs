@@ -12,9 +12,9 @@ use tokio::time::{Instant, timeout};
 use super::agreement::{Agreement, Terms};
 use super::gate::{Admission, Source, Ticket};
 use super::greeting::{self, Greeting, GreetingError};
-use super::registry::Standing;
+use super::registry::{NotEntered, Standing};
 use super::strangers::Cause;
-use super::{Inner, lock, paths, random, spawn};
+use super::{FULL, Inner, lock, paths, random, spawn};
 use crate::link::{DialError, Incoming, Listener, Relayed, SecuredConnection};
 use crate::machine::Role;
 use crate::session::Session;
@@ -365,10 +365,8 @@ fn admit<'a>(
     if registry.standing(&inner.node_id, peer, hello.incarnation) == Standing::OursStands {
         return refuse(Refusal::OtherDialStands, "our own dial to you stands");
     }
-    if registry.would_grow(peer, hello.predecessor)
-        && registry.sessions().len() >= inner.settings.sessions_max
-    {
-        return refuse(Refusal::Busy, "this node has as many sessions as it may");
+    if registry.is_full(peer, hello.predecessor) {
+        return refuse(Refusal::Busy, FULL);
     }
     // From here on no dial of ours begins, that would lead to a second session.
     let id = SessionId(random());
@@ -415,19 +413,11 @@ fn join(
     };
     let session = paths::begin(inner, &peer, Role::Acceptor, link, greeting)
         .map_err(|error| error.to_string())?;
-    // Others may have come in while this handshake was on its way.
-    let is_full = {
-        let registry = lock(&inner.registry);
-        registry.would_grow(&peer, greeting.predecessor)
-            && registry.sessions().len() >= inner.settings.sessions_max
-    };
-    if is_full {
-        session.abort();
-        return Err("this node has as many sessions as it may".to_owned());
-    }
-    let replaced = inner
-        .enter(&session, greeting.predecessor)
-        .map_err(|_| "our own dial stands".to_owned())?;
+    let entered = inner.enter(&session, greeting.predecessor);
+    let replaced = entered.map_err(|error| match error {
+        NotEntered::OtherStands(_) => "our own dial stands".to_owned(),
+        NotEntered::Full => FULL.to_owned(),
+    })?;
     if let Some(old) = replaced {
         if old.is_closing() {
             old.abort(); // the peer knows

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch as signal};
 
 use super::conduct::{Conduct, ReputationRules};
 use super::gate::Gate;
+use super::registry::Registry;
 use super::strangers::Strangers;
 use super::{Counters, Endpoint, Handle, Inner, Peers, random, rotate_keys};
 use crate::crypto::{Secret, Suite};
@@ -50,7 +51,8 @@ pub struct EndpointSettings {
     pub cluster_key: Option<Secret>,
     /// How long a receiver polls the link before it sleeps; zero: never.
     pub spin: Duration,
-    /// Sessions at once.
+    /// Sessions at once, whichever end begins them. A session that comes back, or takes the place of another one with the
+    /// same peer, is none more.
     pub sessions_max: usize,
     /// Records of `Aead` paths carry an HMAC beside the tag. One end that wants it is enough.
     pub hmac: bool,
@@ -283,6 +285,7 @@ impl EndpointBuilder {
             request_rate: Arc::new(SharedRate::new(self.settings.request_rate)),
             asked: Mutex::default(),
             wants_hmac: AtomicBool::new(self.settings.hmac),
+            registry: Mutex::new(Registry::new(self.settings.sessions_max)),
             settings: self.settings,
             suites,
             trusted_suites: Mutex::new(trusted_suites),
@@ -295,7 +298,6 @@ impl EndpointBuilder {
             predecessors: self.predecessors,
             listeners: Mutex::new(self.listeners),
             is_listening: signal::channel(true).0,
-            registry: Mutex::default(),
             accepted: Mutex::default(),
             changed: Notify::new(),
             hub: EventHub::new(),

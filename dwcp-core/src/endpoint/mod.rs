@@ -46,15 +46,17 @@ use crate::wire::{Compression, SessionId};
 use asked::AskedByPeer;
 use conduct::{Conduct, Verdict};
 use gate::Gate;
-use registry::Registry;
+use registry::{NotEntered, Registry};
 use strangers::{Cause, Strangers};
 
-/// Time that a session has to close in good order once its node is no longer a peer.
+/// Time that a session has to close in good order once it is not to be.
 const EXPULSION: Duration = Duration::from_secs(1);
 /// Time that the two ends of a session have to say goodbye at the end of a drain.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// What peers are told at the end of a drain.
 const GOING_DOWN: &str = "the node is going down";
+/// What a peer is told whose session would be one too many.
+const FULL: &str = "this node has as many sessions as it may";
 
 /// A node's end of all its sessions. Cloning gives another handle; when the last one is dropped, the
 /// endpoint shuts down.
@@ -452,15 +454,17 @@ impl Inner {
     }
 
     /// Enters a new session, and only then tells of it: whoever hears of a session finds it. Returns the one
-    /// it replaces; or, as an error, the one that stands against it: the new one is aborted then.
+    /// it replaces; or, as an error, why it is ended instead.
     fn enter(
         self: &Arc<Self>,
         session: &Session,
         predecessor: Option<u64>,
-    ) -> Result<Option<Session>, Session> {
+    ) -> Result<Option<Session>, NotEntered> {
         let entered = lock(&self.registry).insert(&self.node_id, session, predecessor);
-        let old = entered.inspect_err(|_| {
-            session.abort();
+        let old = entered.inspect_err(|error| match error {
+            NotEntered::OtherStands(_) => session.abort(),
+            // Its peer has been welcomed, or has welcomed us: without a word it would wait for its return.
+            NotEntered::Full => self.dismiss(session, FULL),
         })?;
         let role = session.role();
         let (peer, id) = (session.peer_id(), Some(session.id()));
@@ -482,10 +486,14 @@ impl Inner {
 
     /// Ends a session with a node that is not among the peers: in order if that is soon done.
     fn expel_stranger(self: &Arc<Self>, session: &Session) {
-        if lock(&self.peers).allows(session.peer_id()) {
-            return;
+        if !lock(&self.peers).allows(session.peer_id()) {
+            self.dismiss(session, "no longer a peer");
         }
-        session.close(0, "no longer a peer");
+    }
+
+    /// Ends a session that is not to be: in order if that is soon done.
+    fn dismiss(self: &Arc<Self>, session: &Session, reason: &str) {
+        session.close(0, reason);
         let session = session.clone();
         spawn(self, async move {
             if tokio::time::timeout(EXPULSION, session.closed()).await.is_err() {
