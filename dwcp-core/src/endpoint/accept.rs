@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -15,7 +16,7 @@ use super::greeting::{self, Greeting, GreetingError};
 use super::registry::{NotEntered, Standing};
 use super::strangers::Cause;
 use super::{FULL, Inner, lock, paths, random, spawn};
-use crate::link::{DialError, Incoming, Listener, Relayed, SecuredConnection};
+use crate::link::{BoxFuture, DialError, Incoming, Listener, Relayed, SecuredConnection};
 use crate::machine::Role;
 use crate::session::Session;
 use crate::wire::{Hello, HelloReply, Refusal, SessionId};
@@ -204,7 +205,8 @@ async fn pass_on(
     relayed.hand_over(socket).await.map_err(failed)
 }
 
-/// The answer of a process before this one to a hello that resumes a session of its own; `None`: none of them has it.
+/// The answer of a process before this one to a hello that resumes a session of its own; `None`: none of them has it. All
+/// are asked at once: the one that has the session is not to wait for one that is silent.
 ///
 /// One that does not answer may have it: then nothing is said, and the peer comes again.
 async fn relay(
@@ -213,30 +215,61 @@ async fn relay(
     hello: &[u8],
 ) -> Result<Option<Box<dyn Relayed>>, GreetingError> {
     let mut silent = None;
-    for predecessor in &inner.predecessors {
-        let relayed = match predecessor.greet(connection, hello).await {
-            Ok(Some(relayed)) => relayed,
-            Ok(None) => continue,
-            Err(error) => {
-                tracing::debug!(%error, "a process before this one does not answer");
-                silent = Some(error);
-                continue;
-            }
-        };
-        match HelloReply::decode(relayed.reply())? {
-            HelloReply::Refused { refusal: Refusal::UnknownSession, .. } => {}
-            HelloReply::Welcome { .. } => {
-                connection.send(relayed.reply()).await?;
-                return Ok(Some(relayed));
-            }
-            HelloReply::Refused { refusal, reason } => {
-                connection.send(relayed.reply()).await?;
-                let reason = format!("refused by a process before this one: {reason}");
-                return Err(GreetingError::Refused { refusal, reason });
+    // What those say that refuse it otherwise; the newest counts, unless one has it.
+    let mut refused = Vec::new();
+    let mut welcomed = None;
+    {
+        let connection = &*connection;
+        let mut asked = Vec::new();
+        for (age, predecessor) in inner.predecessors.iter().enumerate() {
+            asked.push((age, predecessor.greet(connection, hello)));
+        }
+        while let Some((age, answer)) = first(&mut asked).await {
+            let relayed = match answer {
+                Ok(Some(relayed)) => relayed,
+                Ok(None) => continue,
+                Err(error) => {
+                    tracing::debug!(%error, "a process before this one does not answer");
+                    silent = Some(error);
+                    continue;
+                }
+            };
+            match HelloReply::decode(relayed.reply())? {
+                HelloReply::Refused { refusal: Refusal::UnknownSession, .. } => {}
+                HelloReply::Welcome { .. } => {
+                    welcomed = Some(relayed);
+                    break;
+                }
+                HelloReply::Refused { refusal, reason } => {
+                    refused.push((age, relayed, refusal, reason));
+                }
             }
         }
     }
+    if let Some(relayed) = welcomed {
+        connection.send(relayed.reply()).await?;
+        return Ok(Some(relayed));
+    }
+    if let Some((_, relayed, refusal, reason)) = refused.into_iter().min_by_key(|(age, ..)| *age) {
+        connection.send(relayed.reply()).await?;
+        let reason = format!("refused by a process before this one: {reason}");
+        return Err(GreetingError::Refused { refusal, reason });
+    }
     silent.map_or(Ok(None), |error| Err(error.into()))
+}
+
+/// What the first of them to end says, and its number; `None`: none is left.
+async fn first<T>(asked: &mut Vec<(usize, BoxFuture<'_, T>)>) -> Option<(usize, T)> {
+    std::future::poll_fn(|context| {
+        for at in 0..asked.len() {
+            if let Poll::Ready(answer) = asked[at].1.as_mut().poll(context) {
+                let (number, _) = asked.remove(at);
+                return Poll::Ready(Some((number, answer)));
+            }
+        }
+        if asked.is_empty() { Poll::Ready(None) } else { Poll::Pending }
+    })
+    .await
 }
 
 /// What a welcomed connection becomes a path of.
