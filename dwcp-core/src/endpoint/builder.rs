@@ -61,7 +61,7 @@ pub struct EndpointSettings {
     pub request_rate: Option<Rate>,
     /// How peers are judged that break the protocol; `None`: their sessions end, and nothing else follows.
     pub reputation: Option<ReputationRules>,
-    /// Every session gets new keys after so long, besides what their use demands; `None`: only that.
+    /// Every session gets new keys after so long, besides what their use demands; `None` or zero: only that.
     pub key_rotation_interval: Option<Duration>,
     /// What moves the records of sessions.
     pub driver: DriverKind,
@@ -307,7 +307,9 @@ impl EndpointBuilder {
             counters: Counters::default(),
             not_accepted: Mutex::default(),
         });
-        if let Some(interval) = inner.settings.key_rotation_interval {
+        // Zero would be new keys without a pause.
+        let interval = inner.settings.key_rotation_interval.filter(|interval| !interval.is_zero());
+        if let Some(interval) = interval {
             rotate_keys(&inner, interval);
         }
         Ok(Endpoint { handle: Arc::new(Handle { inner }) })

@@ -100,10 +100,11 @@ const RENEWAL_MIN: Duration = Duration::from_secs(1);
 
 pub(super) async fn connect(inner: &Arc<Inner>, peer: &str) -> Result<Session, ConnectError> {
     // A peer that never takes its welcome in must not keep us from dialling.
-    let patience = Instant::now() + inner.settings.handshake_timeout;
+    let (began, patience) = (Instant::now(), inner.settings.handshake_timeout);
     let mut dial = loop {
         // The peer's own dial, if it has been welcomed, brings the session.
-        let _ = tokio::time::timeout_at(patience, entered(inner, peer, None)).await;
+        let left = patience.saturating_sub(began.elapsed());
+        let _ = tokio::time::timeout(left, entered(inner, peer, None)).await;
         let mut registry = lock(&inner.registry);
         if let Some(session) = registry.session(peer) {
             return Ok(session);
@@ -113,7 +114,7 @@ pub(super) async fn connect(inner: &Arc<Inner>, peer: &str) -> Result<Session, C
         }
         match registry.dial(peer) {
             // Another one, just now.
-            _ if registry.is_welcomed(peer, None) && Instant::now() < patience => {}
+            _ if registry.is_welcomed(peer, None) && began.elapsed() < patience => {}
             Some(dial) => break dial,
             None => {
                 let (outcome, dial) = signal::channel(None);

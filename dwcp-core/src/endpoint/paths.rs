@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -14,6 +15,9 @@ use crate::link::{Link, LinkFeatures, PathProvider, PendingLink};
 use crate::machine::{Event, Machine, Role, Settings};
 use crate::session::{Offer, Session, SessionShared, Totals};
 use crate::wire::{Features, PathId, PathKind};
+
+/// Without a pause the probes would never end.
+const HEARTBEAT_MIN: Duration = Duration::from_millis(1);
 
 /// Why a link did not become a path. It is closed then.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +46,7 @@ pub(super) fn begin(
     settings.send_budget = inner.send_budget.clone();
     settings.max_message_bytes = given.max_message_bytes;
     settings.peer_max_message_bytes = greeting.peer_max_message_bytes;
-    settings.heartbeat_interval = given.heartbeat_interval;
+    settings.heartbeat_interval = given.heartbeat_interval.max(HEARTBEAT_MIN);
     settings.timeout_multiplier = given.timeout_multiplier;
     settings.switch_timeout = given.switch_timeout;
     settings.version = greeting.agreement.version;
