@@ -1,9 +1,14 @@
 //! How sessions end: what was committed arrives, or is told to be in doubt.
 #![cfg(feature = "tokio")]
 
+mod nodes;
+
 use std::time::Duration;
 
-use dwcp_core::{ChannelOptions, Endpoint, Session};
+use dwcp_core::link::MemoryNetwork;
+use dwcp_core::{ChannelOptions, Closed, Endpoint, EndpointSettings, Peer, Peers, Session};
+
+use nodes::{node, peer};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -39,4 +44,36 @@ async fn an_abort_without_a_path_ends_at_once() {
     channel.sender.send(&b"one"[..]).await.expect("open");
     session.abort();
     assert!(session.is_over());
+}
+
+/// A drain is over in its time, and those that have everything are told: none takes the node for one that broke down.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_never_reads_keeps_no_other_from_a_good_end() {
+    const NAMES: [&str; 9] = ["n0", "n1", "n2", "n3", "n4", "n5", "n6", "n7", "n8"];
+    let network = MemoryNetwork::default();
+    let settings = EndpointSettings::default();
+    let peers = NAMES.map(|name| Peer::new(name, [format!("memory:{name}")]));
+    let hub = node(&network, "hub", Peers::only(peers), &settings);
+    let (mut nodes, mut kept, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+    for name in NAMES {
+        nodes.push(node(&network, name, peer("hub"), &settings));
+        let there = nodes.last().expect("just made");
+        let (ours, theirs) = tokio::join!(hub.connect(name), there.accept());
+        let (ours, theirs) = (ours.expect("it answers"), theirs.expect("it runs"));
+        let mut channel = ours.open("x", ChannelOptions::default()).expect("room");
+        // More than the window: whoever reads nothing never acks it.
+        let bytes = if name == "n4" { 4 << 20 } else { 1_000 };
+        channel.sender.send(vec![7; bytes]).await.expect("open");
+        kept.push((ours, channel));
+        ends.push(theirs);
+    }
+    let began = tokio::time::Instant::now();
+    let drained = hub.drain(Duration::from_secs(3)).await;
+    assert_eq!((drained.sessions, drained.unacked_messages), (NAMES.len(), 1));
+    assert!(began.elapsed() <= Duration::from_secs(5), "{:?}", began.elapsed());
+    for (name, end) in NAMES.into_iter().zip(&ends).filter(|(name, _)| *name != "n4") {
+        let closed = tokio::time::timeout(LIMIT, end.closed()).await;
+        let told = Closed::ByPeer { code: 0, reason: "the node is going down".into() };
+        assert_eq!(closed, Ok(told), "{name}");
+    }
 }

@@ -10,7 +10,8 @@ use dwcp_core::link::{
     SecuredConnection,
 };
 use dwcp_core::{
-    ChannelOptions, Closed, Endpoint, EndpointBuilder, Peer, Peers, Session, SessionEvent,
+    ChannelOptions, Closed, ConnectError, Endpoint, EndpointBuilder, EndpointSettings, Peer, Peers,
+    Session, SessionEvent,
 };
 
 fn builder(name: &str, peer: &str) -> EndpointBuilder {
@@ -180,4 +181,47 @@ async fn a_session_whose_first_path_breaks_before_the_acceptor_has_it_goes_on() 
     let message = channel.receiver.recv().await.expect("the session lives");
     assert_eq!(&*message.expect("the message"), b"once");
     assert!(!session.is_over());
+}
+
+/// Both kinds of sessions count, each comes back, and each leaves its place to another when it ends.
+#[tokio::test(start_paused = true)]
+async fn a_node_has_as_many_sessions_as_it_may_whoever_begins_them() {
+    let network = MemoryNetwork::default();
+    let names = ["n0", "n1", "n2", "n3"];
+    let mut settings = EndpointSettings::default();
+    settings.sessions_max = 2;
+    let peers = Peers::only(names.map(|name| Peer::new(name, ["memory"])));
+    let hub = builder("hub", "")
+        .peers(peers)
+        .dialer(Arc::new(network.dialer("hub")))
+        .listener(Box::new(network.listener("hub")))
+        .settings(settings)
+        .build()
+        .expect("complete");
+    let nodes = names.map(|name| node(&network, name, "hub"));
+    for round in 0..3 {
+        let dialled = hub.connect("n0").await.expect("there is a place");
+        let (far, near) = tokio::join!(nodes[1].connect("hub"), hub.accept());
+        let (far, near) = (far.expect("there is a place"), near.expect("it runs"));
+        let refused = hub.connect("n2").await.expect_err("there is no place");
+        assert!(matches!(refused, ConnectError::TooManySessions { max: 2, .. }), "{refused}");
+        assert!(refused.to_string().contains("performance.maxConnections"), "{refused}");
+        assert!(nodes[2].sessions().is_empty() && nodes[2].stats().handshakes_ok_total == 0);
+        let refused = nodes[3].connect("hub").await.expect_err("there is no place");
+        assert!(matches!(refused, ConnectError::Refused { .. }), "{refused}");
+        for session in [&dialled, &near] {
+            session.cut(None);
+            session.ping(Duration::from_secs(60)).await.expect("it comes back");
+        }
+        assert_eq!(hub.sessions().len(), 2, "round {round}");
+        for session in [&dialled, &far] {
+            session.close(0, "");
+            session.closed().await;
+        }
+        while hub.stats().sessions > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // And its end is known to all.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }

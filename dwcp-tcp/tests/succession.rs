@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use common::{Ca, options};
 use dwcp_core::crypto::Secret;
-use dwcp_core::link::{BoxFuture, Link, Predecessor, SecuredConnection};
+use dwcp_core::link::{BoxFuture, Link, Predecessor, Relayed, SecuredConnection};
 use dwcp_core::{
     Channel, ChannelOptions, Endpoint, EndpointBuilder, EndpointSettings, Peer, Peers, Rate,
     Session,
@@ -66,6 +66,11 @@ impl Stage {
 
     /// The two ends of the conversation after the bequest, and the new process's endpoint; the old one has left.
     async fn follow(&mut self) -> (Endpoint, OldProcess) {
+        self.follow_after(&[]).await
+    }
+
+    /// As [`follow`](Self::follow), with processes between the two.
+    async fn follow_after(&mut self, between: &[Arc<dyn Predecessor>]) -> (Endpoint, OldProcess) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let bequest = Bequest {
             incarnation: self.old.incarnation(),
@@ -78,10 +83,9 @@ impl Stage {
         assert!(taken.take("listen 1").is_none());
         let socket = taken.take("listen 0").unwrap();
         let listener = TcpListener::inherit(socket, options(), self.identity.clone()).unwrap();
-        let new = describe(&self.identity, Peer::new("a", [""; 0]))
-            .listener(Box::new(listener))
-            .predecessor(Arc::new(process.clone()));
-        let new = new.prepare().unwrap();
+        let new = describe(&self.identity, Peer::new("a", [""; 0])).listener(Box::new(listener));
+        let new = between.iter().cloned().fold(new, EndpointBuilder::predecessor);
+        let new = new.predecessor(Arc::new(process.clone())).prepare().unwrap();
         assert_eq!(new.local_addresses(), self.old.local_addresses());
         let accepted = async {
             let candidate = given.ready().await.unwrap().unwrap();
@@ -126,6 +130,31 @@ async fn a_session_of_the_old_process_comes_back_through_the_new_one() {
     assert_eq!(drained.unacked_messages, 0);
     patiently("end", stage.session.closed()).await;
     assert!(!after.is_over());
+}
+
+/// A process that takes the question and never answers.
+struct Mute;
+
+impl Predecessor for Mute {
+    fn incarnation(&self) -> u64 {
+        7
+    }
+    fn greet<'a>(
+        &'a self,
+        _: &'a dyn SecuredConnection,
+        _: &'a [u8],
+    ) -> BoxFuture<'a, io::Result<Option<Box<dyn Relayed>>>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_comes_back_to_its_process_although_a_newer_one_is_silent() {
+    let mut stage = Stage::new().await;
+    let (_new, _process) = stage.follow_after(&[Arc::new(Mute)]).await;
+    stage.session.cut(None);
+    stage.exchange("after a cut").await;
+    assert_eq!(stage.session.stats().in_doubt_total, 0);
 }
 
 /// A connection that has proven who `a` is, and says what it is told.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -12,16 +13,19 @@ use tokio::time::{Instant, timeout};
 use super::agreement::{Agreement, Terms};
 use super::gate::{Admission, Source, Ticket};
 use super::greeting::{self, Greeting, GreetingError};
-use super::registry::Standing;
+use super::registry::{NotEntered, Standing};
 use super::strangers::Cause;
-use super::{Inner, lock, paths, random, spawn};
-use crate::link::{DialError, Incoming, Listener, Relayed, SecuredConnection};
+use super::{FULL, Inner, lock, paths, random, spawn};
+use crate::link::{BoxFuture, DialError, Incoming, Listener, Relayed, SecuredConnection};
 use crate::machine::Role;
 use crate::session::Session;
 use crate::wire::{Hello, HelloReply, Refusal, SessionId};
 
 /// Pause after the listener failed: running out of descriptors passes.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long the hello of a node that is refused in any case may take: it comes with the last flight of the handshake. It is
+/// read for the reply, and for no other reason.
+const STRANGERS_HELLO: Duration = Duration::from_secs(1);
 
 /// Why a connection became no path.
 struct Rejection {
@@ -82,7 +86,7 @@ fn receive(inner: &Arc<Inner>, incoming: Box<dyn Incoming>) {
             result = handshake(&room, incoming, Some(ticket)) => result,
             _ = dropped => {
                 Inner::count(&room.counters.handshakes_dropped);
-                let words = "too many handshakes are under way, and its address has the most";
+                let words = "too many handshakes are under way, and its address or node has the most";
                 Err(Rejection::new(Cause::Dropped, words))
             }
         };
@@ -150,10 +154,17 @@ async fn handshake(
             Rejection::new(cause, words(&error))
         })?;
         let origin = if ticket.is_some() { Origin::Peers } else { Origin::Successor };
-        if let Some(ticket) = ticket {
-            lock(&inner.gate).prove(ticket);
-        }
-        match greet(inner, &mut connection, origin).await {
+        let greeted = if inner.may_have_sessions(connection.peer_id()) {
+            if let Some(ticket) = ticket {
+                drop(lock(&inner.gate).prove(ticket, connection.peer_id()));
+            }
+            greet(inner, &mut connection, origin).await
+        } else {
+            // It keeps the place of a stranger.
+            let hello = timeout(STRANGERS_HELLO, greet(inner, &mut connection, origin));
+            hello.await.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
+        };
+        match greeted {
             Ok(Greeted::Ours(greeting, joins)) => Ok(Some((connection, greeting, joins))),
             Ok(Greeted::Relayed(relayed)) => pass_on(connection, relayed).await.map(|()| None),
             Err(error @ GreetingError::Refused { .. }) => {
@@ -194,7 +205,8 @@ async fn pass_on(
     relayed.hand_over(socket).await.map_err(failed)
 }
 
-/// The answer of a process before this one to a hello that resumes a session of its own; `None`: none of them has it.
+/// The answer of a process before this one to a hello that resumes a session of its own; `None`: none of them has it. All
+/// are asked at once: the one that has the session is not to wait for one that is silent.
 ///
 /// One that does not answer may have it: then nothing is said, and the peer comes again.
 async fn relay(
@@ -203,30 +215,61 @@ async fn relay(
     hello: &[u8],
 ) -> Result<Option<Box<dyn Relayed>>, GreetingError> {
     let mut silent = None;
-    for predecessor in &inner.predecessors {
-        let relayed = match predecessor.greet(connection, hello).await {
-            Ok(Some(relayed)) => relayed,
-            Ok(None) => continue,
-            Err(error) => {
-                tracing::debug!(%error, "a process before this one does not answer");
-                silent = Some(error);
-                continue;
-            }
-        };
-        match HelloReply::decode(relayed.reply())? {
-            HelloReply::Refused { refusal: Refusal::UnknownSession, .. } => {}
-            HelloReply::Welcome { .. } => {
-                connection.send(relayed.reply()).await?;
-                return Ok(Some(relayed));
-            }
-            HelloReply::Refused { refusal, reason } => {
-                connection.send(relayed.reply()).await?;
-                let reason = format!("refused by a process before this one: {reason}");
-                return Err(GreetingError::Refused { refusal, reason });
+    // What those say that refuse it otherwise; the newest counts, unless one has it.
+    let mut refused = Vec::new();
+    let mut welcomed = None;
+    {
+        let connection = &*connection;
+        let mut asked = Vec::new();
+        for (age, predecessor) in inner.predecessors.iter().enumerate() {
+            asked.push((age, predecessor.greet(connection, hello)));
+        }
+        while let Some((age, answer)) = first(&mut asked).await {
+            let relayed = match answer {
+                Ok(Some(relayed)) => relayed,
+                Ok(None) => continue,
+                Err(error) => {
+                    tracing::debug!(%error, "a process before this one does not answer");
+                    silent = Some(error);
+                    continue;
+                }
+            };
+            match HelloReply::decode(relayed.reply())? {
+                HelloReply::Refused { refusal: Refusal::UnknownSession, .. } => {}
+                HelloReply::Welcome { .. } => {
+                    welcomed = Some(relayed);
+                    break;
+                }
+                HelloReply::Refused { refusal, reason } => {
+                    refused.push((age, relayed, refusal, reason));
+                }
             }
         }
     }
+    if let Some(relayed) = welcomed {
+        connection.send(relayed.reply()).await?;
+        return Ok(Some(relayed));
+    }
+    if let Some((_, relayed, refusal, reason)) = refused.into_iter().min_by_key(|(age, ..)| *age) {
+        connection.send(relayed.reply()).await?;
+        let reason = format!("refused by a process before this one: {reason}");
+        return Err(GreetingError::Refused { refusal, reason });
+    }
     silent.map_or(Ok(None), |error| Err(error.into()))
+}
+
+/// What the first of them to end says, and its number; `None`: none is left.
+async fn first<T>(asked: &mut Vec<(usize, BoxFuture<'_, T>)>) -> Option<(usize, T)> {
+    std::future::poll_fn(|context| {
+        for at in 0..asked.len() {
+            if let Poll::Ready(answer) = asked[at].1.as_mut().poll(context) {
+                let (number, _) = asked.remove(at);
+                return Poll::Ready(Some((number, answer)));
+            }
+        }
+        if asked.is_empty() { Poll::Ready(None) } else { Poll::Pending }
+    })
+    .await
 }
 
 /// What a welcomed connection becomes a path of.
@@ -355,10 +398,8 @@ fn admit<'a>(
     if registry.standing(&inner.node_id, peer, hello.incarnation) == Standing::OursStands {
         return refuse(Refusal::OtherDialStands, "our own dial to you stands");
     }
-    if registry.would_grow(peer, hello.predecessor)
-        && registry.sessions().len() >= inner.settings.sessions_max
-    {
-        return refuse(Refusal::Busy, "this node has as many sessions as it may");
+    if registry.is_full(peer, hello.predecessor) {
+        return refuse(Refusal::Busy, FULL);
     }
     // From here on no dial of ours begins, that would lead to a second session.
     let id = SessionId(random());
@@ -405,19 +446,11 @@ fn join(
     };
     let session = paths::begin(inner, &peer, Role::Acceptor, link, greeting)
         .map_err(|error| error.to_string())?;
-    // Others may have come in while this handshake was on its way.
-    let is_full = {
-        let registry = lock(&inner.registry);
-        registry.would_grow(&peer, greeting.predecessor)
-            && registry.sessions().len() >= inner.settings.sessions_max
-    };
-    if is_full {
-        session.abort();
-        return Err("this node has as many sessions as it may".to_owned());
-    }
-    let replaced = inner
-        .enter(&session, greeting.predecessor)
-        .map_err(|_| "our own dial stands".to_owned())?;
+    let entered = inner.enter(&session, greeting.predecessor);
+    let replaced = entered.map_err(|error| match error {
+        NotEntered::OtherStands(_) => "our own dial stands".to_owned(),
+        NotEntered::Full => FULL.to_owned(),
+    })?;
     if let Some(old) = replaced {
         if old.is_closing() {
             old.abort(); // the peer knows

@@ -32,11 +32,15 @@ impl AskedByPeer {
         }
         let has_session = |asked: &Arc<Asked>| Arc::strong_count(asked) > 1;
         self.peers.retain(|_, asked| has_session(asked) || asked.whole() > now);
-        while self.peers.len() >= PEERS_MAX {
-            let least =
-                self.peers.iter().min_by_key(|(_, asked)| (has_session(asked), asked.whole()));
-            let Some(least) = least.map(|(peer, _)| peer.clone()) else { return };
-            self.peers.remove(&least);
+        if self.peers.len() < PEERS_MAX {
+            return;
+        }
+        // Many at once: each further peer would look at all of them otherwise.
+        let key = |peer: &str, asked| (has_session(asked), asked.whole(), peer.to_owned());
+        let mut all: Vec<_> = self.peers.iter().map(|(peer, asked)| key(peer, asked)).collect();
+        all.sort_unstable();
+        for (_, _, peer) in all.into_iter().take(PEERS_MAX / 8) {
+            self.peers.remove(&peer);
         }
     }
 }

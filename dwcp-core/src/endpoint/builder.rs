@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch as signal};
 
 use super::conduct::{Conduct, ReputationRules};
 use super::gate::Gate;
+use super::registry::Registry;
 use super::strangers::Strangers;
 use super::{Counters, Endpoint, Handle, Inner, Peers, random, rotate_keys};
 use crate::crypto::{Secret, Suite};
@@ -50,7 +51,8 @@ pub struct EndpointSettings {
     pub cluster_key: Option<Secret>,
     /// How long a receiver polls the link before it sleeps; zero: never.
     pub spin: Duration,
-    /// Sessions at once.
+    /// Sessions at once, whichever end begins them. A session that comes back, or takes the place of another one with the
+    /// same peer, is none more.
     pub sessions_max: usize,
     /// Records of `Aead` paths carry an HMAC beside the tag. One end that wants it is enough.
     pub hmac: bool,
@@ -59,7 +61,7 @@ pub struct EndpointSettings {
     pub request_rate: Option<Rate>,
     /// How peers are judged that break the protocol; `None`: their sessions end, and nothing else follows.
     pub reputation: Option<ReputationRules>,
-    /// Every session gets new keys after so long, besides what their use demands; `None`: only that.
+    /// Every session gets new keys after so long, besides what their use demands; `None` or zero: only that.
     pub key_rotation_interval: Option<Duration>,
     /// What moves the records of sessions.
     pub driver: DriverKind,
@@ -283,6 +285,7 @@ impl EndpointBuilder {
             request_rate: Arc::new(SharedRate::new(self.settings.request_rate)),
             asked: Mutex::default(),
             wants_hmac: AtomicBool::new(self.settings.hmac),
+            registry: Mutex::new(Registry::new(self.settings.sessions_max)),
             settings: self.settings,
             suites,
             trusted_suites: Mutex::new(trusted_suites),
@@ -295,7 +298,6 @@ impl EndpointBuilder {
             predecessors: self.predecessors,
             listeners: Mutex::new(self.listeners),
             is_listening: signal::channel(true).0,
-            registry: Mutex::default(),
             accepted: Mutex::default(),
             changed: Notify::new(),
             hub: EventHub::new(),
@@ -305,7 +307,9 @@ impl EndpointBuilder {
             counters: Counters::default(),
             not_accepted: Mutex::default(),
         });
-        if let Some(interval) = inner.settings.key_rotation_interval {
+        // Zero would be new keys without a pause.
+        let interval = inner.settings.key_rotation_interval.filter(|interval| !interval.is_zero());
+        if let Some(interval) = interval {
             rotate_keys(&inner, interval);
         }
         Ok(Endpoint { handle: Arc::new(Handle { inner }) })

@@ -13,6 +13,8 @@ use crate::machine::{PathCause, Violation};
 const COST: f64 = 0.3;
 /// Peers whose conduct is remembered: those that have the best score are forgotten first.
 const PEERS_MAX: usize = 4_096;
+/// As good as for ever: 30 years.
+const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 86_400);
 /// A loss of score that is as good as none.
 const NOTHING: f64 = 0.001;
 
@@ -154,7 +156,9 @@ impl Conduct {
         if reputation >= rules.quarantine_below {
             return Verdict { reputation, quarantine: None };
         }
-        record.quarantined_until = Some(now + rules.quarantine);
+        // A quarantine that is to last for ever has no end that a clock can show.
+        let until = now.checked_add(rules.quarantine).unwrap_or_else(|| now + FOR_EVER);
+        record.quarantined_until = Some(until);
         Verdict { reputation, quarantine: Some(rules.quarantine) }
     }
 
@@ -265,6 +269,15 @@ mod tests {
         assert_eq!(conduct.quarantined_for(now, "m"), Some(RULES.quarantine));
         assert_eq!(conduct.quarantined_for(now, "honest"), None);
         assert_eq!(conduct.all(now)[0].offences_total, 4);
+    }
+
+    #[test]
+    fn a_quarantine_may_be_for_ever() {
+        let rules = ReputationRules { quarantine: Duration::MAX, ..RULES };
+        let (mut conduct, now) = (Conduct::new(Some(rules)), Instant::now());
+        (0..4).for_each(|_| _ = conduct.note(now, "m", BAD));
+        let years = |years: u64| now + seconds(years * 365 * 86_400);
+        assert!(conduct.quarantined_for(years(29), "m").is_some());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::accept::entered;
 use super::greeting::{self, GreetingError};
 use super::pace::Pace;
+use super::registry::NotEntered;
 use super::{Inner, lock, paths, spawn};
 use crate::link::{DialError, SecuredConnection};
 use crate::machine::{PathState, Role};
@@ -54,6 +55,17 @@ pub enum ConnectError {
         /// The node.
         peer: String,
     },
+    /// The node has as many sessions as it may.
+    #[error(
+        "no session with {peer}: this node has {max} already, as many as `performance.maxConnections` (`sessions_max` of an \
+         endpoint) allows"
+    )]
+    TooManySessions {
+        /// The node.
+        peer: String,
+        /// What it may have.
+        max: usize,
+    },
     /// No secured connection came about.
     #[error("cannot connect to {peer}")]
     Dial {
@@ -88,10 +100,11 @@ const RENEWAL_MIN: Duration = Duration::from_secs(1);
 
 pub(super) async fn connect(inner: &Arc<Inner>, peer: &str) -> Result<Session, ConnectError> {
     // A peer that never takes its welcome in must not keep us from dialling.
-    let patience = Instant::now() + inner.settings.handshake_timeout;
+    let (began, patience) = (Instant::now(), inner.settings.handshake_timeout);
     let mut dial = loop {
         // The peer's own dial, if it has been welcomed, brings the session.
-        let _ = tokio::time::timeout_at(patience, entered(inner, peer, None)).await;
+        let left = patience.saturating_sub(began.elapsed());
+        let _ = tokio::time::timeout(left, entered(inner, peer, None)).await;
         let mut registry = lock(&inner.registry);
         if let Some(session) = registry.session(peer) {
             return Ok(session);
@@ -101,7 +114,7 @@ pub(super) async fn connect(inner: &Arc<Inner>, peer: &str) -> Result<Session, C
         }
         match registry.dial(peer) {
             // Another one, just now.
-            _ if registry.is_welcomed(peer, None) && Instant::now() < patience => {}
+            _ if registry.is_welcomed(peer, None) && began.elapsed() < patience => {}
             Some(dial) => break dial,
             None => {
                 let (outcome, dial) = signal::channel(None);
@@ -137,6 +150,16 @@ impl Drop for UnderWay {
 }
 
 async fn first_dial(inner: &Arc<Inner>, peer: &str) -> Result<Session, ConnectError> {
+    let too_many = || ConnectError::TooManySessions {
+        peer: peer.to_owned(),
+        max: inner.settings.sessions_max,
+    };
+    {
+        let registry = lock(&inner.registry);
+        if registry.is_full(peer, None) {
+            return registry.leaving(peer).ok_or_else(too_many);
+        }
+    }
     // The peer would take a new hello for the word that nothing of the old session is left.
     let closing = lock(&inner.registry).closing(peer);
     if let Some(closing) = closing {
@@ -182,7 +205,8 @@ async fn first_dial(inner: &Arc<Inner>, peer: &str) -> Result<Session, ConnectEr
         Ok(None) => {}
         Ok(Some(old)) => old.abort(),
         // The peer dialled at the same time, and its session was there first.
-        Err(standing) => return Ok(standing),
+        Err(NotEntered::OtherStands(standing)) => return Ok(standing),
+        Err(NotEntered::Full) => return Err(too_many()),
     }
     paths::offer_all(inner, &session);
     Ok(session)

@@ -2,9 +2,10 @@
 //!
 //! Nobody waits at the gate. When all places are taken, or one address has more than its share, the newcomer
 //! takes the place of the oldest handshake of the address that has the most under way (as the SYN cache of
-//! BSD does): a peer that means it needs milliseconds, a silent one loses its place. An address that begins
-//! more handshakes than its rate allows is turned away before any work is done for it. Memory is bounded;
-//! time is an argument.
+//! BSD does): a peer that means it needs milliseconds, a silent one loses its place. A handshake that has proven to be
+//! a peer's goes last, so that each peer has a share of those, whatever its addresses: else one peer that says nothing
+//! more would leave the newcomer as the only one that can go. An address that begins more handshakes than its rate
+//! allows is turned away before any work is done for it. Memory is bounded; time is an argument.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -16,6 +17,8 @@ use crate::rate::Rate;
 const PLACES: usize = 256;
 /// What one address may have of them.
 const SHARE: usize = PLACES / 4;
+/// What one peer may have of them once it has proven who it is: its sessions, that all come back at once, are not as many.
+const PEER_SHARE: usize = PLACES / 32;
 /// Addresses whose rate is remembered.
 const RATES_MAX: usize = 4_096;
 
@@ -57,8 +60,8 @@ pub(super) enum Admission<T> {
 struct Place<T> {
     ticket: Ticket,
     source: Source,
-    /// It has proven who it is: it goes last.
-    is_proven: bool,
+    /// The peer that it has proven to be: it goes last.
+    peer: Option<String>,
     /// How to end it.
     handle: T,
 }
@@ -83,7 +86,7 @@ impl<T> Gate<T> {
         if !self.is_in_rate(now, source) {
             return Admission::TooFast;
         }
-        let unproven = |place: &Place<T>| place.source == source && !place.is_proven;
+        let unproven = |place: &Place<T>| place.source == source && place.peer.is_none();
         let victim = if self.places.iter().filter(|place| unproven(place)).count() >= SHARE {
             self.places.iter().position(unproven)
         } else if self.places.len() >= PLACES {
@@ -94,15 +97,19 @@ impl<T> Gate<T> {
         let dropped = victim.and_then(|at| self.places.remove(at)).map(|place| place.handle);
         let ticket = Ticket(self.next);
         self.next += 1;
-        self.places.push_back(Place { ticket, source, is_proven: false, handle });
+        self.places.push_back(Place { ticket, source, peer: None, handle });
         Admission::Enter { ticket, dropped }
     }
 
-    /// The peer has proven who it is; its handshake goes on.
-    pub(super) fn prove(&mut self, ticket: Ticket) {
-        if let Some(place) = self.places.iter_mut().find(|place| place.ticket == ticket) {
-            place.is_proven = true;
-        }
+    /// The handshake has proven to be that of `peer`, one that may have a session; it goes on. Returns the handle of
+    /// the peer's own oldest one, if that has to go for it.
+    pub(super) fn prove(&mut self, ticket: Ticket, peer: &str) -> Option<T> {
+        let at = self.places.iter().position(|place| place.ticket == ticket)?;
+        let is_peers = |place: &Place<T>| place.peer.as_deref() == Some(peer);
+        let count = self.places.iter().filter(|place| is_peers(place)).count();
+        let oldest = self.places.iter().position(is_peers).filter(|_| count >= PEER_SHARE);
+        self.places[at].peer = Some(peer.to_owned());
+        oldest.and_then(|at| self.places.remove(at)).map(|place| place.handle)
     }
 
     /// The handshake is over, well or not. One that was dropped is gone already.
@@ -118,12 +125,12 @@ impl<T> Gate<T> {
 
     fn oldest_of_the_most(&self) -> usize {
         let mut counts = HashMap::new();
-        for place in self.places.iter().filter(|place| !place.is_proven) {
+        for place in self.places.iter().filter(|place| place.peer.is_none()) {
             *counts.entry(place.source).or_insert(0_usize) += 1;
         }
         let most = counts.values().max();
         let is_of_the_most =
-            |place: &Place<T>| !place.is_proven && counts.get(&place.source) == most;
+            |place: &Place<T>| place.peer.is_none() && counts.get(&place.source) == most;
         // None is left unproven only where all are proven: then the oldest goes.
         self.places.iter().position(is_of_the_most).unwrap_or(0)
     }
@@ -210,7 +217,7 @@ mod tests {
     fn who_has_proven_itself_goes_last() {
         let (mut gate, now) = (Gate::new(None), Instant::now());
         let proven = ticket(&gate.enter(now, source(1), 7));
-        gate.prove(proven);
+        assert_eq!(gate.prove(proven, "a"), None);
         for number in 0..PLACES as u32 * 3 {
             assert_ne!(dropped(&gate.enter(now, source(number % 2), 100 + number)), Some(7));
         }
@@ -218,9 +225,26 @@ mod tests {
         let mut gate = Gate::new(None);
         for number in 0..PLACES as u32 {
             let ticket = ticket(&gate.enter(now, source(number), number));
-            gate.prove(ticket);
+            assert_eq!(gate.prove(ticket, &format!("n{number}")), None);
         }
         assert_eq!(dropped(&gate.enter(now, source(9_999), 1)), Some(0));
+    }
+
+    #[test]
+    fn a_peer_with_its_share_proven_loses_its_own_oldest_and_keeps_no_newcomer_out() {
+        let (mut gate, now) = (Gate::new(None), Instant::now());
+        let newcomer = ticket(&gate.enter(now, source(2), u32::MAX));
+        for number in 0..PLACES as u32 * 2 {
+            let admission = gate.enter(now, source(number % 2), number);
+            assert_eq!(dropped(&admission), None, "{number}");
+            let ousted = gate.prove(ticket(&admission), "greedy");
+            assert_eq!(ousted, number.checked_sub(PEER_SHARE as u32), "its own oldest");
+        }
+        assert_eq!(gate.under_way(), PEER_SHARE + 1);
+        assert_eq!(gate.prove(newcomer, "honest"), None);
+        gate.leave(newcomer);
+        assert_eq!(gate.prove(newcomer, "greedy"), None, "one that is gone ousts none");
+        assert_eq!(gate.under_way(), PEER_SHARE);
     }
 
     #[test]

@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot, watch as signal};
+use tokio::task::JoinSet;
 
 pub(crate) use agreement::Agreement;
 pub use builder::{BuildError, DriverKind, EndpointBuilder, EndpointSettings};
@@ -45,13 +46,17 @@ use crate::wire::{Compression, SessionId};
 use asked::AskedByPeer;
 use conduct::{Conduct, Verdict};
 use gate::Gate;
-use registry::Registry;
+use registry::{NotEntered, Registry};
 use strangers::{Cause, Strangers};
 
-/// Time that a session has to close in good order once its node is no longer a peer.
+/// Time that a session has to close in good order once it is not to be.
 const EXPULSION: Duration = Duration::from_secs(1);
+/// Time that the two ends of a session have to say goodbye at the end of a drain.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// What peers are told at the end of a drain.
 const GOING_DOWN: &str = "the node is going down";
+/// What a peer is told whose session would be one too many.
+const FULL: &str = "this node has as many sessions as it may";
 
 /// A node's end of all its sessions. Cloning gives another handle; when the last one is dropped, the
 /// endpoint shuts down.
@@ -371,26 +376,22 @@ impl Endpoint {
     }
 
     /// Ends in good order: takes no new sessions, waits until what is committed is acked, at most
-    /// `deadline`, and closes every session.
+    /// `deadline`, and closes every session. All do that at once, so that one that does not get through keeps none of
+    /// the others from it. Sessions have a second more to say goodbye.
     ///
     /// # Cancel safety
     /// When the future is dropped, the endpoint stays: it takes no new sessions.
     pub async fn drain(&self, deadline: Duration) -> Drained {
         let inner = self.inner();
         inner.is_draining.store(true, Ordering::SeqCst);
-        let end = tokio::time::Instant::now() + deadline;
         let sessions = self.sessions();
         let mut drained = Drained { sessions: sessions.len(), unacked_messages: 0 };
-        for session in &sessions {
-            let left = end.saturating_duration_since(tokio::time::Instant::now());
-            drained.unacked_messages += session.drain(left).await;
-            session.close(0, GOING_DOWN);
+        let mut ends = JoinSet::new();
+        for session in sessions {
+            ends.spawn_on(drain(session, deadline), &inner.runtime);
         }
-        for session in &sessions {
-            // A peer that is gone does not answer; its end is not worth more than the deadline.
-            if tokio::time::timeout_at(end, session.closed()).await.is_err() {
-                session.abort();
-            }
+        while let Some(end) = ends.join_next().await {
+            drained.unacked_messages += end.unwrap_or_default();
         }
         drained
     }
@@ -420,6 +421,17 @@ impl Endpoint {
     }
 }
 
+/// Ends one session in good order, as far as its peer lets it: returns what was not acked at the deadline.
+async fn drain(session: Session, deadline: Duration) -> u64 {
+    let unacked = session.drain(deadline).await;
+    session.close(0, GOING_DOWN);
+    // Not out of the deadline: one that was acked at its last moment is still told. A peer that is gone does not answer.
+    if tokio::time::timeout(GOODBYE, session.closed()).await.is_err() {
+        session.abort();
+    }
+    unacked
+}
+
 impl Inner {
     fn shut_down(&self) {
         self.is_draining.store(true, Ordering::SeqCst);
@@ -442,15 +454,17 @@ impl Inner {
     }
 
     /// Enters a new session, and only then tells of it: whoever hears of a session finds it. Returns the one
-    /// it replaces; or, as an error, the one that stands against it: the new one is aborted then.
+    /// it replaces; or, as an error, why it is ended instead.
     fn enter(
         self: &Arc<Self>,
         session: &Session,
         predecessor: Option<u64>,
-    ) -> Result<Option<Session>, Session> {
+    ) -> Result<Option<Session>, NotEntered> {
         let entered = lock(&self.registry).insert(&self.node_id, session, predecessor);
-        let old = entered.inspect_err(|_| {
-            session.abort();
+        let old = entered.inspect_err(|error| match error {
+            NotEntered::OtherStands(_) => session.abort(),
+            // Its peer has been welcomed, or has welcomed us: without a word it would wait for its return.
+            NotEntered::Full => self.dismiss(session, FULL),
         })?;
         let role = session.role();
         let (peer, id) = (session.peer_id(), Some(session.id()));
@@ -472,16 +486,25 @@ impl Inner {
 
     /// Ends a session with a node that is not among the peers: in order if that is soon done.
     fn expel_stranger(self: &Arc<Self>, session: &Session) {
-        if lock(&self.peers).allows(session.peer_id()) {
-            return;
+        if !lock(&self.peers).allows(session.peer_id()) {
+            self.dismiss(session, "no longer a peer");
         }
-        session.close(0, "no longer a peer");
+    }
+
+    /// Ends a session that is not to be: in order if that is soon done.
+    fn dismiss(self: &Arc<Self>, session: &Session, reason: &str) {
+        session.close(0, reason);
         let session = session.clone();
         spawn(self, async move {
             if tokio::time::timeout(EXPULSION, session.closed()).await.is_err() {
                 session.abort();
             }
         });
+    }
+
+    /// Whether `peer` is among the peers, and not in quarantine.
+    fn may_have_sessions(&self, peer: &str) -> bool {
+        lock(&self.peers).allows(peer) && self.quarantined_for(peer).is_none()
     }
 
     /// How much longer `peer` is refused; `None`: it is not.

@@ -6,6 +6,8 @@ use tokio::time::Instant;
 
 /// The first pause between attempts.
 const RECONNECT_DELAY: Duration = Duration::from_millis(20);
+/// However short the pauses may be: an address that refuses at once is not to be dialled without end.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
 /// A path that lived as long was a good one: what ends it then has nothing to do with the attempts before.
 const GOOD_LIFE: Duration = Duration::from_secs(1);
 
@@ -23,6 +25,7 @@ pub(super) struct Pace {
 impl Pace {
     /// The pace of a session that has just got its first path.
     pub(super) fn new(now: Instant, pause_max: Duration) -> Self {
+        let pause_max = pause_max.max(PAUSE_MIN);
         Self { pause: Duration::ZERO, pause_max, began: None, attached: Some(now) }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -17,6 +18,8 @@ use crate::wire::{Features, PathId, PathKind};
 
 /// Moments within a heartbeat interval at which the sessions of an endpoint probe their quiet paths together.
 const HEARTBEAT_SLACKS: u32 = 8;
+/// Without a pause the probes would never end.
+const HEARTBEAT_MIN: Duration = Duration::from_millis(1);
 
 /// Why a link did not become a path. It is closed then.
 #[derive(Debug, thiserror::Error)]
@@ -45,8 +48,8 @@ pub(super) fn begin(
     settings.send_budget = inner.send_budget.clone();
     settings.max_message_bytes = given.max_message_bytes;
     settings.peer_max_message_bytes = greeting.peer_max_message_bytes;
-    settings.heartbeat_interval = given.heartbeat_interval;
-    settings.heartbeat_slack = given.heartbeat_interval / HEARTBEAT_SLACKS;
+    settings.heartbeat_interval = given.heartbeat_interval.max(HEARTBEAT_MIN);
+    settings.heartbeat_slack = settings.heartbeat_interval / HEARTBEAT_SLACKS;
     settings.timeout_multiplier = given.timeout_multiplier;
     settings.switch_timeout = given.switch_timeout;
     settings.version = greeting.agreement.version;

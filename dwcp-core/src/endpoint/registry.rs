@@ -17,9 +17,12 @@ pub(super) type Outcome = Option<Result<Session, ConnectError>>;
 const LEAVING_MAX: usize = 4;
 
 /// One session a peer, those that it follows, and the dial that may bring it.
-#[derive(Default)]
 pub(super) struct Registry {
     peers: HashMap<String, Entry>,
+    /// The sessions in `peers`, counted as they come and go: each hello asks, and looking at all of them would make the
+    /// return of ten thousand peers cost a hundred million locks.
+    count: usize,
+    count_max: usize,
 }
 
 #[derive(Default)]
@@ -48,6 +51,19 @@ impl Entry {
     fn all(&self) -> impl Iterator<Item = &Session> {
         self.session.iter().chain(&self.leaving)
     }
+
+    fn count(&self) -> usize {
+        usize::from(self.session.is_some()) + self.leaving.len()
+    }
+}
+
+/// Why a session is not entered.
+#[derive(Debug)]
+pub(super) enum NotEntered {
+    /// This one stands.
+    OtherStands(Session),
+    /// The node has as many as it may.
+    Full,
 }
 
 /// What is known when a peer's hello for a new session comes in.
@@ -60,6 +76,21 @@ pub(super) enum Standing {
 }
 
 impl Registry {
+    /// For `count_max` sessions at most.
+    pub(super) fn new(count_max: usize) -> Self {
+        Self { peers: HashMap::new(), count: 0, count_max }
+    }
+
+    /// Changes what there is of `peer`. All that adds or removes sessions does it here.
+    fn change<T>(&mut self, peer: &str, change: impl FnOnce(&mut Entry) -> T) -> T {
+        let entry = self.peers.entry(peer.to_owned()).or_default();
+        let before = entry.count();
+        let changed = change(entry);
+        self.count = self.count - before + entry.count();
+        self.tidy(peer);
+        changed
+    }
+
     /// The session with `peer`, if it can be used.
     pub(super) fn session(&self, peer: &str) -> Option<Session> {
         self.live(peer).filter(|session| !session.is_closing())
@@ -81,12 +112,18 @@ impl Registry {
         sessions.filter(|session| !session.is_over()).cloned().collect()
     }
 
+    /// Whether a new session with `peer` would be one too many: there are as many as there may be, and none ends for it.
+    pub(super) fn is_full(&self, peer: &str, predecessor: Option<u64>) -> bool {
+        self.count >= self.count_max && self.would_grow(peer, predecessor)
+    }
+
     /// Whether a new session with `peer` is one more than there are: it has none, or the one that it has goes on beside the
     /// new one, its predecessor's, and none ends for it.
-    pub(super) fn would_grow(&self, peer: &str, predecessor: Option<u64>) -> bool {
-        let Some(session) = self.session(peer) else { return true };
+    fn would_grow(&self, peer: &str, predecessor: Option<u64>) -> bool {
+        let Some(entry) = self.peers.get(peer) else { return true };
+        let Some(session) = &entry.session else { return true };
         let goes_on = Some(session.shared.peer_incarnation) == predecessor;
-        goes_on && self.peers.get(peer).is_some_and(|entry| entry.has_room())
+        goes_on && entry.has_room()
     }
 
     pub(super) fn by_id(&self, id: SessionId, peer: &str) -> Option<Session> {
@@ -103,9 +140,10 @@ impl Registry {
     /// The session `id` with `peer` takes nothing new any more: the next one is another.
     /// Returns an older one that has to end for it.
     pub(super) fn retire(&mut self, peer: &str, id: SessionId) -> Option<Session> {
-        let entry = self.peers.get_mut(peer)?;
-        let retired = entry.session.take_if(|session| session.id() == id);
-        entry.leave(retired)
+        self.change(peer, |entry| {
+            let retired = entry.session.take_if(|session| session.id() == id);
+            entry.leave(retired)
+        })
     }
 
     /// The dial to `peer` under way.
@@ -154,35 +192,40 @@ impl Registry {
     }
 
     /// Enters a session; returns the one that ends for it. One with `predecessor`, a life of the peer that goes on beside the
-    /// new one, is not replaced. The error is the one that stands: while each end dialled the other, that of the lower
+    /// new one, is not replaced. An error is the one that stands: while each end dialled the other, that of the lower
     /// node id came first.
     pub(super) fn insert(
         &mut self,
         ours: &str,
         session: &Session,
         predecessor: Option<u64>,
-    ) -> Result<Option<Session>, Session> {
+    ) -> Result<Option<Session>, NotEntered> {
         let peer = session.peer_id();
-        let entry = self.peers.entry(peer.to_owned()).or_default();
-        let is_before = |old: &mut Session| Some(old.shared.peer_incarnation) == predecessor;
-        let before = entry.session.take_if(is_before);
-        let oldest = entry.leave(before);
-        if let Some(old) = &entry.session {
-            let dialled_by_lower = (old.role() == Role::Dialer) == (ours < peer);
-            let is_simultaneous = old.role() != session.role()
-                && old.shared.peer_incarnation == session.shared.peer_incarnation;
-            if is_simultaneous && dialled_by_lower && has_path(old) {
-                return Err(old.clone());
-            }
+        // Others may have come in while its handshake was on its way.
+        if self.is_full(peer, predecessor) {
+            return Err(NotEntered::Full);
         }
-        Ok(entry.session.replace(session.clone()).filter(|old| !old.is_over()).or(oldest))
+        self.change(peer, |entry| {
+            let is_before = |old: &mut Session| Some(old.shared.peer_incarnation) == predecessor;
+            let before = entry.session.take_if(is_before);
+            let oldest = entry.leave(before);
+            if let Some(old) = &entry.session {
+                let dialled_by_lower = (old.role() == Role::Dialer) == (ours < peer);
+                let is_simultaneous = old.role() != session.role()
+                    && old.shared.peer_incarnation == session.shared.peer_incarnation;
+                if is_simultaneous && dialled_by_lower && has_path(old) {
+                    return Err(NotEntered::OtherStands(old.clone()));
+                }
+            }
+            Ok(entry.session.replace(session.clone()).filter(|old| !old.is_over()).or(oldest))
+        })
     }
 
     pub(super) fn remove(&mut self, peer: &str, id: SessionId) {
-        let Some(entry) = self.peers.get_mut(peer) else { return };
-        entry.session.take_if(|session| session.id() == id);
-        entry.leaving.retain(|session| session.id() != id);
-        self.tidy(peer);
+        self.change(peer, |entry| {
+            entry.session.take_if(|session| session.id() == id);
+            entry.leaving.retain(|session| session.id() != id);
+        });
     }
 
     fn tidy(&mut self, peer: &str) {

@@ -24,8 +24,9 @@ use super::wire;
 use crate::link::TcpLink;
 use crate::socket::TcpOptions;
 
-/// How long the other process may take over one step.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the other process may take over one step. Less than a handshake may (10 s by default): what others say than one
+/// that is silent still reaches the peer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a connection has proven, and the hello that came over it.
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]

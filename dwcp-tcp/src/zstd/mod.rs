@@ -6,6 +6,7 @@
 mod effort;
 
 use std::cell::RefCell;
+use std::io;
 use std::sync::Arc;
 
 use ::zstd::bulk::{Compressor, Decompressor};
@@ -178,15 +179,32 @@ impl Decompress for PathDecompressor {
         {
             return Err(error);
         }
-        let count = DECOMPRESSOR.with_borrow_mut(|slot| {
-            if slot.is_none() {
-                let mut context = Decompressor::new().ok()?;
-                context.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX)).ok()?;
-                *slot = Some(context);
+        DECOMPRESSOR.with_borrow_mut(|slot| {
+            let context = made(slot, context)?;
+            match context.decompress_to_buffer(input, out) {
+                Ok(count) if count == out.len() => Ok(()),
+                _ => Err(error),
             }
-            slot.as_mut().expect("made above").decompress_to_buffer(input, out).ok()
-        });
-        if count == Some(out.len()) { Ok(()) } else { Err(error) }
+        })
+    }
+}
+
+/// A thread's context for what comes.
+fn context() -> io::Result<Decompressor<'static>> {
+    let mut context = Decompressor::new()?;
+    context.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX))?;
+    Ok(context)
+}
+
+/// What is in `slot`, made if it is not there. Nothing that a peer says keeps it from being made: this node lacks the memory,
+/// and looks for it again.
+fn made<T>(
+    slot: &mut Option<T>,
+    make: impl FnOnce() -> io::Result<T>,
+) -> Result<&mut T, DecodeError> {
+    match slot {
+        Some(made) => Ok(made),
+        None => Ok(slot.insert(make().map_err(|_| DecodeError::OUT_OF_MEMORY)?)),
     }
 }
 

@@ -132,3 +132,12 @@ fn paths_with_different_levels_share_a_threads_context() {
 fn levels_out_of_range_are_refused() {
     fixed(20);
 }
+
+#[test]
+fn a_node_without_memory_for_a_context_blames_nobody_and_makes_it_later() {
+    let mut slot = None;
+    let failed = made(&mut slot, || Err(io::ErrorKind::OutOfMemory.into())).err();
+    assert_eq!(failed, Some(DecodeError::OUT_OF_MEMORY));
+    assert!(made(&mut slot, context).is_ok());
+    assert!(made(&mut slot, || panic!("it is there")).is_ok());
+}
