@@ -21,6 +21,8 @@ mod receive;
 mod scratch;
 #[cfg(feature = "tokio")]
 mod task;
+#[cfg(all(test, feature = "tokio", not(dwcp_loom)))]
+mod tests;
 mod transmit;
 mod turn;
 mod waiting;
