@@ -8,6 +8,7 @@
 //! * `task`: the driver on tokio. `poll`: the driver on threads of its own.
 
 mod better;
+mod carry;
 mod clock;
 mod core;
 mod grave;

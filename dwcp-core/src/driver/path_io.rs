@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::carry::Carry;
 use super::notes::{ReceiveNote, SendNote};
 use super::outbox::Outbox;
 use crate::crypto::{Direction, PathOpener, PathSealer, PathSecret, Protection, Suite};
@@ -68,8 +69,8 @@ pub(super) struct PathRx {
     pub(super) opener: PathOpener,
     pub(super) link: Box<dyn LinkReceiver>,
     pub(super) decompress: Box<dyn Decompress>,
-    /// The beginning of a record whose rest has not arrived.
-    pub(super) carry: Vec<u8>,
+    /// What was read and not opened yet.
+    pub(super) carry: Carry,
     /// A record for whose frames there was no memory: it comes first.
     pub(super) opened: Option<Opened>,
     /// Pulls under way, by token.
@@ -169,7 +170,7 @@ impl PathIo {
                 link: rx_link,
                 decompress: compression
                     .map_or_else(|| Box::new(NoCompression) as _, |codec| codec.decompressor()),
-                carry: Vec::new(),
+                carry: Carry::default(),
                 opened: None,
                 pulls: Vec::new(),
                 next_token: 1,

@@ -7,16 +7,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::carry::AHEAD_BYTES;
 use super::clock::Clock;
 use super::core::SessionCore;
 use super::path_io::{PathIo, PathSetup};
+use super::receive::Received;
+use super::scratch::{INPUT_BYTES, with_scratch};
 use super::task::drive;
 use super::turn::SessionObserver;
 use crate::crypto::{ChecksumSuite, Secret, SessionSecret};
 use crate::link::{Link, memory_pair};
-use crate::machine::{Event, Machine, Role, Settings};
-use crate::mem::Pool;
-use crate::wire::PathId;
+use crate::machine::{Event, Machine, Priority, Role, Settings};
+use crate::mem::{CLASS_BYTES, Message, Pool, SlotMut};
+use crate::wire::{HEADER_BYTES, PathId};
 
 /// Sets nothing up and tells nobody.
 struct Deaf;
@@ -109,4 +112,106 @@ async fn a_session_rests_however_long_the_process_has_run() {
             core.wake.raise();
         }
     }
+}
+
+/// Every slot of a pool that something received may have.
+fn use_up(pool: &Pool) -> Vec<SlotMut> {
+    CLASS_BYTES
+        .iter()
+        .rev()
+        .flat_map(|&bytes| std::iter::from_fn(move || pool.take_for_receive(bytes)))
+        .collect()
+}
+
+/// Sends more than one read takes, in records of so many bytes, on channels of their own: no credit has to come back.
+fn send_much(core: &SessionCore, record_bytes: usize) {
+    let path = core.path(PathId(0)).expect("it has one");
+    while path.counters.bytes_sent.load(Ordering::Relaxed) < INPUT_BYTES as u64 * 3 / 2 {
+        let channel =
+            core.with_state(|state| state.machine.open(Priority::Bulk, "x")).expect("room");
+        let message = Message::from(vec![7; record_bytes]);
+        while core.with_state(|state| state.machine.send(channel, &message)).is_ok() {
+            core.flush(&path);
+        }
+    }
+}
+
+/// Takes every message that is here, as applications would.
+fn take_all(core: &SessionCore) {
+    core.with_state(|state| {
+        for at in 0..state.incoming.len() {
+            let key = state.incoming[at].0;
+            while state.machine.poll_message(key).is_some() {}
+        }
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn paths_that_wait_for_memory_leave_in_the_link_what_they_have_no_room_for() {
+    for record_bytes in [60 << 10, 1_500] {
+        let shared = Pool::new(4 << 20);
+        let slots = use_up(&shared);
+        let sessions: Vec<_> =
+            (0..60).map(|_| pair(Clock::tokio(), [Pool::new(256 << 20), shared.clone()])).collect();
+        for [dialer, acceptor] in &sessions {
+            send_much(dialer, record_bytes);
+            let path = acceptor.path(PathId(0)).expect("it has one");
+            let looks = [(); 8].map(|()| acceptor.receive(&path));
+            assert!(looks.contains(&Received::Starved), "{looks:?}");
+        }
+        let held = |core: &SessionCore| {
+            let path = core.path(PathId(0)).expect("it has one");
+            path.rx.lock().expect("sound").carry.held_bytes()
+        };
+        let all: usize = sessions.iter().map(|[_, acceptor]| held(acceptor)).sum();
+        assert!(all <= AHEAD_BYTES + INPUT_BYTES, "{all} bytes at 60 paths of {record_bytes}");
+        let last = held(&sessions[59][1]);
+        assert!(last <= HEADER_BYTES, "{last} bytes where nothing is read ahead");
+        // Nothing is lost.
+        drop(slots);
+        for [dialer, acceptor] in &sessions {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            let path = acceptor.path(PathId(0)).expect("it has one");
+            while acceptor.receive(&path) != Received::Empty {
+                take_all(acceptor);
+            }
+            let sender = dialer.path(PathId(0)).expect("it has one");
+            let sent = sender.counters.records_sent.load(Ordering::Relaxed);
+            assert_eq!(path.counters.records_received.load(Ordering::Relaxed), sent);
+            assert_eq!(held(acceptor), 0);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_for_memory_copies_nothing() {
+    let pool = Pool::new(4 << 20);
+    let _slots = use_up(&pool);
+    let [dialer, acceptor] = pair(Clock::tokio(), [Pool::new(256 << 20), pool.clone()]);
+    send_much(&dialer, 1_500);
+    let path = acceptor.path(PathId(0)).expect("it has one");
+    assert_eq!(acceptor.receive(&path), Received::Starved);
+    let place = || path.rx.lock().expect("sound").carry.rest().as_ptr_range();
+    let before = place();
+    // A thread of its own has no buffer yet, and needs none.
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            assert_eq!(acceptor.receive(&path), Received::Starved);
+            assert!(with_scratch(|scratch| scratch.has_no_input()));
+        });
+    });
+    assert_eq!(place(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_beginning_of_a_record_lies_in_memory_that_counts() {
+    let pool = Pool::new(4 << 20);
+    let [dialer, acceptor] = pair(Clock::tokio(), [Pool::new(256 << 20), pool.clone()]);
+    send_much(&dialer, 60 << 10);
+    let path = acceptor.path(PathId(0)).expect("it has one");
+    assert_eq!(acceptor.receive(&path), Received::More, "it ends in the middle of a record");
+    let rx = path.rx.lock().expect("sound");
+    let begun = (rx.carry.is_begun(), rx.carry.len());
+    assert!(begun.0 && begun.1 > HEADER_BYTES, "{begun:?} {:?}", pool.stats());
+    assert_eq!(rx.carry.held_bytes(), 0);
 }

@@ -280,6 +280,9 @@ impl Turn {
         self.fencing.retain(|(path, since)| {
             let Ok(mut rx) = path.rx.lock() else { return false };
             rx.is_ended = true;
+            // Nobody opens it any more, and a link that cannot be fenced is kept for ever.
+            rx.carry.clear();
+            rx.opened = None;
             let is_late = now >= *since + FENCE_DEADLINE;
             match rx.link.poll_fenced() {
                 Fence::Pending if !is_late => {
@@ -287,7 +290,6 @@ impl Turn {
                     return true;
                 }
                 Fence::Done => {
-                    rx.carry = Vec::new();
                     drop(rx);
                     core.with_state(|state| state.machine.handle_path_fenced(path.id));
                 }
