@@ -100,7 +100,7 @@ impl Carry {
     }
 
     /// Memory outside of slots.
-    #[cfg(test)]
+    #[cfg(all(test, not(dwcp_loom)))]
     pub(super) fn held_bytes(&self) -> usize {
         self.rest.capacity()
     }

@@ -20,6 +20,7 @@ mod path_io;
 mod poll;
 mod receive;
 mod scratch;
+mod starved;
 #[cfg(feature = "tokio")]
 mod task;
 #[cfg(all(test, feature = "tokio", not(dwcp_loom)))]

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::carry::Carry;
 use super::notes::{ReceiveNote, SendNote};
 use super::outbox::Outbox;
+use super::starved::Starved;
 use crate::crypto::{Direction, PathOpener, PathSealer, PathSecret, Protection, Suite};
 use crate::link::{Link, LinkAttributes, LinkFeatures, LinkReceiver, LinkSender, Readiness};
 use crate::machine::{PathAttributes, PullRequest, Role, Time};
@@ -79,6 +80,8 @@ pub(super) struct PathRx {
     pub(super) is_ended: bool,
     /// The peer asked too much: it is not listened to until then.
     pub(super) rests_until: Time,
+    /// There was no memory for what has arrived.
+    pub(super) starved: Option<Starved>,
     /// What was read makes something to send on this path.
     pub(super) is_flush_wanted: bool,
 }
@@ -176,6 +179,7 @@ impl PathIo {
                 next_token: 1,
                 is_ended: false,
                 rests_until: Time(0),
+                starved: None,
                 is_flush_wanted: false,
             }),
         })

@@ -7,6 +7,7 @@ use super::carry::Carry;
 use super::core::{OffendingRecord, SessionCore};
 use super::path_io::{Opened, PathCounters, PathIo, PathRx};
 use super::scratch::{INPUT_BYTES, Scratch, with_scratch};
+use super::starved::{Look, Starved};
 use crate::link::LinkFeatures;
 use crate::machine::{PathCause, Time};
 use crate::mem::SlotMut;
@@ -21,10 +22,23 @@ pub(crate) enum Received {
     Drained,
     /// There may be more.
     More,
-    /// There is no memory for it now, or the peer has asked too much: it stays where it is.
-    Starved,
+    /// There is no memory for it now: it stays where it is.
+    Starved(Starved),
+    /// The peer has asked too much: it is not listened to until then.
+    Resting(Time),
     /// The link is over, or the half is somebody else's now.
     Nothing,
+}
+
+impl Received {
+    /// Whether nothing but time, or another thread, makes it worth a look again.
+    pub(super) fn is_set_aside(self) -> bool {
+        matches!(self, Self::Nothing | Self::Starved(_) | Self::Resting(_))
+    }
+
+    fn waits(self) -> bool {
+        matches!(self, Self::Starved(_) | Self::Resting(_))
+    }
 }
 
 impl SessionCore {
@@ -54,7 +68,7 @@ impl SessionCore {
             }
             if !matches!(received, Received::Empty | Received::Drained) || is_done() {
                 found = is_done();
-                if found || received == Received::Starved {
+                if found || received.waits() {
                     break;
                 }
             }
@@ -66,7 +80,7 @@ impl SessionCore {
             std::thread::yield_now();
         }
         // What is left for want of memory is looked for by time, which is the driver's.
-        if path.receive_note.leave(rx) || received == Received::Starved {
+        if path.receive_note.leave(rx) || received.waits() {
             self.wake.raise();
         }
         found
@@ -78,7 +92,7 @@ impl SessionCore {
         }
         if rx.rests_until > Time(0) {
             if self.clock.now() < rx.rests_until {
-                return Received::Starved;
+                return Received::Resting(rx.rests_until);
             }
             rx.rests_until = Time(0);
         }
@@ -90,6 +104,9 @@ impl SessionCore {
             rx.is_flush_wanted = std::mem::take(&mut scratch.is_flush_wanted);
             received
         });
+        if !matches!(received, Received::Starved(_)) {
+            rx.starved = None;
+        }
         self.tell_posted(path, rx);
         received
     }
@@ -118,13 +135,16 @@ impl SessionCore {
         scratch: &mut Scratch,
     ) -> Result<Received, PathCause> {
         // Left for want of memory: it comes first.
-        if let Some(opened) = rx.opened.take()
-            && (!self.take_opened(path, rx, opened, scratch)? || rx.rests_until > Time(0))
-        {
-            return Ok(Received::Starved);
+        if let Some(opened) = rx.opened.take() {
+            if !self.take_opened(path, rx, opened, scratch)? {
+                return Ok(self.starve(rx, None, false));
+            }
+            if rx.rests_until > Time(0) {
+                return Ok(Received::Resting(rx.rests_until));
+            }
         }
         match self.next_step(path, rx)? {
-            Step::Wait => Ok(Received::Starved),
+            Step::Wait(bytes) => Ok(self.starve(rx, Some(bytes), false)),
             Step::Open(slot) => self.open_carried(path, rx, slot, scratch),
             Step::Read(bytes) => {
                 let mut input = scratch.take_input();
@@ -146,7 +166,7 @@ impl SessionCore {
         let plain = plain_bytes(path, rx, &header)?;
         let missing = (HEADER_BYTES + header.length as usize).saturating_sub(rx.carry.len());
         if missing == 0 {
-            return Ok(self.slot_for(plain).map_or(Step::Wait, Step::Open));
+            return Ok(self.slot_for(plain).map_or(Step::Wait(plain), Step::Open));
         }
         if !rx.carry.is_begun()
             && let Some(slot) = self.slot_to_begin(plain)
@@ -157,7 +177,7 @@ impl SessionCore {
         if rx.carry.is_begun() || may_read_ahead || self.may_use_last() {
             return read(missing);
         }
-        Ok(Step::Wait)
+        Ok(Step::Wait(plain))
     }
 
     /// Opens records that were read before; there is memory for the first.
@@ -170,10 +190,10 @@ impl SessionCore {
     ) -> Result<Received, PathCause> {
         let mut carry = std::mem::take(&mut rx.carry);
         let mut slot = Some(slot);
-        let (used, is_starved) = self.take_records(path, rx, carry.rest(), &mut slot, scratch)?;
+        let (used, why) = self.take_records(path, rx, carry.rest(), &mut slot, scratch)?;
         carry.skip(used);
         rx.carry = carry;
-        Ok(if is_starved { Received::Starved } else { Received::More })
+        Ok(why.unwrap_or(Received::More))
     }
 
     /// Reads so many bytes at most, and takes them in behind those that were read before.
@@ -200,22 +220,19 @@ impl SessionCore {
         PathCounters::add(&path.counters.bytes_received, count as u64);
         let mut slot = rx.carry.take(input).map(|slot| (slot, false));
         let bytes = &input[..carried + count];
-        let (used, is_starved) = self.take_records(path, rx, bytes, &mut slot, scratch)?;
+        let (used, why) = self.take_records(path, rx, bytes, &mut slot, scratch)?;
         let rest = &bytes[used..];
         if !rest.is_empty() {
             let slot = slot.map(|(slot, _)| slot);
             let slot = slot.or_else(|| self.slot_to_begin(begun_bytes(rx, rest)?));
             rx.carry.keep(rest, slot);
         }
-        Ok(match () {
-            () if is_starved => Received::Starved,
-            () if carried + count == end => Received::More,
-            () => Received::Drained,
-        })
+        let is_full = carried + count == end;
+        Ok(why.unwrap_or(if is_full { Received::More } else { Received::Drained }))
     }
 
     /// Opens the whole records at the start of `bytes`, the first into `slot` if there is one. Returns how many bytes
-    /// they take, and whether some are left for want of memory, or because the peer has asked too much.
+    /// they take, and why some are left if some are.
     fn take_records(
         &self,
         path: &PathIo,
@@ -223,7 +240,7 @@ impl SessionCore {
         bytes: &[u8],
         slot: &mut Option<(SlotMut, bool)>,
         scratch: &mut Scratch,
-    ) -> Result<(usize, bool), PathCause> {
+    ) -> Result<(usize, Option<Received>), PathCause> {
         let mut at = 0;
         while let Some(header) = bytes[at..].first_chunk::<HEADER_BYTES>() {
             let header = RecordHeader::decode(header).map_err(|error| bad(path, &error))?;
@@ -231,17 +248,44 @@ impl SessionCore {
             let Some(record) = bytes.get(at..end) else { break };
             let plain = plain_bytes(path, rx, &header)?;
             let room = slot.take().or_else(|| self.slot_for(plain));
-            let Some((mut slot, is_last)) = room else { break };
+            let Some((mut slot, is_last)) = room else {
+                return Ok((at, Some(self.starve(rx, Some(plain), at > 0))));
+            };
             slot.set_len(plain);
             rx.opener.open(&header, record, &mut slot).map_err(|error| bad(path, &error))?;
             at = end;
             let RecordHeader { epoch, number, .. } = header;
             let opened = Opened { plain: slot.freeze(), epoch, number, is_last };
-            if !self.take_opened(path, rx, opened, scratch)? || rx.rests_until > Time(0) {
-                return Ok((at, true));
+            if !self.take_opened(path, rx, opened, scratch)? {
+                return Ok((at, Some(self.starve(rx, None, at > end - record.len()))));
+            }
+            if rx.rests_until > Time(0) {
+                return Ok((at, Some(Received::Resting(rx.rests_until))));
             }
         }
-        Ok((at, is_complete(&bytes[at..])))
+        Ok((at, None))
+    }
+
+    /// There is no memory for a record of so many bytes, or (`None`) for what it inflates to.
+    fn starve(&self, rx: &mut PathRx, bytes: Option<usize>, has_read: bool) -> Received {
+        let keeps_itself = self.keeps_itself(bytes);
+        let (taken, is_waited_for) = {
+            let gathered = &self.lock().gathered;
+            (gathered.taken, gathered.is_waited_for)
+        };
+        let look = Look { has_read, taken, is_own: is_waited_for && keeps_itself };
+        let starved = Starved::after(rx.starved, self.clock.now(), &look);
+        rx.starved = Some(starved);
+        Received::Starved(starved)
+    }
+
+    /// Whether it is what the session itself holds that keeps it from memory: others would be given some, or a good part
+    /// of what is in use is its own. What others hold they may give back.
+    fn keeps_itself(&self, bytes: Option<usize>) -> bool {
+        let held = self.held_bytes.load(Ordering::Relaxed);
+        let is_left = || bytes.is_some_and(|bytes| self.pool.take_for_receive(bytes).is_some());
+        let used = self.pool.stats().used_bytes as u64;
+        held > 0 && (held >= used / OWN_PART || is_left())
     }
 
     /// Memory for a record of so many bytes, and whether it is the last.
@@ -385,10 +429,13 @@ impl Opened {
     }
 }
 
+/// A session that holds so much of what is in use, one part in so many, waits for itself if there is no more.
+const OWN_PART: u64 = 8;
+
 /// What to do next with a path.
 enum Step {
-    /// There is no memory for what comes next.
-    Wait,
+    /// There is no memory for what comes next, so many bytes.
+    Wait(usize),
     /// To open what was read before.
     Open((SlotMut, bool)),
     /// To read so many bytes at most.
