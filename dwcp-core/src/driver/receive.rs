@@ -96,6 +96,10 @@ impl SessionCore {
             }
             rx.rests_until = Time(0);
         }
+        // Whatever wakes the driver, and however often a thread polls: a look has its price.
+        if let Some(starved) = rx.starved.filter(|starved| self.clock.now() < starved.until) {
+            return Received::Starved(starved);
+        }
         let received = with_scratch(|scratch| {
             let received = self
                 .try_read(path, rx, scratch)

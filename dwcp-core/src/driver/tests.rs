@@ -228,6 +228,24 @@ async fn the_beginning_of_a_record_lies_in_memory_that_counts() {
     assert_eq!(rx.carry.held_bytes(), 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn memory_is_not_looked_for_before_its_time_whoever_asks() {
+    let pool = Pool::new(4 << 20);
+    let slots = use_up(&pool);
+    let [dialer, acceptor] = pair(Clock::tokio(), [Pool::new(256 << 20), pool.clone()]);
+    send_much(&dialer, 1_500);
+    let path = acceptor.path(PathId(0)).expect("it has one");
+    assert!(is_starved(acceptor.receive(&path)));
+    drop(slots);
+    for _ in 0..100 {
+        // There is memory now; nobody has looked.
+        assert!(is_starved(acceptor.receive(&path)));
+    }
+    assert_eq!(pool.stats().used_bytes, 0);
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert_eq!(acceptor.receive(&path), Received::More);
+}
+
 /// A session whose acceptor has no memory for what has come, while receivers wait for the rest of half-come messages.
 struct Short {
     pool: Pool,
