@@ -30,6 +30,9 @@ impl SessionObserver for Deaf {
     fn path_bootstrap(&self, _: Event) {}
 }
 
+/// What is read ahead counts for the process, so for all tests: those that read by hand take turns.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 const ROLES: [Role; 2] = [Role::Dialer, Role::Acceptor];
 
 /// Bytes that receivers may gather.
@@ -156,6 +159,7 @@ fn take_all(core: &SessionCore) {
 
 #[tokio::test(start_paused = true)]
 async fn paths_that_wait_for_memory_leave_in_the_link_what_they_have_no_room_for() {
+    let _alone = ALONE.lock().await;
     for record_bytes in [60 << 10, 1_500] {
         let shared = Pool::new(4 << 20);
         let slots = use_up(&shared);
@@ -194,6 +198,7 @@ async fn paths_that_wait_for_memory_leave_in_the_link_what_they_have_no_room_for
 
 #[tokio::test(start_paused = true)]
 async fn a_look_for_memory_copies_nothing() {
+    let _alone = ALONE.lock().await;
     let pool = Pool::new(4 << 20);
     let _slots = use_up(&pool);
     let [dialer, acceptor] = pair(Clock::tokio(), [Pool::new(256 << 20), pool.clone()]);
@@ -217,6 +222,7 @@ async fn a_look_for_memory_copies_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn the_beginning_of_a_record_lies_in_memory_that_counts() {
+    let _alone = ALONE.lock().await;
     let pool = Pool::new(4 << 20);
     let [dialer, acceptor] = pair(Clock::tokio(), [Pool::new(256 << 20), pool.clone()]);
     send_much(&dialer, 60 << 10);
@@ -230,6 +236,7 @@ async fn the_beginning_of_a_record_lies_in_memory_that_counts() {
 
 #[tokio::test(start_paused = true)]
 async fn memory_is_not_looked_for_before_its_time_whoever_asks() {
+    let _alone = ALONE.lock().await;
     let pool = Pool::new(4 << 20);
     let slots = use_up(&pool);
     let [dialer, acceptor] = pair(Clock::tokio(), [Pool::new(256 << 20), pool.clone()]);
@@ -323,6 +330,7 @@ async fn a_session_whose_peer_asks_too_much_does_not_give_up() {
 
 #[tokio::test(start_paused = true)]
 async fn time_without_a_path_is_no_waiting_for_memory() {
+    let _alone = ALONE.lock().await;
     let short = Short::undriven(MUCH);
     let look = |id| match short.acceptor.receive(&short.acceptor.path(id).expect("it stands")) {
         Received::Starved(starved) => starved.stuck,
