@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dwcp_core::link::MemoryNetwork;
 use dwcp_core::machine::Closed;
-use dwcp_core::{ChannelOptions, Endpoint, EndpointSettings, Peers, RecvError, Session};
+use dwcp_core::{Channel, ChannelOptions, Endpoint, EndpointSettings, Peers, RecvError, Session};
 
 use nodes::{node, peer};
 
@@ -69,10 +69,8 @@ async fn a_session_that_waits_for_memory_is_not_taken_for_dead() {
     assert_eq!((theirs.stats().reconnects_total, ours.stats().reconnects_total), (0, 0));
 }
 
-/// Half-come messages on more channels than there is memory for: no receiver can go on. The session ends and says why.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_that_can_never_be_whole_end_their_session_by_name() {
-    let (ours, theirs, _ends) = pair(8 << 20, Duration::from_secs(2)).await;
+/// Two hundred channels, each with a message on its way that only long waiting makes whole.
+async fn half_come(ours: &Session, theirs: &Session) -> Vec<Channel> {
     let (mut outgoing, mut incoming) = (Vec::new(), Vec::new());
     for _ in 0..200 {
         let mut channel = ours.open("x", ChannelOptions::default()).expect("room");
@@ -81,12 +79,41 @@ async fn messages_that_can_never_be_whole_end_their_session_by_name() {
         incoming.push(theirs.accept().await.expect("open"));
         incoming.last_mut().expect("one").receiver.recv().await.expect("intact").expect("more");
     }
-    let mut sending = tokio::task::JoinSet::new();
     for mut channel in outgoing {
-        sending.spawn(async move { channel.sender.send(vec![7; 1 << 20]).await.map(|()| channel) });
+        tokio::spawn(async move { channel.sender.send(vec![7; 1 << 20]).await.map(|()| channel) });
     }
     // What has not come cannot be begun.
     tokio::time::sleep(Duration::from_millis(500)).await;
+    incoming
+}
+
+/// Receivers that were told to stop wait for nothing: their session goes on, short of memory as it is.
+#[tokio::test(start_paused = true)]
+async fn messages_that_nobody_waits_for_end_no_session() {
+    let (ours, theirs, _ends) = pair(8 << 20, Duration::from_secs(2)).await;
+    let mut incoming = half_come(&ours, &theirs).await;
+    for channel in &mut incoming {
+        let receiving = channel.receiver.recv();
+        let received = tokio::time::timeout(Duration::from_millis(10), receiving).await;
+        assert!(received.is_err(), "there is no memory for the rest");
+    }
+    let closed = tokio::time::timeout(PATIENCE, theirs.closed()).await;
+    assert!(closed.is_err(), "{closed:?}");
+    let mut receiving = tokio::task::JoinSet::new();
+    for mut channel in incoming {
+        receiving.spawn(async move { channel.receiver.recv().await.map(drop) });
+    }
+    let closed = tokio::time::timeout(PATIENCE, theirs.closed()).await.expect("it gives up");
+    assert_eq!(closed, Closed::MemoryShort);
+    let all = async { while receiving.join_next().await.is_some() {} };
+    tokio::time::timeout(PATIENCE, all).await.expect("each hears of it");
+}
+
+/// Half-come messages on more channels than there is memory for: no receiver can go on. The session ends and says why.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_that_can_never_be_whole_end_their_session_by_name() {
+    let (ours, theirs, _ends) = pair(8 << 20, Duration::from_secs(2)).await;
+    let incoming = half_come(&ours, &theirs).await;
     let mut receiving = tokio::task::JoinSet::new();
     for mut channel in incoming {
         receiving.spawn(async move { channel.receiver.recv().await.map(drop) });

@@ -62,7 +62,9 @@ impl Clock {
     /// The moment `time` names, for the runtime's timers.
     #[cfg(feature = "tokio")]
     pub(crate) fn instant(&self, time: Time) -> tokio::time::Instant {
-        let after = Duration::from_nanos(time.0).min(NEVER);
+        // What is left is bounded, not what has passed: a process may run for years.
+        let latest = self.now() + NEVER;
+        let after = Duration::from_nanos(time.min(latest).0);
         match self.start {
             Start::System(start) => tokio::time::Instant::from_std(start + after),
             Start::Tokio(start) => start + after,

@@ -111,14 +111,26 @@ pub(crate) struct Gathered {
     pub(crate) taken: u64,
     /// A receiver waits until it may go on: other sessions' may give some back, so the driver looks again.
     pub(crate) is_waited_for: bool,
+    /// Receivers that do, or have not looked since they might.
+    waiting: usize,
 }
 
 impl Gathered {
     /// Whether the receiver of `channel` may take another piece.
     pub(crate) fn may_take(&mut self, channel: ChannelKey) -> bool {
-        let may = self.share.may_grow() || *self.eldest.get_or_insert(channel) == channel;
-        self.is_waited_for |= !may;
-        may
+        self.share.may_grow() || *self.eldest.get_or_insert(channel) == channel
+    }
+
+    /// A receiver waits until it may. `is_first`: it did not before.
+    pub(crate) fn wait(&mut self, is_first: bool) {
+        self.waiting += usize::from(is_first);
+        self.is_waited_for = true;
+    }
+
+    /// It waits no more: it went on, or whoever received was told to stop.
+    pub(crate) fn stop_waiting(&mut self) {
+        self.waiting -= 1;
+        self.is_waited_for &= self.waiting > 0;
     }
 
     /// It has taken one of so many bytes.

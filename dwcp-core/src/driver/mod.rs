@@ -8,6 +8,7 @@
 //! * `task`: the driver on tokio. `poll`: the driver on threads of its own.
 
 mod better;
+mod carry;
 mod clock;
 mod core;
 mod grave;
@@ -19,8 +20,11 @@ mod path_io;
 mod poll;
 mod receive;
 mod scratch;
+mod starved;
 #[cfg(feature = "tokio")]
 mod task;
+#[cfg(all(test, feature = "tokio", not(dwcp_loom)))]
+mod tests;
 mod transmit;
 mod turn;
 mod waiting;

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::carry::Carry;
 use super::notes::{ReceiveNote, SendNote};
 use super::outbox::Outbox;
+use super::starved::Starved;
 use crate::crypto::{Direction, PathOpener, PathSealer, PathSecret, Protection, Suite};
 use crate::link::{Link, LinkAttributes, LinkFeatures, LinkReceiver, LinkSender, Readiness};
 use crate::machine::{PathAttributes, PullRequest, Role, Time};
@@ -68,8 +70,8 @@ pub(super) struct PathRx {
     pub(super) opener: PathOpener,
     pub(super) link: Box<dyn LinkReceiver>,
     pub(super) decompress: Box<dyn Decompress>,
-    /// The beginning of a record whose rest has not arrived.
-    pub(super) carry: Vec<u8>,
+    /// What was read and not opened yet.
+    pub(super) carry: Carry,
     /// A record for whose frames there was no memory: it comes first.
     pub(super) opened: Option<Opened>,
     /// Pulls under way, by token.
@@ -78,6 +80,8 @@ pub(super) struct PathRx {
     pub(super) is_ended: bool,
     /// The peer asked too much: it is not listened to until then.
     pub(super) rests_until: Time,
+    /// There was no memory for what has arrived.
+    pub(super) starved: Option<Starved>,
     /// What was read makes something to send on this path.
     pub(super) is_flush_wanted: bool,
 }
@@ -169,12 +173,13 @@ impl PathIo {
                 link: rx_link,
                 decompress: compression
                     .map_or_else(|| Box::new(NoCompression) as _, |codec| codec.decompressor()),
-                carry: Vec::new(),
+                carry: Carry::default(),
                 opened: None,
                 pulls: Vec::new(),
                 next_token: 1,
                 is_ended: false,
                 rests_until: Time(0),
+                starved: None,
                 is_flush_wanted: false,
             }),
         })

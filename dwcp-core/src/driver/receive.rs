@@ -3,9 +3,12 @@
 use std::io;
 use std::sync::atomic::Ordering;
 
+use super::carry::Carry;
 use super::core::{OffendingRecord, SessionCore};
 use super::path_io::{Opened, PathCounters, PathIo, PathRx};
-use super::scratch::{Scratch, put_buffer, take_buffer, with_scratch};
+use super::scratch::{INPUT_BYTES, Scratch, with_scratch};
+use super::starved::{Look, Starved};
+use crate::link::LinkFeatures;
 use crate::machine::{PathCause, Time};
 use crate::mem::SlotMut;
 use crate::wire::{DecodeError, Frame, HEADER_BYTES, RecordHeader, decode_record};
@@ -19,10 +22,23 @@ pub(crate) enum Received {
     Drained,
     /// There may be more.
     More,
-    /// There is no memory for it now, or the peer has asked too much: it stays where it is.
-    Starved,
+    /// There is no memory for it now: it stays where it is.
+    Starved(Starved),
+    /// The peer has asked too much: it is not listened to until then.
+    Resting(Time),
     /// The link is over, or the half is somebody else's now.
     Nothing,
+}
+
+impl Received {
+    /// Whether nothing but time, or another thread, makes it worth a look again.
+    pub(super) fn is_set_aside(self) -> bool {
+        matches!(self, Self::Nothing | Self::Starved(_) | Self::Resting(_))
+    }
+
+    fn waits(self) -> bool {
+        matches!(self, Self::Starved(_) | Self::Resting(_))
+    }
 }
 
 impl SessionCore {
@@ -52,7 +68,7 @@ impl SessionCore {
             }
             if !matches!(received, Received::Empty | Received::Drained) || is_done() {
                 found = is_done();
-                if found || received == Received::Starved {
+                if found || received.waits() {
                     break;
                 }
             }
@@ -64,7 +80,7 @@ impl SessionCore {
             std::thread::yield_now();
         }
         // What is left for want of memory is looked for by time, which is the driver's.
-        if path.receive_note.leave(rx) || received == Received::Starved {
+        if path.receive_note.leave(rx) || received.waits() {
             self.wake.raise();
         }
         found
@@ -76,18 +92,25 @@ impl SessionCore {
         }
         if rx.rests_until > Time(0) {
             if self.clock.now() < rx.rests_until {
-                return Received::Starved;
+                return Received::Resting(rx.rests_until);
             }
             rx.rests_until = Time(0);
         }
+        // Whatever wakes the driver, and however often a thread polls: a look has its price.
+        if let Some(starved) = rx.starved.filter(|starved| self.clock.now() < starved.until) {
+            return Received::Starved(starved);
+        }
         let received = with_scratch(|scratch| {
-            let mut input = scratch.take_input();
-            let received = self.read_into(path, rx, &mut input, scratch);
-            scratch.put_input(input);
+            let received = self
+                .try_read(path, rx, scratch)
+                .unwrap_or_else(|cause| self.lose_rx(path, rx, cause, scratch));
             scratch.wake_all();
             rx.is_flush_wanted = std::mem::take(&mut scratch.is_flush_wanted);
             received
         });
+        if !matches!(received, Received::Starved(_)) {
+            rx.starved = None;
+        }
         self.tell_posted(path, rx);
         received
     }
@@ -109,98 +132,164 @@ impl SessionCore {
         }
     }
 
-    fn read_into(
+    fn try_read(
+        &self,
+        path: &PathIo,
+        rx: &mut PathRx,
+        scratch: &mut Scratch,
+    ) -> Result<Received, PathCause> {
+        // Left for want of memory: it comes first.
+        if let Some(opened) = rx.opened.take() {
+            if !self.take_opened(path, rx, opened, scratch)? {
+                return Ok(self.starve(rx, None, false));
+            }
+            if rx.rests_until > Time(0) {
+                return Ok(Received::Resting(rx.rests_until));
+            }
+        }
+        match self.next_step(path, rx)? {
+            Step::Wait(bytes) => Ok(self.starve(rx, Some(bytes), false)),
+            Step::Open(slot) => self.open_carried(path, rx, slot, scratch),
+            Step::Read(bytes) => {
+                let mut input = scratch.take_input();
+                let received = self.read_link(path, rx, &mut input, bytes, scratch);
+                scratch.put_input(input);
+                received
+            }
+        }
+    }
+
+    /// What comes next on `path`. Memory is asked for before anything is read or moved.
+    fn next_step(&self, path: &PathIo, rx: &mut PathRx) -> Result<Step, PathCause> {
+        // A link that gives whole records cannot be read in part.
+        let is_whole = path.attributes.features.has(LinkFeatures::MESSAGE_BOUNDARIES);
+        let may_read_ahead = is_whole || Carry::may_read_ahead();
+        let read = |bytes| Ok(Step::Read(if may_read_ahead { INPUT_BYTES } else { bytes }));
+        let Some(header) = rx.carry.header() else { return read(HEADER_BYTES - rx.carry.len()) };
+        let header = RecordHeader::decode(&header).map_err(|error| bad(path, &error))?;
+        let plain = plain_bytes(path, rx, &header)?;
+        let missing = (HEADER_BYTES + header.length as usize).saturating_sub(rx.carry.len());
+        if missing == 0 {
+            return Ok(self.slot_for(plain).map_or(Step::Wait(plain), Step::Open));
+        }
+        if !rx.carry.is_begun()
+            && let Some(slot) = self.slot_to_begin(plain)
+        {
+            rx.carry.begin(slot);
+        }
+        // What others wait for is let in whatever happens.
+        if rx.carry.is_begun() || may_read_ahead || self.may_use_last() {
+            return read(missing);
+        }
+        Ok(Step::Wait(plain))
+    }
+
+    /// Opens records that were read before; there is memory for the first.
+    fn open_carried(
+        &self,
+        path: &PathIo,
+        rx: &mut PathRx,
+        slot: (SlotMut, bool),
+        scratch: &mut Scratch,
+    ) -> Result<Received, PathCause> {
+        let mut carry = std::mem::take(&mut rx.carry);
+        let mut slot = Some(slot);
+        let (used, why) = self.take_records(path, rx, carry.rest(), &mut slot, scratch)?;
+        carry.skip(used);
+        rx.carry = carry;
+        Ok(why.unwrap_or(Received::More))
+    }
+
+    /// Reads so many bytes at most, and takes them in behind those that were read before.
+    fn read_link(
         &self,
         path: &PathIo,
         rx: &mut PathRx,
         input: &mut [u8],
+        bytes: usize,
         scratch: &mut Scratch,
-    ) -> Received {
+    ) -> Result<Received, PathCause> {
         let carried = rx.carry.len();
-        if rx.opened.is_some() || is_complete(&rx.carry) {
-            // Left for want of memory: it comes first.
-            return self.take_input(path, rx, input, carried, 0, scratch);
-        }
-        let count = match rx.link.try_recv(&mut input[carried..]) {
-            Ok(0) => return self.lose_rx(path, rx, PathCause::LinkFailed, scratch),
+        let end = input.len().min(carried + bytes);
+        let count = match rx.link.try_recv(&mut input[carried..end]) {
+            Ok(0) => return Err(PathCause::LinkFailed),
             Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Received::Empty,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Received::More,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Received::Empty),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Received::More),
             Err(error) => {
                 tracing::debug!(path = path.id.0, %error, "receiving failed");
-                return self.lose_rx(path, rx, PathCause::LinkFailed, scratch);
+                return Err(PathCause::LinkFailed);
             }
         };
         PathCounters::add(&path.counters.bytes_received, count as u64);
-        self.take_input(path, rx, input, carried, count, scratch)
-    }
-
-    /// Takes in `count` bytes that were read behind the `carried` ones.
-    fn take_input(
-        &self,
-        path: &PathIo,
-        rx: &mut PathRx,
-        input: &mut [u8],
-        carried: usize,
-        count: usize,
-        scratch: &mut Scratch,
-    ) -> Received {
-        let is_full = carried + count == input.len();
-        if carried > 0 {
-            input[..carried].copy_from_slice(&rx.carry);
-            put_buffer(std::mem::take(&mut rx.carry));
-        }
+        let mut slot = rx.carry.take(input).map(|slot| (slot, false));
         let bytes = &input[..carried + count];
-        match self.take_records(path, rx, bytes, scratch) {
-            Ok((used, is_starved)) => {
-                let rest = &bytes[used..];
-                if !rest.is_empty() {
-                    rx.carry = take_buffer();
-                    rx.carry.clear();
-                    rx.carry.extend_from_slice(rest);
-                }
-                match () {
-                    () if is_starved => Received::Starved,
-                    () if is_full || count == 0 => Received::More,
-                    () => Received::Drained,
-                }
-            }
-            Err(cause) => self.lose_rx(path, rx, cause, scratch),
+        let (used, why) = self.take_records(path, rx, bytes, &mut slot, scratch)?;
+        let rest = &bytes[used..];
+        if !rest.is_empty() {
+            let slot = slot.map(|(slot, _)| slot);
+            let slot = slot.or_else(|| self.slot_to_begin(begun_bytes(rx, rest)?));
+            rx.carry.keep(rest, slot);
         }
+        let is_full = carried + count == end;
+        Ok(why.unwrap_or(if is_full { Received::More } else { Received::Drained }))
     }
 
-    /// Opens the whole records at the start of `bytes`. Returns how many bytes they take, and whether some are
-    /// left for want of memory, or because the peer has asked too much.
+    /// Opens the whole records at the start of `bytes`, the first into `slot` if there is one. Returns how many bytes
+    /// they take, and why some are left if some are.
     fn take_records(
         &self,
         path: &PathIo,
         rx: &mut PathRx,
         bytes: &[u8],
+        slot: &mut Option<(SlotMut, bool)>,
         scratch: &mut Scratch,
-    ) -> Result<(usize, bool), PathCause> {
-        if let Some(opened) = rx.opened.take()
-            && !self.take_opened(path, rx, opened, scratch)?
-        {
-            return Ok((0, true));
-        }
+    ) -> Result<(usize, Option<Received>), PathCause> {
         let mut at = 0;
         while let Some(header) = bytes[at..].first_chunk::<HEADER_BYTES>() {
             let header = RecordHeader::decode(header).map_err(|error| bad(path, &error))?;
             let end = at + HEADER_BYTES + header.length as usize;
             let Some(record) = bytes.get(at..end) else { break };
-            let plain =
-                rx.opener.plain_bytes(header.length as usize).map_err(|error| bad(path, &error))?;
-            let Some((mut slot, is_last)) = self.slot_for(plain) else { break };
+            let plain = plain_bytes(path, rx, &header)?;
+            let room = slot.take().or_else(|| self.slot_for(plain));
+            let Some((mut slot, is_last)) = room else {
+                return Ok((at, Some(self.starve(rx, Some(plain), at > 0))));
+            };
             slot.set_len(plain);
             rx.opener.open(&header, record, &mut slot).map_err(|error| bad(path, &error))?;
             at = end;
             let RecordHeader { epoch, number, .. } = header;
             let opened = Opened { plain: slot.freeze(), epoch, number, is_last };
-            if !self.take_opened(path, rx, opened, scratch)? || rx.rests_until > Time(0) {
-                return Ok((at, true));
+            if !self.take_opened(path, rx, opened, scratch)? {
+                return Ok((at, Some(self.starve(rx, None, at > end - record.len()))));
+            }
+            if rx.rests_until > Time(0) {
+                return Ok((at, Some(Received::Resting(rx.rests_until))));
             }
         }
-        Ok((at, is_complete(&bytes[at..])))
+        Ok((at, None))
+    }
+
+    /// There is no memory for a record of so many bytes, or (`None`) for what it inflates to.
+    fn starve(&self, rx: &mut PathRx, bytes: Option<usize>, has_read: bool) -> Received {
+        let keeps_itself = self.keeps_itself(bytes);
+        let (taken, is_waited_for) = {
+            let gathered = &self.lock().gathered;
+            (gathered.taken, gathered.is_waited_for)
+        };
+        let look = Look { has_read, taken, is_own: is_waited_for && keeps_itself };
+        let starved = Starved::after(rx.starved, self.clock.now(), &look);
+        rx.starved = Some(starved);
+        Received::Starved(starved)
+    }
+
+    /// Whether it is what the session itself holds that keeps it from memory: others would be given some, or a good part
+    /// of what is in use is its own. What others hold they may give back.
+    fn keeps_itself(&self, bytes: Option<usize>) -> bool {
+        let held = self.received.bytes();
+        let is_left = || bytes.is_some_and(|bytes| self.pool.take_for_receive(bytes).is_some());
+        let used = self.pool.stats().used_bytes as u64;
+        held > 0 && (held >= used / OWN_PART || is_left())
     }
 
     /// Memory for a record of so many bytes, and whether it is the last.
@@ -210,6 +299,13 @@ impl SessionCore {
         slot.or_else(|| {
             self.may_use_last().then(|| self.pool.last().take(bytes)).flatten().zip(Some(true))
         })
+    }
+
+    /// Memory for a record of so many bytes of which only a part has come. It leaves as much to all others: whoever sends
+    /// the beginnings of records decides for how long they are held.
+    fn slot_to_begin(&self, bytes: usize) -> Option<SlotMut> {
+        let held = self.received.bytes();
+        self.receive_pool.take_share(bytes, held + bytes as u64)
     }
 
     /// Frames that came before their turn may hold all memory: what they wait for is taken in nevertheless.
@@ -314,6 +410,7 @@ impl SessionCore {
         scratch: &mut Scratch,
     ) -> Received {
         rx.is_ended = true;
+        rx.carry.clear();
         let now = self.clock.now();
         let mut state = self.lock();
         state.machine.handle_path_down(now, path.id, cause);
@@ -334,6 +431,29 @@ impl Opened {
         let remote = path.attributes.remote.clone();
         OffendingRecord { path: path.id, remote, number: self.number, epoch: self.epoch }
     }
+}
+
+/// A session that holds so much of what is in use, one part in so many, waits for itself if there is no more.
+const OWN_PART: u64 = 8;
+
+/// What to do next with a path.
+enum Step {
+    /// There is no memory for what comes next, so many bytes.
+    Wait(usize),
+    /// To open what was read before.
+    Open((SlotMut, bool)),
+    /// To read so many bytes at most.
+    Read(usize),
+}
+
+fn plain_bytes(path: &PathIo, rx: &PathRx, header: &RecordHeader) -> Result<usize, PathCause> {
+    rx.opener.plain_bytes(header.length as usize).map_err(|error| bad(path, &error))
+}
+
+/// Bytes of the opened record of which `bytes` are the beginning; `None` if it cannot be known yet, or it is whole.
+fn begun_bytes(rx: &PathRx, bytes: &[u8]) -> Option<usize> {
+    let header = RecordHeader::decode(bytes.first_chunk()?).ok()?;
+    rx.opener.plain_bytes(header.length as usize).ok().filter(|_| !is_complete(bytes))
 }
 
 /// Whether `bytes` begin with a whole record.

@@ -39,6 +39,12 @@ impl Scratch {
         self.input = input;
     }
 
+    /// Whether the thread has read nothing yet.
+    #[cfg(all(test, feature = "tokio", not(dwcp_loom)))]
+    pub(super) fn has_no_input(&self) -> bool {
+        self.input.capacity() == 0
+    }
+
     /// Wakes everybody who was found to have something to do.
     pub(super) fn wake_all(&mut self) {
         self.wakers.drain(..).for_each(Waker::wake);

@@ -158,7 +158,7 @@ impl ReadySet for Waits<'_> {
     fn was_read(&mut self, path: &PathIo, received: Received) {
         if let Some(wait) = self.of(path) {
             wait.is_readable = received == Received::More;
-            wait.is_set_aside = matches!(received, Received::Nothing | Received::Starved);
+            wait.is_set_aside = received.is_set_aside();
         }
     }
 

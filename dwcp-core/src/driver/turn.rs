@@ -8,6 +8,7 @@ use super::better::Better;
 use super::core::SessionCore;
 use super::path_io::PathIo;
 use super::receive::Received;
+use super::starved::{RETRY_MAX, Starved, pause};
 use crate::link::Fence;
 use crate::machine::{Event, PathCause, PullRequest, Time};
 use crate::mem::Payload;
@@ -29,7 +30,7 @@ pub(crate) trait ReadySet {
     fn is_readable(&mut self, path: &PathIo) -> bool;
     /// `path` is about to be read: only what arrives from now on is news.
     fn will_read(&mut self, path: &PathIo);
-    /// What a read of `path` came to. After `Nothing` and `Starved` the next turn tries again, but reading
+    /// What a read of `path` came to. What [is set aside](Received::is_set_aside) the next turn tries again, but reading
     /// calls for none: whoever reads the path wakes the driver when it leaves, memory is looked for by time.
     fn was_read(&mut self, path: &PathIo, received: Received);
     /// Whether `path`, which was blocked, takes bytes again.
@@ -40,10 +41,8 @@ pub(crate) trait ReadySet {
 
 /// Reads of one path in one turn: other sessions of the thread want their turn, too.
 const READS_PER_TURN: usize = 8;
-/// Pause between looks at a link that is being fenced; the shortest between looks at memory that was short.
+/// Pause between looks at a link that is being fenced.
 const RETRY: Duration = Duration::from_millis(1);
-/// The longest between looks at memory that is short: thousands of sessions may wait for it.
-const RETRY_MAX: Duration = Duration::from_millis(100);
 /// The shortest pause between looks at a pool that is used up: whoever frees memory does not know who waits for it.
 const MEMORY_RETRY: Duration = Duration::from_millis(5);
 /// A link that is not fenced by then never will be.
@@ -59,26 +58,8 @@ pub(crate) struct Turn {
     better: Better,
     /// Look again then, whatever the machine says.
     retry_at: Option<Time>,
-    /// Since when there has been no memory for what has arrived.
-    starved: Option<Starved>,
     /// Since when senders or receivers have waited for memory.
     pool_waited: Option<Time>,
-}
-
-/// How long to wait until memory is looked for again, that has been short for so long: an eighth more, so that whoever waits
-/// shortly looks often, and thousands who wait for long do not take the processor from those who would free some.
-fn pause(waited: Duration, shortest: Duration) -> Duration {
-    (waited / 8).clamp(shortest, RETRY_MAX)
-}
-
-/// A session that cannot read for want of memory.
-#[derive(Clone, Copy)]
-struct Starved {
-    since: Time,
-    /// Since then receivers have taken none of the pieces that are here.
-    stuck_since: Time,
-    /// Pieces taken until then.
-    taken: u64,
 }
 
 impl Turn {
@@ -92,7 +73,6 @@ impl Turn {
             fencing: Vec::new(),
             better: Better::default(),
             retry_at: None,
-            starved: None,
             pool_waited: None,
         }
     }
@@ -280,6 +260,9 @@ impl Turn {
         self.fencing.retain(|(path, since)| {
             let Ok(mut rx) = path.rx.lock() else { return false };
             rx.is_ended = true;
+            // Nobody opens it any more, and a link that cannot be fenced is kept for ever.
+            rx.carry.clear();
+            rx.opened = None;
             let is_late = now >= *since + FENCE_DEADLINE;
             match rx.link.poll_fenced() {
                 Fence::Pending if !is_late => {
@@ -287,7 +270,6 @@ impl Turn {
                     return true;
                 }
                 Fence::Done => {
-                    rx.carry = Vec::new();
                     drop(rx);
                     core.with_state(|state| state.machine.handle_path_fenced(path.id));
                 }
@@ -341,11 +323,9 @@ impl Turn {
             let received = self.core.receive(&path);
             ready.was_read(&path, received);
             match received {
-                Received::Drained | Received::More => {
-                    self.starved = None;
-                    count += 1;
-                }
-                Received::Starved => self.wait_for_memory(&path, now),
+                Received::Drained | Received::More => count += 1,
+                Received::Starved(starved) => self.wait_for_memory(&path, starved, now),
+                Received::Resting(until) => self.rest(&path, until, now),
                 Received::Empty | Received::Nothing => {}
             }
             if count >= READS_PER_TURN {
@@ -356,28 +336,24 @@ impl Turn {
         count
     }
 
-    /// What has arrived on `path` stays there until there is memory. The longer that takes, the seldomer is it looked for.
-    fn wait_for_memory(&mut self, path: &PathIo, now: Time) {
-        let before = self.starved;
-        let starved = self.core.with_state(|state| {
+    /// What has arrived on `path` stays there until there is memory.
+    fn wait_for_memory(&mut self, path: &PathIo, starved: Starved, now: Time) {
+        self.core.with_state(|state| {
             state.machine.handle_starved(now, path.id);
-            let taken = state.gathered.taken;
-            let mut starved = before.unwrap_or(Starved { since: now, stuck_since: now, taken });
-            // Whoever waits for room among its own session's pieces waits for the rest of one of them, and that for memory.
-            let is_stuck = starved.taken == taken && state.gathered.is_waited_for;
-            if !is_stuck {
-                (starved.stuck_since, starved.taken) = (now, taken);
-            }
-            if is_stuck && state.machine.give_up_for_memory(now.since(starved.stuck_since)) {
+            if state.machine.give_up_for_memory(starved.stuck) {
                 tracing::warn!(
                     path = path.id.0,
                     "half-come messages hold the session's part of the memory"
                 );
             }
-            starved
         });
-        self.starved = Some(starved);
-        self.look_again(now, pause(now.since(starved.since), RETRY));
+        self.look_again(now, starved.until.since(now));
+    }
+
+    /// The peer of `path` is not listened to until then. That end is not taken for dead meanwhile, nor this one.
+    fn rest(&mut self, path: &PathIo, until: Time, now: Time) {
+        self.core.with_state(|state| state.machine.handle_starved(now, path.id));
+        self.look_again(now, until.since(now).min(RETRY_MAX));
     }
 
     /// Reports pulls that ended and receives that were posted.

@@ -90,8 +90,9 @@ struct Cut {
 unsafe impl Send for Cut {}
 
 impl Cut {
-    fn new(class: usize, count: usize) -> Self {
-        Self::of(Region::allocate(CLASS_BYTES[class] * count), class)
+    /// `None`: the system has no memory for it.
+    fn new(class: usize, count: usize) -> Option<Self> {
+        Some(Self::of(Region::allocate(CLASS_BYTES[class] * count)?, class))
     }
 
     /// Cuts `region` into as many slots as it has room for.
@@ -304,7 +305,7 @@ impl PoolInner {
         self.reserved_bytes.load(Ordering::Relaxed) >= self.limit_bytes
     }
 
-    /// Adds a region to `class` if the budget allows it.
+    /// Adds a region to `class` if the budget allows it and the system has memory.
     fn grow(&self, class: usize, room: &mut Class) {
         let size = CLASS_BYTES[class];
         let slots: usize = room.cuts.iter().map(Cut::slots).sum();
@@ -316,7 +317,10 @@ impl PoolInner {
         if count == 0 {
             return;
         }
-        let cut = Cut::new(class, count);
+        let Some(cut) = Cut::new(class, count) else {
+            self.unreserve(class, size * count);
+            return;
+        };
         room.free.extend(cut.slots_backwards());
         room.cuts.push(cut);
         // So that giving a slot back never allocates.
@@ -336,8 +340,7 @@ impl PoolInner {
                 let Some(cut) = room.take_idle() else { break };
                 let bytes = cut.slots() * CLASS_BYTES[other];
                 drop(cut);
-                self.reserved_bytes.fetch_sub(bytes, order);
-                self.class_bytes[other].fetch_sub(bytes, order);
+                self.unreserve(other, bytes);
             }
         }
         has_room()
@@ -368,6 +371,11 @@ impl PoolInner {
         is_reserved
     }
 
+    fn unreserve(&self, class: usize, bytes: usize) {
+        self.reserved_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.class_bytes[class].fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     pub(super) fn give_back(&self, meta: NonNull<SlotMeta>) {
         // SAFETY: `meta` points into a cut of `self.classes`, which lives while one of its slots is out, as this one is.
         let class = usize::from(unsafe { meta.as_ref() }.class);
@@ -380,6 +388,7 @@ impl PoolInner {
 mod tests {
     use super::*;
     use crate::mem::RegionId;
+    use crate::mem::region::planted;
 
     /// A pool with room for much; less of it where each access is checked, which takes a thousand times as long.
     const LARGE: usize = if cfg!(miri) { 8 << 20 } else { 64 << 20 };
@@ -527,7 +536,7 @@ mod tests {
     #[test]
     fn regions_of_one_name_are_told_apart() {
         let cut = || {
-            let mut region = Region::allocate(2 * CLASS_BYTES[0]);
+            let mut region = Region::allocate(2 * CLASS_BYTES[0]).expect("memory");
             region.id = RegionId(7);
             Cut::of(region, 0)
         };
@@ -562,6 +571,23 @@ mod tests {
         let bytes: usize = held.iter().map(SlotMut::capacity).sum();
         assert!((3 << 20..5 << 20).contains(&bytes), "{bytes}: about half");
         assert!(CLASS_BYTES.iter().all(|&bytes| pool.take_share(bytes, 0).is_some()));
+    }
+
+    #[test]
+    fn a_system_without_memory_is_as_good_as_a_pool_that_is_used_up() {
+        let pool = Pool::new(LARGE);
+        let kept = pool.take(1).expect("room");
+        let before = pool.stats();
+        planted::IS_SHORT.set(true);
+        for &bytes in &CLASS_BYTES[1..] {
+            assert!(pool.take(bytes).is_none() && pool.take_for_receive(bytes).is_none());
+            assert!(pool.last().take(bytes).is_none());
+        }
+        assert!(pool.take_share(1, 0).is_some(), "what is there is given away");
+        assert_eq!(pool.stats(), before, "nothing counts that is not there");
+        planted::IS_SHORT.set(false);
+        assert!(CLASS_BYTES.iter().all(|&bytes| pool.take(bytes).is_some()), "it comes back");
+        drop(kept);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Regions: the large allocations that slots are cut from.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -27,25 +27,30 @@ unsafe impl Send for Region {}
 unsafe impl Sync for Region {}
 
 impl Region {
-    pub(super) fn allocate(bytes: usize) -> Self {
+    /// A region of so many bytes; `None` if the system has no memory for it. What makes a pool grow is what peers send: it
+    /// waits then, and the process goes on.
+    pub(super) fn allocate(bytes: usize) -> Option<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         assert!(bytes > 0, "a region is not empty");
-        let layout = Self::layout(bytes);
+        let layout = Self::layout(bytes)?;
+        #[cfg(all(test, not(dwcp_loom)))]
+        if planted::IS_SHORT.get() {
+            return None;
+        }
         // SAFETY: the layout has a non-zero size, asserted above.
         let allocation = unsafe { alloc_zeroed(layout) };
-        let Some(allocation) = NonNull::new(allocation) else { handle_alloc_error(layout) };
+        let allocation = NonNull::new(allocation)?;
         let skip = allocation.align_offset(PAGE_BYTES);
         assert!(skip < PAGE_BYTES, "a page boundary is near");
         // SAFETY: the layout has a page more than `bytes`, so the result and `bytes` after it are in bounds.
         let base = unsafe { allocation.add(skip) };
-        Self { allocation, base, bytes, id: RegionId(NEXT.fetch_add(1, Ordering::Relaxed)) }
+        let id = RegionId(NEXT.fetch_add(1, Ordering::Relaxed));
+        Some(Self { allocation, base, bytes, id })
     }
 
     /// Asking the allocator for pages would make it write all the zeros itself, hence touch them all.
-    fn layout(bytes: usize) -> Layout {
-        let bytes = bytes.checked_add(PAGE_BYTES);
-        let layout = bytes.and_then(|bytes| Layout::from_size_align(bytes, 16).ok());
-        layout.expect("region size fits isize")
+    fn layout(bytes: usize) -> Option<Layout> {
+        Layout::from_size_align(bytes.checked_add(PAGE_BYTES)?, 16).ok()
     }
 
     /// The address `offset` bytes into the region.
@@ -59,7 +64,28 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
+        let layout = Self::layout(self.bytes).expect("it was allocated with it");
         // SAFETY: `allocation` came from `alloc_zeroed` with this very layout and is freed once, here.
-        unsafe { dealloc(self.allocation.as_ptr(), Self::layout(self.bytes)) }
+        unsafe { dealloc(self.allocation.as_ptr(), layout) }
+    }
+}
+
+/// A system without memory, for tests.
+#[cfg(all(test, not(dwcp_loom)))]
+pub(super) mod planted {
+    use std::cell::Cell;
+
+    thread_local!(pub(in crate::mem) static IS_SHORT: Cell<bool> = const { Cell::new(false) });
+}
+
+#[cfg(all(test, not(dwcp_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_system_has_room_for_everything() {
+        assert!(
+            [usize::MAX, isize::MAX as usize].map(Region::allocate).iter().all(Option::is_none)
+        );
     }
 }

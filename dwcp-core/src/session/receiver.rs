@@ -27,6 +27,8 @@ pub struct Receiver {
     partial: Option<Partial>,
     /// Bytes of it that count as gathered, if it is being gathered: its first piece may be empty.
     gathered: Option<u64>,
+    /// It waits until it may gather more.
+    is_held_up: bool,
     /// Messages given to the application and not yet counted.
     uncounted: u64,
     spin: Spin,
@@ -80,6 +82,7 @@ impl Receiver {
             at: 0,
             partial: None,
             gathered: None,
+            is_held_up: false,
             uncounted: 0,
             spin,
         }
@@ -98,7 +101,10 @@ impl Receiver {
         match self.next() {
             Ok(Step::Message(message)) => Ok(Some(message)),
             Ok(Step::End) => Ok(None),
-            Ok(Step::Nothing) => Err(TryRecvError::Empty),
+            Ok(Step::Nothing) => {
+                self.stop_waiting();
+                Err(TryRecvError::Empty)
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -121,7 +127,8 @@ impl Receiver {
     /// # Cancel safety
     /// Cancel-safe: no message is lost when the future is dropped.
     pub async fn recv(&mut self) -> Result<Option<Message>, RecvError> {
-        poll_fn(|context| self.poll_recv(context)).await
+        let waiting = Waiting(self);
+        poll_fn(|context| waiting.0.poll_recv(context)).await
     }
 
     /// As [`recv`](Self::recv), for code that polls.
@@ -233,11 +240,16 @@ impl Receiver {
             self.uncounted = 0;
         }
         let mut state = core.lock();
-        let is_piece = gathers && state.machine.is_next_a_piece(key);
+        // After the end nobody tells that there is room.
+        let is_piece = gathers && !state.machine.is_over() && state.machine.is_next_a_piece(key);
         if is_piece && !state.gathered.may_take(key) {
+            state.gathered.wait(!std::mem::replace(&mut self.is_held_up, true));
             drop(state);
             core.wake.raise();
             return Ok(Taken::Nothing);
+        }
+        if std::mem::take(&mut self.is_held_up) {
+            state.gathered.stop_waiting();
         }
         let Some(frame) = state.machine.poll_message(key) else {
             return match state.machine.end_of(key) {
@@ -323,6 +335,13 @@ impl Receiver {
         }
     }
 
+    /// Nobody waits for what it may not gather yet.
+    fn stop_waiting(&mut self) {
+        if std::mem::take(&mut self.is_held_up) {
+            self.shared.core.lock().gathered.stop_waiting();
+        }
+    }
+
     fn next_chunk(&mut self) -> Result<Poll<Option<Chunk>>, RecvError> {
         let whole = |bytes: Message| {
             let total_bytes = bytes.len() as u64;
@@ -388,8 +407,18 @@ impl Receiver {
     }
 }
 
+/// A receiver that somebody waits for: whoever is told to stop says nothing else.
+struct Waiting<'a>(&'a mut Receiver);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.stop_waiting();
+    }
+}
+
 impl Drop for Receiver {
     fn drop(&mut self) {
+        self.stop_waiting();
         self.end_gathering();
         self.shared.core.with_state(|state| state.deafen(self.shared.key));
         self.shared.core.wake.raise();

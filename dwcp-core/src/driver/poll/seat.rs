@@ -96,7 +96,7 @@ impl ReadySet for Watches {
     fn was_read(&mut self, path: &PathIo, received: Received) {
         let Some(watch) = self.of(path) else { return };
         watch.is_readable = received == Received::More;
-        watch.is_set_aside = matches!(received, Received::Nothing | Received::Starved);
+        watch.is_set_aside = received.is_set_aside();
     }
 
     fn is_writable(&mut self, path: &PathIo) -> bool {

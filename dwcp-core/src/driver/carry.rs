@@ -1,0 +1,156 @@
+//! What was read from a link and is not opened yet: the beginning of a record, or records that there is no memory for.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::scratch::INPUT_BYTES;
+use crate::mem::SlotMut;
+use crate::wire::HEADER_BYTES;
+
+/// What the paths of the process hold together, outside of slots, of what they have read ahead. Beyond it a path reads
+/// record by record, each only when there is memory for it: the rest stays in the link, where it holds up its sender.
+pub(super) const AHEAD_BYTES: usize = 8 << 20;
+
+/// What they hold now.
+static AHEAD: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes at the front of a path. It holds as much memory as they need, not more.
+#[derive(Default)]
+pub(super) struct Carry {
+    /// Begins with a record of which a part has come, if that has its memory already. It will be opened to the same slot.
+    slot: Option<SlotMut>,
+    /// What comes behind, from `at` on.
+    rest: Vec<u8>,
+    at: usize,
+}
+
+impl Carry {
+    /// Keeps `bytes`: in `slot` as many as it has room for.
+    pub(super) fn keep(&mut self, bytes: &[u8], slot: Option<SlotMut>) {
+        self.clear();
+        let mut rest = bytes;
+        self.slot = slot.map(|mut slot| {
+            let count = bytes.len().min(slot.capacity());
+            slot.set_len(0);
+            slot.extend(&bytes[..count]);
+            rest = &bytes[count..];
+            slot
+        });
+        self.hold(rest);
+    }
+
+    fn hold(&mut self, bytes: &[u8]) {
+        let before = self.rest.capacity();
+        (self.rest, self.at) = (bytes.to_vec(), 0);
+        let after = self.rest.capacity();
+        // Most reads end with a record: threads need not meet at the count for that.
+        if before != after {
+            AHEAD.fetch_add(after, Ordering::Relaxed);
+            AHEAD.fetch_sub(before, Ordering::Relaxed);
+        }
+    }
+
+    /// Moves the beginning of a record to memory of its own.
+    pub(super) fn begin(&mut self, slot: SlotMut) {
+        let bytes = std::mem::take(self);
+        self.keep(bytes.rest(), Some(slot));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slot.as_ref().map_or(0, SlotMut::len) + self.rest().len()
+    }
+
+    /// The header of the first record, if it has come.
+    pub(super) fn header(&self) -> Option<[u8; HEADER_BYTES]> {
+        let front = self.slot.as_deref().unwrap_or(self.rest());
+        front.first_chunk().copied()
+    }
+
+    /// Whether the first record, of which a part has come, has its memory.
+    pub(super) fn is_begun(&self) -> bool {
+        self.slot.is_some()
+    }
+
+    /// What lies outside of a slot.
+    pub(super) fn rest(&self) -> &[u8] {
+        &self.rest[self.at..]
+    }
+
+    /// Copies all of it to the start of `out`, and gives the slot away.
+    pub(super) fn take(&mut self, out: &mut [u8]) -> Option<SlotMut> {
+        let slot = self.slot.take();
+        let begun = slot.as_deref().unwrap_or_default();
+        out[..begun.len()].copy_from_slice(begun);
+        out[begun.len()..][..self.rest().len()].copy_from_slice(self.rest());
+        self.clear();
+        slot
+    }
+
+    /// So many bytes of the rest are done with.
+    pub(super) fn skip(&mut self, count: usize) {
+        self.at += count;
+        if self.at >= self.rest.len().div_ceil(2) {
+            let all = std::mem::take(self);
+            self.hold(all.rest());
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.slot = None;
+        self.hold(&[]);
+    }
+
+    /// Memory outside of slots.
+    #[cfg(all(test, not(dwcp_loom)))]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.rest.capacity()
+    }
+
+    /// Whether a path may read more than it has memory for.
+    pub(super) fn may_read_ahead() -> bool {
+        AHEAD.load(Ordering::Relaxed) + INPUT_BYTES <= AHEAD_BYTES
+    }
+}
+
+impl Drop for Carry {
+    fn drop(&mut self) {
+        let held = self.rest.capacity();
+        if held > 0 {
+            AHEAD.fetch_sub(held, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(all(test, not(dwcp_loom)))]
+mod tests {
+    use super::*;
+    use crate::mem::Pool;
+
+    #[test]
+    fn what_is_kept_comes_back_in_order_and_holds_no_more_than_it_needs() {
+        let bytes: Vec<u8> = (0..5_000).map(|at| at as u8).collect();
+        let pool = Pool::new(1 << 20);
+        let mut carry = Carry::default();
+        let mut out = vec![0; bytes.len()];
+        for is_begun in [false, true] {
+            carry.keep(&bytes, is_begun.then(|| pool.take(1).expect("room")));
+            let in_slot = pool.stats().used_bytes;
+            assert_eq!((carry.len(), carry.is_begun()), (bytes.len(), is_begun));
+            assert_eq!(carry.held_bytes(), bytes.len() - in_slot);
+            assert_eq!(carry.header().as_ref(), bytes.first_chunk());
+            assert_eq!(carry.take(&mut out).is_some(), is_begun);
+            assert_eq!(out, bytes);
+            assert_eq!((carry.len(), carry.held_bytes(), carry.header()), (0, 0, None));
+            out.fill(0);
+        }
+        carry.keep(&bytes, None);
+        for at in (0..5_000).step_by(100) {
+            assert_eq!(carry.rest(), &bytes[at..]);
+            assert!(carry.held_bytes() <= 2 * carry.len());
+            carry.skip(100);
+        }
+        assert_eq!(carry.held_bytes(), 0);
+        carry.keep(&bytes[..20], None);
+        carry.begin(pool.take(1).expect("room"));
+        assert!(carry.is_begun() && carry.len() == 20 && carry.held_bytes() == 0);
+    }
+}
