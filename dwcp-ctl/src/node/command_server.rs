@@ -51,6 +51,29 @@ pub(super) struct CommandSocket {
     listener: UnixListener,
     path: PathBuf,
     is_given_away: Arc<AtomicBool>,
+    clients: Clients,
+}
+
+/// Those who are served. They are, while this is kept, even when the server is dropped.
+#[derive(Clone)]
+pub(super) struct Clients {
+    /// Those who have not said what they want.
+    silent: Places,
+    /// Those whose request is under way.
+    heard: Places,
+}
+
+impl Clients {
+    fn new() -> Self {
+        // Nobody displaces a request that is under way: before places are short, those that have ended make way.
+        Self { silent: Places::new(SILENT_CLIENTS_MAX), heard: Places::new(2 * REQUESTS_MAX) }
+    }
+
+    /// Waits until all have their answer.
+    pub(super) async fn idle(&self) {
+        self.silent.idle().await;
+        self.heard.idle().await;
+    }
 }
 
 impl CommandSocket {
@@ -66,7 +89,7 @@ impl CommandSocket {
         }
         make_way(path)?;
         let listener = listen(path)?;
-        let socket = Self { listener, path: path.to_owned(), is_given_away: Arc::default() };
+        let socket = Self::on(listener, path, false);
         // Closed to all but the owner until the group is known to be the right one.
         let mut mode = 0o600;
         match group_id(group) {
@@ -88,9 +111,12 @@ impl CommandSocket {
     pub(super) fn inherit(socket: OwnedFd, path: &Path) -> io::Result<Self> {
         let listener = std::os::unix::net::UnixListener::from(socket);
         listener.set_nonblocking(true)?;
-        let listener = UnixListener::from_std(listener)?;
-        let is_given_away = Arc::new(AtomicBool::new(true));
-        Ok(Self { listener, path: path.to_owned(), is_given_away })
+        Ok(Self::on(UnixListener::from_std(listener)?, path, true))
+    }
+
+    fn on(listener: UnixListener, path: &Path, is_given_away: bool) -> Self {
+        let is_given_away = Arc::new(AtomicBool::new(is_given_away));
+        Self { listener, path: path.to_owned(), is_given_away, clients: Clients::new() }
     }
 
     /// The file is this process's from now on.
@@ -111,10 +137,16 @@ impl CommandSocket {
         self.is_given_away.clone()
     }
 
+    /// Those who are served.
+    pub(super) fn clients(&self) -> Clients {
+        self.clients.clone()
+    }
+
     /// Serves until it is dropped.
     pub(super) async fn serve(self, node: Arc<Node>, demands: mpsc::Sender<Demand>) {
-        let mut silent = Places::new(SILENT_CLIENTS_MAX);
-        let served = Served { node, demands, requests: Arc::new(Semaphore::new(REQUESTS_MAX)) };
+        let Clients { silent, heard } = self.clients.clone();
+        let requests = Arc::new(Semaphore::new(REQUESTS_MAX));
+        let served = Served { node, demands, requests, heard };
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => silent.take(tokio::spawn(greet(stream, served.clone()))),
@@ -179,6 +211,7 @@ struct Served {
     demands: mpsc::Sender<Demand>,
     /// Bounds the requests under way.
     requests: Arc<Semaphore>,
+    heard: Places,
 }
 
 /// Hears what a client wants, and has it done by a task of its own: whoever displaces silent clients ends no work.
@@ -202,10 +235,11 @@ async fn greet(stream: UnixStream, served: Served) {
                         return;
                     }
                     (Ok(()), Ok(place)) => {
-                        tokio::spawn(async move {
+                        let heard = served.heard.clone();
+                        heard.take(tokio::spawn(async move {
                             fulfil(request, reader, writer, &served).await;
                             drop(place);
-                        });
+                        }));
                         return;
                     }
                     (Ok(()), Err(_)) => {
@@ -280,10 +314,11 @@ async fn obey(
             let _ = demands.send(Demand::Drain(asker)).await;
             let limit = wait_ms.map_or(WAIT_MAX, Duration::from_millis);
             match tokio::time::timeout(limit, report).await {
-                Ok(Ok((report, writing))) => {
+                Ok(Ok(Ok((report, writing)))) => {
                     *held = Some(writing);
                     done(&report)
                 }
+                Ok(Ok(Err(why))) => failed(Exit::Problem, why),
                 Ok(Err(_)) => {
                     failed(Exit::Problem, "stopped at once; what was under way was cut off".into())
                 }

@@ -74,6 +74,8 @@ pub struct Node {
     degraded: Vec<String>,
     is_ready: AtomicBool,
     is_draining: AtomicBool,
+    /// Whether another process is the node by now, and this one ends what it has.
+    is_followed: AtomicBool,
     reloads_total: AtomicU64,
     current: Mutex<Current>,
 }

@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use super::admin::AdminListener;
 use super::command_server::CommandSocket;
+use super::drain::Visitors;
 use super::evidence::{EvidenceFile, EvidenceLog};
 use super::handover::{CommandLine, HandOver};
 use super::keeper::Keepers;
@@ -148,6 +149,7 @@ fn serve(
         degraded,
         is_ready: AtomicBool::new(true),
         is_draining: AtomicBool::new(false),
+        is_followed: AtomicBool::new(false),
         reloads_total: AtomicU64::new(0),
         current: Mutex::new(Current {
             config,
@@ -162,6 +164,10 @@ fn serve(
     endpoint.listen();
     let (demand, demands) = mpsc::channel(4);
     let is_given_away = commands.given_away();
+    let visitors = Visitors {
+        admin: admin.iter().map(|(_, listener)| listener.visitors()).collect(),
+        commands: commands.clients(),
+    };
     let mut servers = JoinSet::new();
     for (_, listener) in admin {
         servers.spawn(listener.serve(node.clone()));
@@ -172,6 +178,7 @@ fn serve(
         node,
         _tasks: tasks,
         servers,
+        visitors,
         demands,
         notifier,
         socket,
