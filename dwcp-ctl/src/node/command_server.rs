@@ -1,9 +1,9 @@
 //! The command socket: how `dwcp-ctl` speaks to a running daemon.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, Permissions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::commands::{Answer, LINE_BYTES_MAX, LiftReport, Operation, Request};
 use super::drain::{Asker, DrainReport};
@@ -90,16 +90,7 @@ impl CommandSocket {
         make_way(path)?;
         let listener = listen(path)?;
         let socket = Self::on(listener, path, false);
-        // Closed to all but the owner until the group is known to be the right one.
-        let mut mode = 0o600;
-        match group_id(group) {
-            Some(gid) => match std::os::unix::fs::chown(path, None, Some(gid)) {
-                Ok(()) => mode = 0o660,
-                Err(error) => debug!(group, %error, "the command socket stays with its owner"),
-            },
-            None => debug!(group, "no such group: the command socket stays with its owner"),
-        }
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+        open_to(path, group)?;
         Ok(socket)
     }
 
@@ -119,9 +110,13 @@ impl CommandSocket {
         Self { listener, path: path.to_owned(), is_given_away, clients: Clients::new() }
     }
 
-    /// The file is this process's from now on.
-    pub(super) fn own(&self) {
+    /// The file is this process's from now on, for `group`: the process before may have known another one.
+    pub(super) fn own(&self, group: &str) {
         self.is_given_away.store(false, Ordering::Relaxed);
+        if let Err(error) = open_to(&self.path, group) {
+            let path = self.path.display();
+            error!(%path, group, %error, "who may use the command socket could not be changed");
+        }
     }
 
     /// The socket, for a process that is to follow this one.
@@ -193,6 +188,28 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     rustix::fs::fchmod(&socket, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)?;
     socket.bind(path)?;
     socket.listen(BACKLOG)
+}
+
+/// Opens the socket at `path` to its owner and `group`, or to its owner alone if that cannot be.
+fn open_to(path: &Path, group: &str) -> io::Result<()> {
+    let set = |mode| std::fs::set_permissions(path, Permissions::from_mode(mode));
+    let Some(gid) = group_id(group) else {
+        debug!(group, "no such group: the command socket stays with its owner");
+        return set(0o600);
+    };
+    let now = std::fs::symlink_metadata(path)?;
+    if now.gid() == gid && now.mode() & 0o777 == 0o660 {
+        return Ok(()); // not even for a moment is anybody kept out
+    }
+    // Closed to all but the owner until the group is known to be the right one.
+    set(0o600)?;
+    match std::os::unix::fs::chown(path, None, Some(gid)) {
+        Ok(()) => set(0o660),
+        Err(error) => {
+            debug!(group, %error, "the command socket stays with its owner");
+            Ok(())
+        }
+    }
 }
 
 /// The number of the group called `name`, from `/etc/group`.

@@ -93,7 +93,8 @@ impl CommandLine {
             command.env_remove("WATCHDOG_PID");
         }
         let failed = |error| format!("cannot start {}: {error}", self.executable.display());
-        Ok(Started { child: command.spawn().map_err(failed)?, is_accepted: false })
+        let child = dwcp_hybrid::on_first_processors(|| command.spawn());
+        Ok(Started { child: child.map_err(failed)?, is_accepted: false })
     }
 }
 

@@ -126,7 +126,7 @@ fn serve(
     older: Vec<OldProcess>,
 ) -> Daemon {
     let Got { assembly, forwards, admin, socket, commands, token, evidence, command_line } = got;
-    commands.own();
+    commands.own(&loaded.config.admin.group);
     let Assembly { endpoint, identity, degraded, sockets } = assembly;
     degraded.iter().for_each(|reason| warn!("degraded: {reason}"));
     let config = loaded.config;
