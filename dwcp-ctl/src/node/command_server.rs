@@ -40,8 +40,8 @@ pub(super) enum Demand {
     Reload(tokio::sync::oneshot::Sender<Result<(), String>>),
     /// Drain and stop; the answer says what came of it.
     Drain(Asker),
-    /// Start a new process that takes over; the answer says what came of it.
-    Restart(RestartAsker),
+    /// Start a new process that takes over, by force or not; the answer says what came of it.
+    Restart(RestartAsker, bool),
     /// The process at the other end takes over.
     HandOver(UnixStream),
 }
@@ -353,9 +353,9 @@ async fn obey(
                 Err(_) => failed(Exit::Problem, "the daemon is stopping".into()),
             }
         }
-        Request::Restart => {
+        Request::Restart { force } => {
             let (sender, receiver) = tokio::sync::oneshot::channel();
-            let _ = demands.send(Demand::Restart(sender)).await;
+            let _ = demands.send(Demand::Restart(sender, force)).await;
             match receiver.await {
                 Ok(Ok(report)) => done(&report),
                 Ok(Err(why)) => failed(Exit::Problem, why),

@@ -145,7 +145,7 @@ impl Drain<'_> {
                     Demand::Drain(asker) if self.is_followed => _ = asker.send(Err(why.into())),
                     Demand::Drain(asker) => self.askers.push(asker),
                     Demand::Reload(answer) => _ = answer.send(Err(why.into())),
-                    Demand::Restart(answer) => _ = answer.send(Err(why.into())),
+                    Demand::Restart(answer, _) => _ = answer.send(Err(why.into())),
                     Demand::HandOver(stream) => refuse(stream, why.into()),
                 },
                 () = tick(self.watchdog) => self.notifier.watchdog(),

@@ -20,6 +20,7 @@ use tracing::warn;
 
 use super::commands::Answer;
 use super::notify::is_watched;
+use super::supervisor::{hindrance, hindrance_for_all};
 use crate::exit::Exit;
 
 /// How long a new process may take from its start, or its request, to its readiness.
@@ -180,8 +181,11 @@ impl HandOver {
         self.under_way.is_some()
     }
 
-    /// Starts a new process; `asker` hears what came of it.
-    pub(super) fn restart(&mut self, asker: Option<RestartAsker>) {
+    /// Starts a new process, by force if a guess may be wrong; `asker` hears what came of it.
+    pub(super) fn restart(&mut self, asker: Option<RestartAsker>, is_forced: bool) {
+        if let Some(why) = hindrance(is_forced) {
+            return tell(asker, why.into());
+        }
         if self.is_under_way() {
             return tell(asker, UNDER_WAY.into());
         }
@@ -198,12 +202,15 @@ impl HandOver {
         }
     }
 
-    /// Whether the process at the other end of `stream` may have the node: nobody else is about to, and while a process
+    /// Whether the process at the other end of `stream` may have the node: it outlives this process, nobody else is about to, and while a process
     /// that was started has not asked, it is that one.
     ///
     /// # Errors
     /// Why not, in words.
     pub(super) fn admit(&self, stream: &UnixStream) -> Result<(), String> {
+        if let Some(why) = hindrance_for_all() {
+            return Err(why.into());
+        }
         let Some(under_way) = &self.under_way else { return Ok(()) };
         let pid = stream.peer_cred().ok().and_then(|client| client.pid());
         match &under_way.awaited {

@@ -21,6 +21,7 @@ mod repeats;
 mod routes;
 mod run;
 mod start;
+mod supervisor;
 mod takeover;
 pub(crate) mod token;
 mod watch;

@@ -164,7 +164,7 @@ impl Daemon {
                     true => is_reload_due = true,
                     false => _ = self.reload(&status).await,
                 },
-                _ = self.signals.user.recv() => self.hand_over.restart(None),
+                _ = self.signals.user.recv() => self.hand_over.restart(None, false),
                 demand = self.demands.recv() => match demand {
                     Some(Demand::Reload(answer)) => {
                         let result = match self.hand_over.is_under_way() {
@@ -173,7 +173,9 @@ impl Daemon {
                         };
                         let _ = answer.send(result);
                     }
-                    Some(Demand::Restart(answer)) => self.hand_over.restart(Some(answer)),
+                    Some(Demand::Restart(answer, is_forced)) => {
+                        self.hand_over.restart(Some(answer), is_forced);
+                    }
                     Some(Demand::HandOver(stream)) => self.give(stream),
                     Some(Demand::Drain(asker)) => break End::Drain(Some(asker)),
                     None => break End::Drain(None),
