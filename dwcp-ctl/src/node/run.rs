@@ -38,6 +38,8 @@ pub struct DaemonOptions {
     pub colour: Colour,
     /// Whether it follows the daemon that is the node now.
     pub is_taking_over: bool,
+    /// Where that one's command socket is, if not where the configuration says.
+    pub take_over_from: Option<PathBuf>,
 }
 
 /// Runs the daemon until it is told to stop; returns its exit code.
