@@ -4,17 +4,17 @@
 mod common;
 
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use common::cable::{Cable, echo, say};
-use common::{Daemon, Ran, Room, wait_for};
+use common::{Daemon, END_PATIENCE, Ran, Room, wait_for, wait_within};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -29,21 +29,48 @@ struct Visitors {
 }
 
 impl Visitors {
+    /// Those of a forward to an echo.
     fn new(address: &str) -> Self {
+        let address = address.to_owned();
+        Self::of(3, move || {
+            let mut stream = TcpStream::connect(&address).expect("never refused");
+            for word in [&b"hello"[..], &[7; 5_000]] {
+                say(&mut stream, word).expect("never broken");
+            }
+        })
+    }
+
+    /// Those of the admin server of `node`, as a balancer looks whether it is well, and those of its command socket.
+    fn of_node(room: &Room, node: &str) -> [Self; 2] {
+        let address = room.status(node)["admin"][0].as_str().unwrap().to_owned();
+        let socket = room.path(&format!("run/{node}.sock"));
+        let admin = Self::of(3, move || {
+            for path in ["/livez", "/readyz"] {
+                let (code, body) = common::http(&address, path);
+                assert_eq!(code, 200, "{body}");
+            }
+        });
+        let commands = Self::of(2, move || {
+            let answer = command(&mut UnixStream::connect(&socket).expect("never refused"), STATUS);
+            assert!(answer.starts_with(r#"{"answer":"done""#), "{answer}");
+        });
+        [admin, commands]
+    }
+
+    /// `count` that do what `visit` does.
+    fn of(count: usize, visit: impl Fn() + Send + Sync + 'static) -> Self {
         let (is_over, visits) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let visit = Arc::new(visit);
         let thread = |_| {
-            let (address, is_over, visits) = (address.to_owned(), is_over.clone(), visits.clone());
+            let (visit, is_over, visits) = (visit.clone(), is_over.clone(), visits.clone());
             std::thread::spawn(move || {
                 while !is_over.load(Ordering::Relaxed) {
-                    let mut stream = TcpStream::connect(&address).expect("never refused");
-                    for word in [&b"hello"[..], &[7; 5_000]] {
-                        say(&mut stream, word).expect("never broken");
-                    }
+                    visit();
                     visits.fetch_add(1, Ordering::Relaxed);
                 }
             })
         };
-        Self { threads: (0..3).map(thread).collect(), is_over, visits }
+        Self { threads: (0..count).map(thread).collect(), is_over, visits }
     }
 
     /// Waits for some more of them.
@@ -59,6 +86,41 @@ impl Visitors {
         self.is_over.store(true, Ordering::Relaxed);
         self.threads.drain(..).for_each(|thread| thread.join().unwrap());
     }
+}
+
+/// A command, as it is on the command socket.
+const STATUS: &[u8] = b"{\"command\":\"status\"}\n";
+const DRAIN: &[u8] = b"{\"command\":\"drain\"}\n";
+
+/// Says `request` on a connection to the command socket; the answer.
+fn command(stream: &mut UnixStream, request: &[u8]) -> String {
+    stream.write_all(request).expect("never broken");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("never broken");
+    answer
+}
+
+/// Asks for `/readyz` on a connection that may go on after it; the answer's head.
+fn is_ready(stream: &mut TcpStream) -> String {
+    stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").expect("never broken");
+    let mut text = String::new();
+    let mut bytes = stream.bytes();
+    let mut line = || {
+        let line = bytes.by_ref().map(|byte| byte.expect("never broken"));
+        String::from_utf8(line.take_while(|byte| *byte != b'\n').collect()).unwrap()
+    };
+    loop {
+        let next = line().trim().to_ascii_lowercase();
+        if next.is_empty() {
+            break;
+        }
+        text += &format!("{next}\n");
+    }
+    let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
+    for _ in 0..length.expect("it has one").parse().unwrap() {
+        bytes.next().expect("the whole body").expect("never broken");
+    }
+    text
 }
 
 /// A process that a daemon has started, and that is not this test's child. Dropping it ends it.
@@ -80,7 +142,7 @@ impl Stranger {
 
     #[track_caller]
     fn wait(&self) {
-        wait_for("end of a process", || (!self.is_there()).then_some(()));
+        wait_within(END_PATIENCE, "end of a process", || (!self.is_there()).then_some(()));
     }
 }
 
@@ -226,6 +288,7 @@ fn a_restart_of_either_node_breaks_and_refuses_nothing() {
     say(&mut long, b"before").unwrap();
     let visitors = Visitors::new(&address);
     visitors.more();
+    let programs = [Visitors::of_node(&room, "a"), Visitors::of_node(&room, "b")];
     let new_b = restart(&room, "b");
     visitors.more();
     say(&mut long, b"the target's node has another process").unwrap();
@@ -245,10 +308,55 @@ fn a_restart_of_either_node_breaks_and_refuses_nothing() {
     }
     visitors.more();
     visitors.end();
+    programs.into_iter().flatten().for_each(Visitors::end);
     stop(&room, vec![("a", new_a), ("b", new_b)]);
     for (node, log) in [("a", a.log()), ("b", b.log())] {
         assert!(!log.contains("in doubt") && !log.contains("ERROR"), "{node}: {log}");
     }
+}
+
+#[test]
+fn programs_on_the_machine_see_nothing_of_restarts() {
+    let (room, _a, _b, _cable, _address) = nodes();
+    let visitors = Visitors::of_node(&room, "a");
+    let mut processes: Vec<Stranger> = Vec::new();
+    for _ in 0..4 {
+        visitors.iter().for_each(Visitors::more);
+        processes.push(restart(&room, "a"));
+    }
+    visitors.iter().for_each(Visitors::more);
+    visitors.into_iter().for_each(Visitors::end);
+    stop(&room, processes.pop().map(|last| ("a", last)).into_iter().collect());
+    processes.iter().for_each(Stranger::wait);
+}
+
+#[test]
+fn whoever_was_connected_before_a_restart_is_answered_after_it() {
+    let (room, mut a, _b, _cable, _address) = nodes();
+    let address = room.status("a")["admin"][0].as_str().unwrap().to_owned();
+    let socket = room.path("run/a.sock");
+    // Each is taken by the old process, before those that come after it.
+    let [mut used, mut fresh, idle] = [(); 3].map(|()| TcpStream::connect(&address).unwrap());
+    let [mut one, mut other] = [(); 2].map(|()| UnixStream::connect(&socket).unwrap());
+    assert!(!is_ready(&mut used).contains("connection: close"), "it could go on");
+    assert_eq!(common::http(&address, "/livez").0, 200);
+    assert_eq!(room.status("a")["pid"], a.id());
+    let new = restart(&room, "a");
+    a.wait_for_log("another process is the node from now on");
+    for stream in [&mut used, &mut fresh] {
+        let head = is_ready(stream);
+        assert!(head.starts_with("http/1.1 200") && head.contains("connection: close"), "{head}");
+        assert_eq!(stream.read(&mut [0]).expect("never broken"), 0);
+    }
+    let answer = command(&mut one, STATUS);
+    assert!(answer.starts_with(r#"{"answer":"done""#), "{answer}");
+    let refused = command(&mut other, DRAIN);
+    assert!(refused.contains("ask again"), "it is not the node any more: {refused}");
+    // One that says nothing does not keep it.
+    assert_eq!(a.wait(), 0, "{}", a.log());
+    drop(idle);
+    assert_eq!(room.status("a")["pid"], new.0);
+    stop(&room, vec![("a", new)]);
 }
 
 #[test]

@@ -15,5 +15,5 @@ mod settings;
 pub use assembly::{Assembly, Listen, assemble, assemble_after, endpoint, peers, set_features};
 pub use error::AssemblyError;
 pub use key_files::{KeyProblem, check_keys};
-pub use process::prepare_process;
+pub use process::{on_first_processors, prepare_process};
 pub use settings::{endpoint_settings, listen_addresses, reputation, request_rate, tcp_options};

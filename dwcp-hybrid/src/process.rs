@@ -1,8 +1,10 @@
 //! What is asked of the whole process: open files, processors, no core files.
 
+use std::sync::OnceLock;
+
 use dwcp_core::config::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Sets the limit on open files and the processors of the calling thread, which threads started later
 /// inherit, and switches core files off: call it before the runtime is made. Returns what could not be done, with the remedy in words.
@@ -45,7 +47,25 @@ fn open_files(wanted: Option<u64>) -> Result<(), String> {
     })
 }
 
-/// Binds the calling thread to `cores`; to all if none is named.
+/// The processors that this process was started with, if it is bound to others by now.
+static FIRST_PROCESSORS: OnceLock<CpuSet> = OnceLock::new();
+
+/// Does `work` on the processors that this process was started with, before [`prepare_process`] bound it to others. A
+/// process that is started meanwhile has them, and obeys its own configuration: it could not tell a choice of this one from
+/// one of whoever started it.
+pub fn on_first_processors<T>(work: impl FnOnce() -> T) -> T {
+    let first = FIRST_PROCESSORS.get().zip(sched_getaffinity(None).ok());
+    let Some((first, bound)) = first else { return work() };
+    // They may be gone: then those that this process has are as good.
+    let is_unbound = sched_setaffinity(None, first).is_ok();
+    let done = work();
+    if is_unbound {
+        let _ = sched_setaffinity(None, &bound);
+    }
+    done
+}
+
+/// Binds the calling thread to `cores`; if none is named, it stays with those that the process was started with.
 fn bind(cores: &[u16]) -> Result<(), String> {
     if cores.is_empty() {
         return Ok(());
@@ -57,7 +77,12 @@ fn bind(cores: &[u16]) -> Result<(), String> {
         }
         set.set(usize::from(core));
     }
-    sched_setaffinity(None, &set).map_err(|error| {
+    let first = sched_getaffinity(None);
+    let bound = sched_setaffinity(None, &set);
+    if let (Ok(first), Ok(())) = (first, bound) {
+        FIRST_PROCESSORS.get_or_init(|| first);
+    }
+    bound.map_err(|error| {
         format!(
             "performance.cpuAffinity.cores: cannot bind threads to {cores:?} ({error}): `lscpu` and AllowedCPUs= of the unit tell which processors there are"
         )
@@ -80,6 +105,21 @@ mod tests {
         let refused = open_files(Some(u64::MAX / 2)).expect_err("more than fs.nr_open");
         assert!(refused.contains("LimitNOFILE="), "{refused}");
         assert_eq!(getrlimit(Resource::Nofile).current, before.maximum, "as near as it goes");
+    }
+
+    #[test]
+    fn what_a_bound_process_starts_is_not_bound() {
+        let seen = std::thread::spawn(|| {
+            let all = sched_getaffinity(None).expect("it is allowed");
+            let first = (0..CpuSet::MAX_CPU).find(|core| all.is_set(*core)).expect("it runs");
+            bind(&[u16::try_from(first).expect("few")]).expect("it is there");
+            let bound = sched_getaffinity(None).expect("it is allowed");
+            let meanwhile = on_first_processors(|| sched_getaffinity(None).expect("it is allowed"));
+            let after = sched_getaffinity(None).expect("it is allowed");
+            (all, bound, meanwhile, after)
+        });
+        let (all, bound, meanwhile, after) = seen.join().expect("no panic");
+        assert_eq!((meanwhile, after, bound.count()), (all, bound, 1));
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl TcpListener {
         Ok(Self { listener, local, identity, options: Arc::new(options) })
     }
 
-    /// Goes on with a socket that another process of this node listens on, or did.
+    /// Goes on with a socket that another process of this node listens on, or did, by the options of this one.
     ///
     /// # Errors
     /// Those of the system; a descriptor that is no listening socket.
@@ -59,6 +59,8 @@ impl TcpListener {
         if !socket.is_listener()? {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a listening socket"));
         }
+        socket::listening(&socket, &options)?;
+        begin(&socket, &options)?;
         let listener = tokio::net::TcpListener::from_std(socket.into())?;
         let local = listener.local_addr()?;
         Ok(Self { listener, local, identity, options: Arc::new(options) })
@@ -85,11 +87,16 @@ fn listen(address: SocketAddr, options: &TcpOptions) -> io::Result<tokio::net::T
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
     socket::before_listen(&socket, options)?;
-    // What is set here, accepted connections inherit.
-    socket::connected(&socket, options)?;
     socket.bind(&address.into())?;
-    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+    begin(&socket, options)?;
     tokio::net::TcpListener::from_std(socket.into())
+}
+
+/// Listens; of a socket that does already, only the options change.
+fn begin(socket: &Socket, options: &TcpOptions) -> io::Result<()> {
+    // What is set here, accepted connections inherit.
+    socket::connected(socket, options)?;
+    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))
 }
 
 impl Listener for TcpListener {
@@ -124,5 +131,47 @@ impl Incoming for TcpIncoming {
         self: Box<Self>,
     ) -> BoxFuture<'static, Result<Box<dyn SecuredConnection>, DialError>> {
         Box::pin(async move { self.unsecured.secure(&self.identity, Side::Acceptor).await })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    /// What the listening `socket` has of its own, and what a connection that it takes has from it.
+    fn in_force(socket: &Socket) -> (u32, socket::InForce, i32) {
+        let address = socket.local_addr().expect("it is bound").as_socket().expect("TCP");
+        let _near = TcpStream::connect(address).expect("it listens");
+        socket.set_nonblocking(false).expect("a socket");
+        let (far, _) = socket.accept().expect("it came");
+        let backlog = socket::backlog(socket.as_fd()).expect("a socket");
+        let locks = socket::buffer_locks(far.as_fd()).expect("a socket");
+        (backlog, socket::read_back(&far).expect("a socket"), locks)
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_was_taken_over_obeys_the_options_like_a_new_one() {
+        let plain = TcpOptions::default();
+        let other = TcpOptions {
+            backlog: 99,
+            send_buffer_bytes: Some(50_000),
+            recv_buffer_bytes: Some(40_000),
+            user_timeout: None,
+            keepalive: None,
+            no_delay: false,
+            fast_open: true,
+            ..plain.clone()
+        };
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let new =
+            |options| Socket::from(listen(any, options).expect("free").into_std().expect("ok"));
+        for (before, after) in [(&plain, &other), (&other, &plain)] {
+            let taken = new(before);
+            socket::listening(&taken, after).expect("it listens");
+            begin(&taken, after).expect("it listens");
+            assert_eq!(in_force(&taken), in_force(&new(after)));
+        }
     }
 }

@@ -24,6 +24,9 @@ struct Arguments {
     /// Follow the running daemon of this node: take its sockets over, and let it drain.
     #[arg(long)]
     take_over: bool,
+    /// Where that one's command socket is, if the configuration names another place by now.
+    #[arg(long, value_name = "SOCKET", requires = "take_over")]
+    take_over_from: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         config: arguments.config,
         runtime_directory: runtime_directory(arguments.runtime_dir.as_deref()),
         is_taking_over: arguments.take_over,
+        take_over_from: arguments.take_over_from,
         colour: if colours { Colour::On } else { Colour::Off },
     }))
 }

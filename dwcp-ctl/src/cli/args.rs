@@ -91,7 +91,11 @@ pub(super) enum Command {
     /// Make the daemon read its configuration again, all or nothing.
     Reload,
     /// Start a new process of the node, such as an upgraded one: it takes over at once, and the one before drains.
-    Restart,
+    Restart {
+        /// Also if systemd seems to have started the daemon as a service that is not Type=notify.
+        #[arg(long)]
+        force: bool,
+    },
     /// Make the daemon drain and stop, and say what came of it; exit code 3 if it still drains at --timeout.
     Drain,
     /// Print completions for a shell.

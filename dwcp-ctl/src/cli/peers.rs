@@ -99,8 +99,8 @@ pub(super) fn reload(global: &Global, output: &Output) -> Result<Exit, Failure> 
     Ok(Exit::Ok)
 }
 
-pub(super) fn restart(global: &Global, output: &Output) -> Result<Exit, Failure> {
-    let value = ask(&daemon(global)?, &Request::Restart, Some(RESTART), &mut |_| {})?;
+pub(super) fn restart(force: bool, global: &Global, output: &Output) -> Result<Exit, Failure> {
+    let value = ask(&daemon(global)?, &Request::Restart { force }, Some(RESTART), &mut |_| {})?;
     let report: RestartReport = understood(&value)?;
     output.result(&value, || {
         let RestartReport { pid, former_pid, .. } = report;

@@ -5,12 +5,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -38,23 +39,25 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 pub(super) struct AdminListener {
     listener: TcpListener,
     address: String,
+    visitors: Places,
 }
 
 impl AdminListener {
     /// Binds `address`.
     pub(super) async fn bind(address: &str) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?.to_string();
-        Ok(Self { listener, address })
+        Self::on(TcpListener::bind(address).await?)
     }
 
     /// Goes on with a socket that the process before this one listens on.
     pub(super) fn inherit(socket: OwnedFd) -> io::Result<Self> {
         let listener = std::net::TcpListener::from(socket);
         listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(listener)?;
+        Self::on(TcpListener::from_std(listener)?)
+    }
+
+    fn on(listener: TcpListener) -> io::Result<Self> {
         let address = listener.local_addr()?.to_string();
-        Ok(Self { listener, address })
+        Ok(Self { listener, address, visitors: Places::new(CONNECTIONS_MAX) })
     }
 
     /// The socket, for a process that is to follow this one.
@@ -67,14 +70,18 @@ impl AdminListener {
         self.address.clone()
     }
 
+    /// Those who are served. They are, while this is kept, even when [`serve`](Self::serve) is dropped.
+    pub(super) fn visitors(&self) -> Places {
+        self.visitors.clone()
+    }
+
     /// Serves until it is dropped.
     pub(super) async fn serve(self, node: Arc<Node>) {
-        let mut places = Places::new(CONNECTIONS_MAX);
         loop {
             match self.listener.accept().await {
                 Ok((stream, from)) => {
                     let connection = connection(stream, from, node.clone());
-                    places.take(tokio::spawn(async move {
+                    self.visitors.take(tokio::spawn(async move {
                         // A client that stays for ever would hold its place for ever.
                         let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
                     }));
@@ -93,7 +100,13 @@ async fn connection(stream: TcpStream, from: SocketAddr, node: Arc<Node>) {
     let answer = move |request: &Request<Incoming>| {
         let health_path = node.current().config.monitoring.health_check_path.as_str().to_owned();
         let has_token = given_token(request).is_some_and(|header| node.token.is_in(header));
-        answer(request, is_loopback, has_token, &NodeView { node: &node, health_path })
+        let view = NodeView { node: &node, health_path };
+        let mut response = answer(request, is_loopback, has_token, &view);
+        if node.is_followed.load(Ordering::Relaxed) {
+            // What the client asks next is for the process that is the node by now.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     };
     if let Err(error) = exchange(stream, answer).await {
         debug!(%error, %from, "admin: a connection ended early");

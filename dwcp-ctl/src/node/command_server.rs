@@ -1,9 +1,9 @@
 //! The command socket: how `dwcp-ctl` speaks to a running daemon.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, Permissions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::commands::{Answer, LINE_BYTES_MAX, LiftReport, Operation, Request};
 use super::drain::{Asker, DrainReport};
@@ -40,8 +40,8 @@ pub(super) enum Demand {
     Reload(tokio::sync::oneshot::Sender<Result<(), String>>),
     /// Drain and stop; the answer says what came of it.
     Drain(Asker),
-    /// Start a new process that takes over; the answer says what came of it.
-    Restart(RestartAsker),
+    /// Start a new process that takes over, by force or not; the answer says what came of it.
+    Restart(RestartAsker, bool),
     /// The process at the other end takes over.
     HandOver(UnixStream),
 }
@@ -51,6 +51,29 @@ pub(super) struct CommandSocket {
     listener: UnixListener,
     path: PathBuf,
     is_given_away: Arc<AtomicBool>,
+    clients: Clients,
+}
+
+/// Those who are served. They are, while this is kept, even when the server is dropped.
+#[derive(Clone)]
+pub(super) struct Clients {
+    /// Those who have not said what they want.
+    silent: Places,
+    /// Those whose request is under way.
+    heard: Places,
+}
+
+impl Clients {
+    fn new() -> Self {
+        // Nobody displaces a request that is under way: before places are short, those that have ended make way.
+        Self { silent: Places::new(SILENT_CLIENTS_MAX), heard: Places::new(2 * REQUESTS_MAX) }
+    }
+
+    /// Waits until all have their answer.
+    pub(super) async fn idle(&self) {
+        self.silent.idle().await;
+        self.heard.idle().await;
+    }
 }
 
 impl CommandSocket {
@@ -66,17 +89,8 @@ impl CommandSocket {
         }
         make_way(path)?;
         let listener = listen(path)?;
-        let socket = Self { listener, path: path.to_owned(), is_given_away: Arc::default() };
-        // Closed to all but the owner until the group is known to be the right one.
-        let mut mode = 0o600;
-        match group_id(group) {
-            Some(gid) => match std::os::unix::fs::chown(path, None, Some(gid)) {
-                Ok(()) => mode = 0o660,
-                Err(error) => debug!(group, %error, "the command socket stays with its owner"),
-            },
-            None => debug!(group, "no such group: the command socket stays with its owner"),
-        }
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+        let socket = Self::on(listener, path, false);
+        open_to(path, group)?;
         Ok(socket)
     }
 
@@ -88,14 +102,21 @@ impl CommandSocket {
     pub(super) fn inherit(socket: OwnedFd, path: &Path) -> io::Result<Self> {
         let listener = std::os::unix::net::UnixListener::from(socket);
         listener.set_nonblocking(true)?;
-        let listener = UnixListener::from_std(listener)?;
-        let is_given_away = Arc::new(AtomicBool::new(true));
-        Ok(Self { listener, path: path.to_owned(), is_given_away })
+        Ok(Self::on(UnixListener::from_std(listener)?, path, true))
     }
 
-    /// The file is this process's from now on.
-    pub(super) fn own(&self) {
+    fn on(listener: UnixListener, path: &Path, is_given_away: bool) -> Self {
+        let is_given_away = Arc::new(AtomicBool::new(is_given_away));
+        Self { listener, path: path.to_owned(), is_given_away, clients: Clients::new() }
+    }
+
+    /// The file is this process's from now on, for `group`: the process before may have known another one.
+    pub(super) fn own(&self, group: &str) {
         self.is_given_away.store(false, Ordering::Relaxed);
+        if let Err(error) = open_to(&self.path, group) {
+            let path = self.path.display();
+            error!(%path, group, %error, "who may use the command socket could not be changed");
+        }
     }
 
     /// The socket, for a process that is to follow this one.
@@ -111,10 +132,16 @@ impl CommandSocket {
         self.is_given_away.clone()
     }
 
+    /// Those who are served.
+    pub(super) fn clients(&self) -> Clients {
+        self.clients.clone()
+    }
+
     /// Serves until it is dropped.
     pub(super) async fn serve(self, node: Arc<Node>, demands: mpsc::Sender<Demand>) {
-        let mut silent = Places::new(SILENT_CLIENTS_MAX);
-        let served = Served { node, demands, requests: Arc::new(Semaphore::new(REQUESTS_MAX)) };
+        let Clients { silent, heard } = self.clients.clone();
+        let requests = Arc::new(Semaphore::new(REQUESTS_MAX));
+        let served = Served { node, demands, requests, heard };
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => silent.take(tokio::spawn(greet(stream, served.clone()))),
@@ -163,6 +190,28 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     socket.listen(BACKLOG)
 }
 
+/// Opens the socket at `path` to its owner and `group`, or to its owner alone if that cannot be.
+fn open_to(path: &Path, group: &str) -> io::Result<()> {
+    let set = |mode| std::fs::set_permissions(path, Permissions::from_mode(mode));
+    let Some(gid) = group_id(group) else {
+        debug!(group, "no such group: the command socket stays with its owner");
+        return set(0o600);
+    };
+    let now = std::fs::symlink_metadata(path)?;
+    if now.gid() == gid && now.mode() & 0o777 == 0o660 {
+        return Ok(()); // not even for a moment is anybody kept out
+    }
+    // Closed to all but the owner until the group is known to be the right one.
+    set(0o600)?;
+    match std::os::unix::fs::chown(path, None, Some(gid)) {
+        Ok(()) => set(0o660),
+        Err(error) => {
+            debug!(group, %error, "the command socket stays with its owner");
+            Ok(())
+        }
+    }
+}
+
 /// The number of the group called `name`, from `/etc/group`.
 fn group_id(name: &str) -> Option<u32> {
     let text = std::fs::read_to_string("/etc/group").ok()?;
@@ -179,6 +228,7 @@ struct Served {
     demands: mpsc::Sender<Demand>,
     /// Bounds the requests under way.
     requests: Arc<Semaphore>,
+    heard: Places,
 }
 
 /// Hears what a client wants, and has it done by a task of its own: whoever displaces silent clients ends no work.
@@ -202,10 +252,11 @@ async fn greet(stream: UnixStream, served: Served) {
                         return;
                     }
                     (Ok(()), Ok(place)) => {
-                        tokio::spawn(async move {
+                        let heard = served.heard.clone();
+                        heard.take(tokio::spawn(async move {
                             fulfil(request, reader, writer, &served).await;
                             drop(place);
-                        });
+                        }));
                         return;
                     }
                     (Ok(()), Err(_)) => {
@@ -280,10 +331,11 @@ async fn obey(
             let _ = demands.send(Demand::Drain(asker)).await;
             let limit = wait_ms.map_or(WAIT_MAX, Duration::from_millis);
             match tokio::time::timeout(limit, report).await {
-                Ok(Ok((report, writing))) => {
+                Ok(Ok(Ok((report, writing)))) => {
                     *held = Some(writing);
                     done(&report)
                 }
+                Ok(Ok(Err(why))) => failed(Exit::Problem, why),
                 Ok(Err(_)) => {
                     failed(Exit::Problem, "stopped at once; what was under way was cut off".into())
                 }
@@ -301,9 +353,9 @@ async fn obey(
                 Err(_) => failed(Exit::Problem, "the daemon is stopping".into()),
             }
         }
-        Request::Restart => {
+        Request::Restart { force } => {
             let (sender, receiver) = tokio::sync::oneshot::channel();
-            let _ = demands.send(Demand::Restart(sender)).await;
+            let _ = demands.send(Demand::Restart(sender, force)).await;
             match receiver.await {
                 Ok(Ok(report)) => done(&report),
                 Ok(Err(why)) => failed(Exit::Problem, why),

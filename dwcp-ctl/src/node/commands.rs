@@ -28,7 +28,11 @@ pub enum Request {
         wait_ms: Option<u64>,
     },
     /// Start a new process of this node, which takes over: `dwcp.restart/v1` once it serves.
-    Restart,
+    Restart {
+        /// Also where it looks as if whoever has started the daemon took its end for the end of the node.
+        #[serde(default)]
+        force: bool,
+    },
     /// Give the node to the asking process: after the answer come its sockets.
     HandOver,
     /// End the quarantine of a peer: `dwcp.lift/v1`.

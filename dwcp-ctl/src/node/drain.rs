@@ -8,9 +8,10 @@ use tokio::time::{Instant, Interval, timeout, timeout_at};
 use tracing::{error, info};
 
 use super::Node;
-use super::command_server::Demand;
+use super::command_server::{Clients, Demand};
 use super::handover::refuse;
 use super::notify::Notifier;
+use super::places::Places;
 use crate::service::under_way::WorkCounts;
 
 /// How long sessions may take to say goodbye when the deadline has passed already.
@@ -19,6 +20,10 @@ const GOODBYE: Duration = Duration::from_secs(2);
 const RESET: Duration = Duration::from_millis(500);
 /// How long the command socket may take to pass on what came of it.
 const ANSWER: Duration = Duration::from_secs(1);
+/// Why a process that drains refuses what concerns the node as a whole.
+const STOPPING: &str = "the node drains: it is going to stop";
+/// The same, of one that only the clients from before it was followed still speak to.
+const FOLLOWED: &str = "a restart has put another process in the node's place: ask again";
 
 /// What came of a drain: `dwcp.drain/v1`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,8 +61,24 @@ impl DrainReport {
     }
 }
 
-/// Who wants to know what came of it. The second half is held until the answer is written.
-pub(super) type Asker = oneshot::Sender<(DrainReport, mpsc::Sender<()>)>;
+/// Who wants to know what came of it, or why it is not done. The second half is held until the answer is written.
+pub(super) type Asker = oneshot::Sender<Result<(DrainReport, mpsc::Sender<()>), String>>;
+
+/// The people and programs on this machine that are served.
+pub(super) struct Visitors {
+    pub(super) admin: Vec<Places>,
+    pub(super) commands: Clients,
+}
+
+impl Visitors {
+    /// Waits until all have what they came for.
+    async fn idle(&self) {
+        for visitors in &self.admin {
+            visitors.idle().await;
+        }
+        self.commands.idle().await;
+    }
+}
 
 /// A drain under way.
 pub(super) struct Drain<'a> {
@@ -68,6 +89,8 @@ pub(super) struct Drain<'a> {
     pub(super) askers: Vec<Asker>,
     /// Another process is the node already.
     pub(super) is_followed: bool,
+    /// Those who were served when it became the node.
+    pub(super) visitors: &'a Visitors,
 }
 
 impl Drain<'_> {
@@ -83,7 +106,11 @@ impl Drain<'_> {
         info!(deadline_s = deadline.as_secs(), waits_for = under_way.counts().words(), "draining");
         // What has not ended by then is told, not an error of the wait.
         match self.is_followed {
-            true => _ = self.meanwhile(timeout_at(end, settled(node))).await,
+            true => {
+                let visitors = self.visitors;
+                let all = async { tokio::join!(settled(node), visitors.idle()) };
+                _ = self.meanwhile(timeout_at(end, all)).await;
+            }
             false => _ = self.meanwhile(timeout_at(end, under_way.idle())).await,
         }
         under_way.close();
@@ -109,21 +136,17 @@ impl Drain<'_> {
 
     /// Waits for `future`, and serves the watchdog and the command socket meanwhile.
     async fn meanwhile<T>(&mut self, future: impl Future<Output = T>) -> T {
+        let why = if self.is_followed { FOLLOWED } else { STOPPING };
         let mut future = std::pin::pin!(future);
         loop {
             tokio::select! {
                 value = &mut future => return value,
                 Some(demand) = self.demands.recv() => match demand {
+                    Demand::Drain(asker) if self.is_followed => _ = asker.send(Err(why.into())),
                     Demand::Drain(asker) => self.askers.push(asker),
-                    Demand::Reload(answer) => {
-                        let _ = answer.send(Err("the node drains: it is going to stop".into()));
-                    }
-                    Demand::Restart(answer) => {
-                        let _ = answer.send(Err("the node drains: it is going to stop".into()));
-                    }
-                    Demand::HandOver(stream) => {
-                        refuse(stream, "the node drains: it is going to stop".into());
-                    }
+                    Demand::Reload(answer) => _ = answer.send(Err(why.into())),
+                    Demand::Restart(answer, _) => _ = answer.send(Err(why.into())),
+                    Demand::HandOver(stream) => refuse(stream, why.into()),
                 },
                 () = tick(self.watchdog) => self.notifier.watchdog(),
             }
@@ -134,7 +157,7 @@ impl Drain<'_> {
     async fn answer(&mut self, report: &DrainReport) {
         let (held, mut written) = mpsc::channel(1);
         for asker in self.askers.drain(..) {
-            let _ = asker.send((report.clone(), held.clone()));
+            let _ = asker.send(Ok((report.clone(), held.clone())));
         }
         drop(held);
         let _ = timeout(ANSWER, written.recv()).await;

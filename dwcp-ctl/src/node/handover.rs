@@ -20,6 +20,7 @@ use tracing::warn;
 
 use super::commands::Answer;
 use super::notify::is_watched;
+use super::supervisor::{hindrance, hindrance_for_all};
 use crate::exit::Exit;
 
 /// How long a new process may take from its start, or its request, to its readiness.
@@ -70,12 +71,18 @@ pub(super) struct CommandLine {
     executable: PathBuf,
     config: PathBuf,
     runtime_directory: PathBuf,
+    /// The command socket of this process: the configuration may name another by now.
+    socket: PathBuf,
 }
 
 impl CommandLine {
     /// That of this process.
-    pub(super) fn new(config: PathBuf, runtime_directory: PathBuf) -> io::Result<Self> {
-        Ok(Self { executable: std::env::current_exe()?, config, runtime_directory })
+    pub(super) fn new(
+        config: PathBuf,
+        runtime_directory: PathBuf,
+        socket: PathBuf,
+    ) -> io::Result<Self> {
+        Ok(Self { executable: std::env::current_exe()?, config, runtime_directory, socket })
     }
 
     /// Starts a new daemon that takes over from this one.
@@ -87,13 +94,16 @@ impl CommandLine {
             .arg(&self.config)
             .arg("--runtime-dir")
             .arg(&self.runtime_directory)
+            .arg("--take-over-from")
+            .arg(&self.socket)
             .stdin(Stdio::null());
         if is_watched() {
             // It names this process, and the watchdog is to be fed by the new one.
             command.env_remove("WATCHDOG_PID");
         }
         let failed = |error| format!("cannot start {}: {error}", self.executable.display());
-        Ok(Started { child: command.spawn().map_err(failed)?, is_accepted: false })
+        let child = dwcp_hybrid::on_first_processors(|| command.spawn());
+        Ok(Started { child: child.map_err(failed)?, is_accepted: false })
     }
 }
 
@@ -114,13 +124,15 @@ impl Drop for Started {
 /// What a process that asks for the node gets, and where.
 struct Offer {
     stream: UnixStream,
+    /// Which node it is.
+    node: String,
     bequest: Bequest,
 }
 
 impl Offer {
     /// Gives it, and waits until the process is ready; `None`: it ended before.
     async fn give(mut self) -> io::Result<Option<Candidate>> {
-        let result = serde_json::json!({ "schema": "dwcp.hand-over/v1" });
+        let result = serde_json::json!({ "schema": "dwcp.hand-over/v1", "node": self.node });
         say(&mut self.stream, &Answer::Done { result }).await?;
         self.bequest.send(self.stream).await?.ready().await
     }
@@ -167,20 +179,25 @@ impl Drop for UnderWay {
 /// The part of the daemon that hands over.
 pub(super) struct HandOver {
     command_line: CommandLine,
+    node: String,
     under_way: Option<UnderWay>,
 }
 
 impl HandOver {
-    pub(super) fn new(command_line: CommandLine) -> Self {
-        Self { command_line, under_way: None }
+    /// For the node called `node`.
+    pub(super) fn new(command_line: CommandLine, node: String) -> Self {
+        Self { command_line, node, under_way: None }
     }
 
     pub(super) fn is_under_way(&self) -> bool {
         self.under_way.is_some()
     }
 
-    /// Starts a new process; `asker` hears what came of it.
-    pub(super) fn restart(&mut self, asker: Option<RestartAsker>) {
+    /// Starts a new process, by force if a guess may be wrong; `asker` hears what came of it.
+    pub(super) fn restart(&mut self, asker: Option<RestartAsker>, is_forced: bool) {
+        if let Some(why) = hindrance(is_forced) {
+            return tell(asker, why.into());
+        }
         if self.is_under_way() {
             return tell(asker, UNDER_WAY.into());
         }
@@ -197,12 +214,15 @@ impl HandOver {
         }
     }
 
-    /// Whether the process at the other end of `stream` may have the node: nobody else is about to, and while a process
+    /// Whether the process at the other end of `stream` may have the node: it outlives this process, nobody else is about to, and while a process
     /// that was started has not asked, it is that one.
     ///
     /// # Errors
     /// Why not, in words.
     pub(super) fn admit(&self, stream: &UnixStream) -> Result<(), String> {
+        if let Some(why) = hindrance_for_all() {
+            return Err(why.into());
+        }
         let Some(under_way) = &self.under_way else { return Ok(()) };
         let pid = stream.peer_cred().ok().and_then(|client| client.pid());
         match &under_way.awaited {
@@ -213,7 +233,7 @@ impl HandOver {
 
     /// Gives `bequest` to the process at the other end of `stream`, which was [admitted](Self::admit).
     pub(super) fn give(&mut self, stream: UnixStream, bequest: Bequest) {
-        let offer = Offer { stream, bequest };
+        let offer = Offer { stream, node: self.node.clone(), bequest };
         if let Some(under_way) = &mut self.under_way {
             // If nobody takes it, the process has ended.
             _ = under_way.awaited.take().map(|(_, place)| place.send(offer));

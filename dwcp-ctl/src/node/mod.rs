@@ -21,6 +21,7 @@ mod repeats;
 mod routes;
 mod run;
 mod start;
+mod supervisor;
 mod takeover;
 pub(crate) mod token;
 mod watch;
@@ -74,6 +75,8 @@ pub struct Node {
     degraded: Vec<String>,
     is_ready: AtomicBool,
     is_draining: AtomicBool,
+    /// Whether another process is the node by now, and this one ends what it has.
+    is_followed: AtomicBool,
     reloads_total: AtomicU64,
     current: Mutex<Current>,
 }

@@ -1,37 +1,59 @@
 //! A bounded number of tasks, where newcomers never wait.
 
 use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinHandle;
 
 /// Tasks under way, oldest first. When all places are taken, a newcomer takes that of the oldest: clients that
-/// do nothing, or stay for ever, keep nobody out. Dropping it ends all.
+/// do nothing, or stay for ever, keep nobody out. Dropping the last clone ends all: whoever stops taking newcomers and keeps
+/// one lets those who are there finish.
+#[derive(Clone)]
 pub(super) struct Places {
     limit: usize,
-    tasks: VecDeque<JoinHandle<()>>,
+    tasks: Arc<Mutex<Tasks>>,
 }
+
+struct Tasks(VecDeque<JoinHandle<()>>);
 
 impl Places {
     /// `limit` places, at least 1.
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, tasks: VecDeque::with_capacity(limit) }
+        Self { limit, tasks: Arc::new(Mutex::new(Tasks(VecDeque::with_capacity(limit)))) }
     }
 
     /// Gives `task` a place.
-    pub(super) fn take(&mut self, task: JoinHandle<()>) {
-        if self.tasks.len() >= self.limit {
-            self.tasks.retain(|task| !task.is_finished());
+    pub(super) fn take(&self, task: JoinHandle<()>) {
+        let tasks = &mut self.tasks().0;
+        if tasks.len() >= self.limit {
+            tasks.retain(|task| !task.is_finished());
         }
-        while self.tasks.len() >= self.limit {
-            self.tasks.pop_front().inspect(JoinHandle::abort);
+        while tasks.len() >= self.limit {
+            tasks.pop_front().inspect(JoinHandle::abort);
         }
-        self.tasks.push_back(task);
+        tasks.push_back(task);
+    }
+
+    /// Waits until nobody has a place.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe but for one task, which goes on without a place.
+    pub(super) async fn idle(&self) {
+        loop {
+            // Not under the lock: a task may take a place.
+            let Some(oldest) = self.tasks().0.pop_front() else { return };
+            let _ = oldest.await;
+        }
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, Tasks> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Places {
+impl Drop for Tasks {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.0.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -55,7 +77,7 @@ mod tests {
                 std::future::pending::<()>().await;
             })
         };
-        let mut places = Places::new(3);
+        let places = Places::new(3);
         places.take(stays(1));
         let short = tokio::spawn(async {});
         while !short.is_finished() {
@@ -70,7 +92,23 @@ mod tests {
         assert_eq!(told.recv().await, Some(1));
         places.take(stays(5));
         assert_eq!(told.recv().await, Some(2));
+        let other = places.clone();
         drop(places);
+        assert!(told.try_recv().is_err());
+        drop(other);
         assert!([told.recv().await, told.recv().await, told.recv().await].contains(&Some(5)));
+    }
+
+    #[tokio::test]
+    async fn it_is_idle_once_all_have_ended_by_themselves() {
+        let places = Places::new(3);
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        places.take(tokio::spawn(async {}));
+        places.take(tokio::spawn(async { _ = ended.await }));
+        let waiter = tokio::spawn(async move { places.idle().await });
+        tokio::task::yield_now().await;
+        assert!(!waiter.is_finished());
+        end.send(()).unwrap();
+        waiter.await.unwrap();
     }
 }

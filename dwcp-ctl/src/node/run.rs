@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use super::command_server::Demand;
-use super::drain::{Asker, Drain, tick};
+use super::drain::{Asker, Drain, Visitors, tick};
 use super::handover::{HandOver, Successor, refuse};
 use super::notify::{Notifier, watchdog_interval};
 use super::start::{forward_name, start};
@@ -38,6 +38,8 @@ pub struct DaemonOptions {
     pub colour: Colour,
     /// Whether it follows the daemon that is the node now.
     pub is_taking_over: bool,
+    /// Where that one's command socket is, if not where the configuration says.
+    pub take_over_from: Option<PathBuf>,
 }
 
 /// Runs the daemon until it is told to stop; returns its exit code.
@@ -97,6 +99,8 @@ pub(super) struct Daemon {
     pub(super) _tasks: JoinSet<()>,
     /// The servers of people and programs on this machine: a successor has their sockets.
     pub(super) servers: JoinSet<()>,
+    /// Whom they serve; dropped at the end.
+    pub(super) visitors: Visitors,
     pub(super) demands: mpsc::Receiver<Demand>,
     pub(super) notifier: Notifier,
     pub(super) socket: PathBuf,
@@ -162,7 +166,7 @@ impl Daemon {
                     true => is_reload_due = true,
                     false => _ = self.reload(&status).await,
                 },
-                _ = self.signals.user.recv() => self.hand_over.restart(None),
+                _ = self.signals.user.recv() => self.hand_over.restart(None, false),
                 demand = self.demands.recv() => match demand {
                     Some(Demand::Reload(answer)) => {
                         let result = match self.hand_over.is_under_way() {
@@ -171,7 +175,9 @@ impl Daemon {
                         };
                         let _ = answer.send(result);
                     }
-                    Some(Demand::Restart(answer)) => self.hand_over.restart(Some(answer)),
+                    Some(Demand::Restart(answer, is_forced)) => {
+                        self.hand_over.restart(Some(answer), is_forced);
+                    }
                     Some(Demand::HandOver(stream)) => self.give(stream),
                     Some(Demand::Drain(asker)) => break End::Drain(Some(asker)),
                     None => break End::Drain(None),
@@ -218,6 +224,7 @@ impl Daemon {
             watchdog: &mut watchdog,
             askers,
             is_followed,
+            visitors: &self.visitors,
         };
         let signals = &mut self.signals;
         let stopped = async {
@@ -279,6 +286,8 @@ impl Daemon {
         info!(pid, "another process is the node from now on");
         self.is_given_away.store(true, Ordering::Relaxed);
         self.notifier.main_pid(pid);
+        self.node.is_followed.store(true, Ordering::Relaxed);
+        // They take nobody new; those who are served are answered.
         self.servers.shutdown().await;
         self.sockets.clear();
         self.node.endpoint.leave(Box::new(successor.announce()));
@@ -289,8 +298,9 @@ impl Node {
     /// Begins nothing new from now on; returns how long what is under way may take. What peers ask for is still done if
     /// another process `is_followed` by: they may not know of it yet.
     pub(super) fn begin_drain(&self, is_followed: bool) -> Duration {
-        self.is_draining.store(true, Ordering::Relaxed);
         if !is_followed {
+            // Whoever still asks a process that is followed asks for the node's health, and the node serves.
+            self.is_draining.store(true, Ordering::Relaxed);
             self.services.under_way.close();
         }
         self.keepers.set(&[]);

@@ -16,7 +16,8 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::admin::AdminListener;
-use super::command_server::CommandSocket;
+use super::command_server::{CommandSocket, Demand};
+use super::drain::Visitors;
 use super::evidence::{EvidenceFile, EvidenceLog};
 use super::handover::{CommandLine, HandOver};
 use super::keeper::Keepers;
@@ -52,6 +53,8 @@ struct Got {
     /// Where the command socket is.
     socket: PathBuf,
     commands: CommandSocket,
+    /// Where that of the process before this one is, if it is another.
+    former_socket: Option<PathBuf>,
     token: Arc<str>,
     evidence: Arc<EvidenceLog>,
     command_line: CommandLine,
@@ -67,7 +70,7 @@ async fn get(
         Some(before) => assemble_after(config, &mut before.bequest, &before.process),
         None => assemble(config, Listen::Configured),
     };
-    let mut assembly = assembly.map_err(|error| not_assembled(&error))?;
+    let mut assembly = assembly.map_err(|error| not_assembled(&error, config, before.as_ref()))?;
     let forwards = bind_forwards(config, before).await?;
     let admin = bind_all_admin(config, before).await?;
     for (name, listener) in &admin {
@@ -77,6 +80,9 @@ async fn get(
     let node = assembly.endpoint.node_id();
     let socket = plan::socket_path(config, node, &options.runtime_directory);
     let commands = bind_commands(&socket, config, before)?;
+    let is_elsewhere = |before: &TakeOver| !before.commands_at(&socket);
+    let former_socket = before.as_ref().filter(|before| is_elsewhere(before));
+    let former_socket = former_socket.map(|before| before.socket.clone());
     let shared = commands.share().map_err(|error| cannot_share(&error))?;
     assembly.sockets.push((COMMANDS.to_owned(), shared));
     let refused = |message| StartFailure::new(DAEMON_CONFIG, message);
@@ -85,11 +91,22 @@ async fn get(
     let file = config.byzantine.evidence_log.as_ref();
     let file = file.map(|path| EvidenceFile::open(path.as_path())).transpose();
     evidence.set(file.map_err(refused)?);
-    let command_line = CommandLine::new(options.config.clone(), options.runtime_directory.clone());
+    let (config, directory) = (options.config.clone(), options.runtime_directory.clone());
+    let command_line = CommandLine::new(config, directory, socket.clone());
     let command_line = command_line.map_err(|error| {
         StartFailure::new(1, format!("cannot find out where this program lies: {error}"))
     })?;
-    Ok(Got { assembly, forwards, admin, socket, commands, token, evidence, command_line })
+    Ok(Got {
+        assembly,
+        forwards,
+        admin,
+        socket,
+        commands,
+        former_socket,
+        token,
+        evidence,
+        command_line,
+    })
 }
 
 /// Brings the daemon up.
@@ -105,7 +122,7 @@ pub(super) async fn start(
     let signals = signals
         .map_err(|error| StartFailure::new(1, format!("cannot watch for signals: {error}")))?;
     let mut older = Vec::new();
-    if let Some(TakeOver { process, bequest }) = before {
+    if let Some(TakeOver { process, bequest, .. }) = before {
         process.succeed().await.map_err(|error| {
             StartFailure::new(1, format!("the process before this one does not make way: {error}"))
         })?;
@@ -124,8 +141,11 @@ fn serve(
     signals: Signals,
     older: Vec<OldProcess>,
 ) -> Daemon {
-    let Got { assembly, forwards, admin, socket, commands, token, evidence, command_line } = got;
-    commands.own();
+    let Got { assembly, forwards, admin, socket, commands, former_socket, .. } = got;
+    let (token, evidence, command_line) = (got.token, got.evidence, got.command_line);
+    commands.own(&loaded.config.admin.group);
+    // It leads to the process before this one, which is about to leave.
+    former_socket.map(std::fs::remove_file);
     let Assembly { endpoint, identity, degraded, sockets } = assembly;
     degraded.iter().for_each(|reason| warn!("degraded: {reason}"));
     let config = loaded.config;
@@ -148,6 +168,7 @@ fn serve(
         degraded,
         is_ready: AtomicBool::new(true),
         is_draining: AtomicBool::new(false),
+        is_followed: AtomicBool::new(false),
         reloads_total: AtomicU64::new(0),
         current: Mutex::new(Current {
             config,
@@ -160,27 +181,42 @@ fn serve(
     });
     let tasks = watchers(&node, services, evidence);
     endpoint.listen();
-    let (demand, demands) = mpsc::channel(4);
     let is_given_away = commands.given_away();
+    let (servers, visitors, demands) = serve_machine(&node, admin, commands);
+    let name = node.endpoint.node_id().to_owned();
+    Daemon {
+        node,
+        _tasks: tasks,
+        servers,
+        visitors,
+        demands,
+        notifier: Notifier::from_environment(),
+        socket,
+        sockets,
+        is_given_away,
+        hand_over: HandOver::new(command_line, name),
+        older,
+        signals,
+    }
+}
+
+/// Begins to serve people and programs on this machine; the servers, whom they serve, and what is asked of the main loop.
+fn serve_machine(
+    node: &Arc<Node>,
+    admin: Vec<(String, AdminListener)>,
+    commands: CommandSocket,
+) -> (JoinSet<()>, Visitors, mpsc::Receiver<Demand>) {
+    let (demand, demands) = mpsc::channel(4);
+    let visitors = Visitors {
+        admin: admin.iter().map(|(_, listener)| listener.visitors()).collect(),
+        commands: commands.clients(),
+    };
     let mut servers = JoinSet::new();
     for (_, listener) in admin {
         servers.spawn(listener.serve(node.clone()));
     }
     servers.spawn(commands.serve(node.clone(), demand));
-    let notifier = Notifier::from_environment();
-    Daemon {
-        node,
-        _tasks: tasks,
-        servers,
-        demands,
-        notifier,
-        socket,
-        sockets,
-        is_given_away,
-        hand_over: HandOver::new(command_line),
-        older,
-        signals,
-    }
+    (servers, visitors, demands)
 }
 
 /// What watches the endpoint and the log.
@@ -203,6 +239,12 @@ pub(super) fn forward_name(spec: &ForwardSpec) -> String {
     format!("forward {} {}", spec.name, spec.listen)
 }
 
+/// Whether `name` is that of a socket of any forward that listens on `listen`.
+fn is_forward_on(name: &str, listen: &str) -> bool {
+    let forward = name.strip_prefix("forward ").and_then(|rest| rest.rsplit_once(' '));
+    forward.is_some_and(|(_, place)| place == listen)
+}
+
 fn cannot_share(error: &std::io::Error) -> StartFailure {
     StartFailure::new(1, format!("cannot duplicate a listening socket: {error}"))
 }
@@ -219,8 +261,9 @@ async fn take_over(
         let words = "nothing says which node this is: set nodeId, or see to keys.cert";
         StartFailure::new(DAEMON_CONFIG, words)
     })?;
-    let socket = plan::socket_path(config, &node, &options.runtime_directory);
-    let asked = TakeOver::ask(&socket).await;
+    let socket = options.take_over_from.clone();
+    let configured = || plan::socket_path(config, &node, &options.runtime_directory);
+    let asked = TakeOver::ask(socket.unwrap_or_else(configured), &node).await;
     asked.map(Some).map_err(|words| StartFailure::new(1, words))
 }
 
@@ -228,29 +271,63 @@ fn inherited(before: &mut Option<TakeOver>, name: &str) -> Option<OwnedFd> {
     before.as_mut()?.bequest.take(name)
 }
 
-fn not_assembled(error: &AssemblyError) -> StartFailure {
+/// Why `address` is in use, if that is the process before this one: what to say after `error`.
+fn overlap(before: Option<&TakeOver>, error: &std::io::Error, ports: &[u16]) -> String {
+    let before = before.filter(|_| error.kind() == ErrorKind::AddrInUse);
+    let words = before.and_then(|before| ports.iter().find_map(|port| before.overlap(*port)));
+    words.map(|words| format!("; {words}")).unwrap_or_default()
+}
+
+/// The port of `ip:port`.
+fn port(address: &str) -> u16 {
+    address.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_default()
+}
+
+fn not_assembled(
+    error: &AssemblyError,
+    config: &Config,
+    before: Option<&TakeOver>,
+) -> StartFailure {
     // What passes is no fault of the file: the unit may try again.
     let exit = match error {
         _ if error.is_unavailable() => DAEMON_UNAVAILABLE,
         _ if error.is_passing() => 1,
         _ => DAEMON_CONFIG,
     };
-    StartFailure::new(exit, chain(error))
+    let why = match error {
+        AssemblyError::Listen { error, .. } => {
+            let ports = config.listen_addresses();
+            let ports: Vec<_> = ports.iter().map(|address| address.port()).collect();
+            overlap(before, error, &ports)
+        }
+        _ => String::new(),
+    };
+    StartFailure::new(exit, chain(error) + &why)
 }
 
 async fn bind_forwards(
     config: &Config,
     before: &mut Option<TakeOver>,
 ) -> Result<Vec<BoundForward>, StartFailure> {
+    let wanted = plan::forwards(config);
+    // Of several on a port that the system chooses, the one of the same name; a renamed one has its place still.
+    let of_name = |spec: &ForwardSpec| inherited(before, &forward_name(spec));
+    let mut sockets: Vec<_> = wanted.iter().map(of_name).collect();
+    for (spec, socket) in wanted.iter().zip(&mut sockets).filter(|(_, socket)| socket.is_none()) {
+        let is_there = |name: &str| is_forward_on(name, &spec.listen);
+        *socket = before.as_mut().and_then(|before| before.take(is_there));
+    }
     let mut forwards = Vec::new();
-    for spec in plan::forwards(config) {
+    for (spec, socket) in wanted.into_iter().zip(sockets) {
         let (name, listen) = (spec.name.clone(), spec.listen.clone());
-        let bound = match inherited(before, &forward_name(&spec)) {
+        let bound = match socket {
             Some(socket) => spec.inherit(socket),
             None => spec.bind().await,
         };
         let bound = bound.map_err(|error| {
-            StartFailure::new(1, format!("forward {name}: cannot listen on {listen}: {error}"))
+            let why = overlap(before.as_ref(), &error, &[port(&listen)]);
+            let words = format!("forward {name}: cannot listen on {listen}: {error}{why}");
+            StartFailure::new(1, words)
         })?;
         forwards.push(bound);
     }
@@ -266,9 +343,10 @@ async fn bind_all_admin(
         let name = format!("admin {address}");
         let bound = match inherited(before, &name) {
             Some(socket) => Some(
-                AdminListener::inherit(socket).map_err(|error| admin_in_use(&address, &error))?,
+                AdminListener::inherit(socket)
+                    .map_err(|error| admin_in_use(&address, &error, None))?,
             ),
-            None => bind_admin(&address, config).await?,
+            None => bind_admin(&address, config, before.as_ref()).await?,
         };
         all.extend(bound.map(|listener| (name, listener)));
     }
@@ -280,7 +358,8 @@ fn bind_commands(
     config: &Config,
     before: &mut Option<TakeOver>,
 ) -> Result<CommandSocket, StartFailure> {
-    let bound = match inherited(before, COMMANDS) {
+    let is_same = before.as_ref().is_some_and(|before| before.commands_at(socket));
+    let bound = match is_same.then(|| inherited(before, COMMANDS)).flatten() {
         Some(inherited) => CommandSocket::inherit(inherited, socket),
         None => CommandSocket::bind(socket, &config.admin.group),
     };
@@ -325,7 +404,11 @@ async fn sweep_daily(services: Arc<Services>) {
 }
 
 /// Binds one admin address. A machine without IPv6 does without `[::1]`.
-async fn bind_admin(address: &str, config: &Config) -> Result<Option<AdminListener>, StartFailure> {
+async fn bind_admin(
+    address: &str,
+    config: &Config,
+    before: Option<&TakeOver>,
+) -> Result<Option<AdminListener>, StartFailure> {
     match AdminListener::bind(address).await {
         Ok(listener) => {
             info!(address = listener.address(), "admin HTTP");
@@ -333,19 +416,20 @@ async fn bind_admin(address: &str, config: &Config) -> Result<Option<AdminListen
         }
         Err(error) if address.starts_with("[::1]") && config.admin_addresses().len() > 1 => {
             match error.kind() {
-                ErrorKind::AddrInUse => Err(admin_in_use(address, &error)),
+                ErrorKind::AddrInUse => Err(admin_in_use(address, &error, before)),
                 _ => {
                     info!(address, %error, "admin HTTP: no IPv6 on this machine");
                     Ok(None)
                 }
             }
         }
-        Err(error) => Err(admin_in_use(address, &error)),
+        Err(error) => Err(admin_in_use(address, &error, before)),
     }
 }
 
-fn admin_in_use(address: &str, error: &std::io::Error) -> StartFailure {
+fn admin_in_use(address: &str, error: &std::io::Error, before: Option<&TakeOver>) -> StartFailure {
     let help =
         "`ss -ltnp` shows who has it; `admin.listen` or `monitoring.metricsPort` chooses another";
-    StartFailure::new(1, format!("admin HTTP: cannot listen on {address}: {error}; {help}"))
+    let why = overlap(before, error, &[port(address)]);
+    StartFailure::new(1, format!("admin HTTP: cannot listen on {address}: {error}; {help}{why}"))
 }

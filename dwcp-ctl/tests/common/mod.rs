@@ -14,6 +14,9 @@ use serde_json::Value;
 
 /// How long anything may take before a test gives up. Generous: machines are slow and shared.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a daemon may take to end: clearly longer than any `drainTimeout` of these tests, or one that ends at its
+/// deadline could not be told from one that does not end.
+pub(crate) const END_PATIENCE: Duration = Duration::from_secs(180);
 
 /// What a command came to.
 #[derive(Debug)]
@@ -62,13 +65,23 @@ pub(crate) fn ctl_with(arguments: &[&str], stdin: &str) -> Ran {
 
 /// Waits until `look` finds something.
 #[track_caller]
-pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
+pub(crate) fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    wait_within(PATIENCE, what, look)
+}
+
+/// As [`wait_for`], so long.
+#[track_caller]
+pub(crate) fn wait_within<T>(
+    patience: Duration,
+    what: &str,
+    mut look: impl FnMut() -> Option<T>,
+) -> T {
+    let end = Instant::now() + patience;
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < end, "no {what} within {PATIENCE:?}");
+        assert!(Instant::now() < end, "no {what} within {patience:?}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -252,7 +265,8 @@ impl Daemon {
     /// Waits for the end; the exit code.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> i32 {
-        wait_for("end of the daemon", || self.child.try_wait().unwrap()).code().unwrap_or(-1)
+        let end = wait_within(END_PATIENCE, "end of the daemon", || self.child.try_wait().unwrap());
+        end.code().unwrap_or(-1)
     }
 
     pub(crate) fn log(&self) -> String {

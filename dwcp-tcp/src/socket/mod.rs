@@ -9,8 +9,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 pub(crate) use differences::{differences, log_once};
 pub use options::{Congestion, FastOpen, InForce, Keepalive, LAN_RTT, TcpOptions, read_back};
-pub(crate) use options::{before_connect, before_listen, choose_congestion, connected};
+pub(crate) use options::{before_connect, before_listen, choose_congestion, connected, listening};
 pub use raw::KernelInfo;
+#[cfg(test)]
+pub(crate) use raw::{backlog, buffer_locks};
 
 /// What the kernel measures of a connection (`TCP_INFO`).
 ///

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use socket2::{SockRef, Socket, TcpKeepalive};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::raw;
 
@@ -214,14 +214,37 @@ pub(crate) fn before_listen(socket: &Socket, options: &TcpOptions) -> io::Result
     Ok(())
 }
 
+/// The same on a socket that listens already, by other options perhaps: what is not asked for any more goes.
+pub(crate) fn listening(socket: &Socket, options: &TcpOptions) -> io::Result<()> {
+    optional("SO_BUF_LOCK", forget_buffers(socket, options));
+    if !options.fast_open {
+        optional("TCP_FASTOPEN", raw::set_fast_open_queue(socket.as_fd(), 0));
+    }
+    before_listen(socket, options)
+}
+
+/// Lets the kernel tune the buffers again that `options` leave to it.
+fn forget_buffers(socket: &Socket, options: &TcpOptions) -> io::Result<()> {
+    let locks = raw::buffer_locks(socket.as_fd())?;
+    let fresh = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+    // The kernel tells twice what it is asked for.
+    if locks & raw::SEND_BUFFER_LOCK != 0 && options.send_buffer_bytes.is_none() {
+        socket.set_send_buffer_size(fresh.send_buffer_size()? / 2)?;
+    }
+    if locks & raw::RECV_BUFFER_LOCK != 0 && options.recv_buffer_bytes.is_none() {
+        socket.set_recv_buffer_size(fresh.recv_buffer_size()? / 2)?;
+    }
+    // Those that are asked for are locked again by that.
+    raw::set_buffer_locks(socket.as_fd(), 0)
+}
+
 /// The rest, on a connected socket.
 pub(crate) fn connected<S: AsFd>(socket: &S, options: &TcpOptions) -> io::Result<()> {
     let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(options.no_delay)?;
     socket.set_tcp_notsent_lowat(options.not_sent_low_water_bytes)?;
-    if options.user_timeout.is_some() {
-        socket.set_tcp_user_timeout(options.user_timeout)?;
-    }
+    // Also where none is asked for: a socket may have one from the listener that took it.
+    socket.set_tcp_user_timeout(options.user_timeout)?;
     match options.keepalive {
         Some(keepalive) => socket.set_tcp_keepalive(
             &TcpKeepalive::new()
