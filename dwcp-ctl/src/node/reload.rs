@@ -6,7 +6,6 @@ use std::time::SystemTime;
 use dwcp_core::config::{Colour, Config};
 use tracing::{info, warn};
 
-use super::evidence::EvidenceFile;
 use super::{Node, load, plan, token};
 use crate::service::forward::{BoundForward, ForwardListener, ForwardSpec};
 
@@ -61,7 +60,7 @@ impl Node {
         // Whatever can fail, first.
         let token = token::read(&config)?;
         let evidence = config.byzantine.evidence_log.as_ref();
-        let evidence = evidence.map(|path| EvidenceFile::open(path.as_path())).transpose()?;
+        let evidence = evidence.map(|path| self.evidence.open(path.as_path())).transpose()?;
         let (mut listeners, to_bind) = self.new_forwards(&config);
         for spec in to_bind {
             let name = spec.name.clone();

@@ -232,6 +232,7 @@ impl Daemon {
             exit = drain.run() => exit,
             () = stopped => hurried(),
         };
+        self.node.evidence.end();
         self.node.logs.repeats().report_last();
         exit
     }

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use super::admin::AdminListener;
 use super::command_server::CommandSocket;
-use super::evidence::{EvidenceFile, EvidenceLog};
+use super::evidence::EvidenceLog;
 use super::handover::{CommandLine, HandOver};
 use super::keeper::Keepers;
 use super::load::LoadedConfig;
@@ -83,7 +83,7 @@ async fn get(
     let token = token::read(config).map_err(refused)?;
     let evidence = Arc::<EvidenceLog>::default();
     let file = config.byzantine.evidence_log.as_ref();
-    let file = file.map(|path| EvidenceFile::open(path.as_path())).transpose();
+    let file = file.map(|path| evidence.open(path.as_path())).transpose();
     evidence.set(file.map_err(refused)?);
     let command_line = CommandLine::new(options.config.clone(), options.runtime_directory.clone());
     let command_line = command_line.map_err(|error| {
