@@ -22,6 +22,7 @@ use super::handover::{CommandLine, HandOver};
 use super::keeper::Keepers;
 use super::load::LoadedConfig;
 use super::notify::Notifier;
+use super::reload::Reloads;
 use super::run::{Daemon, DaemonOptions, Signals};
 use super::takeover::TakeOver;
 use super::{Current, LogControl, Node, plan, token, watch};
@@ -178,6 +179,9 @@ fn serve(
         sockets,
         is_given_away,
         hand_over: HandOver::new(command_line),
+        reloads: Reloads::default(),
+        is_reload_due: false,
+        restarts_due: Vec::new(),
         older,
         signals,
     }
