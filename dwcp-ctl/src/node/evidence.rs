@@ -3,9 +3,9 @@
 //! Only what a peer's keys or certificate prove is in it, and no payload. Records are authenticated by keys that both
 //! ends have: the log convinces its owner, not a judge.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Display, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
@@ -78,7 +78,16 @@ impl EvidenceSink {
     fn open(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         let file = options.create(true).append(true).mode(0o600).open(path)?;
-        Ok(Self { path: path.to_owned(), file: LineFile::new(file, false) })
+        let metadata = file.metadata()?;
+        // What somebody made before, and no device or pipe.
+        if metadata.is_file() && metadata.permissions().mode() & 0o077 != 0 {
+            file.set_permissions(Permissions::from_mode(0o600)).map_err(|error| {
+                let words = format!("others can read it, and its mode cannot be set: {error}");
+                io::Error::new(error.kind(), words)
+            })?;
+        }
+        let is_torn = metadata.is_file() && is_torn(path, metadata.len());
+        Ok(Self { path: path.to_owned(), file: LineFile::new(file, is_torn) })
     }
 
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
@@ -183,6 +192,13 @@ impl EvidenceFile {
     }
 }
 
+/// Whether the file at `path`, which has so many bytes, ends in the middle of a line: who wrote it had no room, or died.
+fn is_torn(path: &Path, bytes: u64) -> bool {
+    let mut last = [b'\n'];
+    let read = bytes.checked_sub(1).map(|at| File::open(path)?.read_exact_at(&mut last, at));
+    matches!(read, Some(Ok(()))) && last != [b'\n']
+}
+
 fn line(event: &EndpointEvent) -> Option<Vec<u8>> {
     let SessionEvent::Offended { offence, record, reputation, quarantine } = &event.event else {
         return None;
@@ -207,4 +223,28 @@ fn line(event: &EndpointEvent) -> Option<Vec<u8>> {
     let mut bytes = serde_json::to_vec(&line).expect("plain data serialises");
     bytes.push(b'\n');
     Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_there_is_made_its_owners_and_its_last_line_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("e.log");
+        for (before, after) in [
+            ("", "{\"a\":1}\n"),
+            ("{\"b\":2}\n", "{\"b\":2}\n{\"a\":1}\n"),
+            ("{\"b\":", "{\"b\":\n{\"a\":1}\n"),
+        ] {
+            std::fs::write(&path, before).unwrap();
+            std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+            let mut sink = EvidenceSink::open(&path).unwrap();
+            sink.put(b"{\"a\":1}\n").unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), after);
+            let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o7777, 0o600, "{mode:o}");
+        }
+    }
 }
