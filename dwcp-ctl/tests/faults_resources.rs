@@ -6,10 +6,13 @@ mod common;
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{Room, noise, wait_for, write};
+use common::{FullPipe, PATIENCE, Room, noise, wait_for, write};
+use rustix::process::Signal;
 
 #[test]
 fn without_descriptors_what_runs_goes_on_and_what_is_new_waits() {
@@ -98,6 +101,74 @@ fn a_pipe_that_nobody_reads_holds_up_nobody() {
     room.ctl(&["--node", "a", "copy", file.to_str().unwrap(), "b:"]).ok();
     room.ctl(&["--node", "a", "ping", "b"]).ok();
     drop(reader);
+}
+
+#[test]
+fn a_log_that_hangs_keeps_nobody_from_a_reload_or_the_end() {
+    let room = Room::new(&["a"]);
+    let mut pipe = FullPipe::new(&room.path("pipe"));
+    room.config("a", "logging: {output: pipe}\n");
+    let mut daemon = room.start("a");
+    // More than files may hang before one.
+    for reloads in 1..=12 {
+        daemon.signal(Signal::HUP);
+        wait_for("reload", || {
+            (room.status("a")["config"]["reloads_total"] == reloads).then_some(())
+        });
+    }
+    // What waited is there once somebody reads, and what comes afterwards.
+    let mut taken = String::new();
+    wait_for("log", || {
+        taken += &pipe.take();
+        let are_there = ["is ready", "configuration reloaded"].map(|words| taken.contains(words));
+        (are_there == [true; 2]).then_some(())
+    });
+    pipe.fill();
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.wait(), 0);
+}
+
+#[test]
+fn a_reload_that_hangs_holds_up_neither_the_watchdog_nor_the_end() {
+    let room = Room::new(&["a"]);
+    room.config("a", "");
+    let manager = UnixDatagram::bind(room.path("notify")).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let said = Arc::<Mutex<Vec<String>>>::default();
+    let page = said.clone();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 512];
+        while let Ok(count) = manager.recv(&mut buffer) {
+            let words = String::from_utf8_lossy(&buffer[..count]).into_owned();
+            page.lock().unwrap().push(words);
+        }
+    });
+    let count =
+        |words: &str| said.lock().unwrap().iter().filter(|message| message.contains(words)).count();
+    let heard = |words: &str, times: usize| {
+        wait_for(words, || (count(words) >= times).then_some(()));
+    };
+    let notify = format!("NOTIFY_SOCKET={}", room.text("notify"));
+    let mut daemon = room.start_in(&["env", &notify, "WATCHDOG_USEC=400000"], "a");
+    let reloads = || room.status("a")["config"]["reloads_total"].as_u64().unwrap();
+    // Whoever opens a pipe that nobody reads waits for a reader.
+    let pipe = room.path("pipe");
+    drop(FullPipe::new(&pipe));
+    room.config("a", "byzantine: {enabled: true, evidenceLog: pipe}\n");
+    daemon.signal(Signal::HUP);
+    heard("RELOADING=1", 1);
+    heard("WATCHDOG=1", count("WATCHDOG=1") + 3);
+    // One at a time: the second begins when the first is over, and reads the file again.
+    let mut second = room.spawn_ctl(&["--node", "a", "reload"]);
+    assert_eq!(reloads(), 0);
+    let reader = std::fs::File::open(&pipe).unwrap();
+    assert!(wait_for("answer", || second.try_wait().unwrap()).success());
+    assert_eq!(reloads(), 2);
+    drop(reader);
+    daemon.signal(Signal::HUP);
+    heard("RELOADING=1", 3);
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.wait(), 0, "{}", daemon.log());
 }
 
 #[test]

@@ -5,9 +5,10 @@ mod common;
 
 use std::os::unix::fs::PermissionsExt;
 
-use common::{Daemon, Room, wait_for};
+use common::{Daemon, FullPipe, Room, wait_for};
 use dwcp_core::link::Dialer;
 use dwcp_tcp::{Identity, IdentityFiles, TcpDialer, TcpOptions};
+use rustix::process::Signal;
 use serde_json::Value;
 
 const BYZANTINE: &str = "byzantine: {enabled: true, evidenceLog: evidence.log}\n";
@@ -81,7 +82,7 @@ fn a_peer_that_offends_is_reported_quarantined_and_let_out() {
     room.ctl(&["--node", "a", "ping", "b"]).ok();
     assert_eq!(peer(&room, "a")["reputation"], Value::Null);
 
-    let lines = evidence(&room);
+    let lines = wait_for("evidence", || Some(evidence(&room)).filter(|lines| lines.len() >= 4));
     assert_eq!(lines.len(), 4);
     for line in &lines {
         assert_eq!(line["schema"], "dwcp.evidence/v1");
@@ -126,4 +127,53 @@ fn an_evidence_log_that_cannot_be_written_is_named() {
     assert_eq!(peer(&room, "m")["offences_total"], 1, "it counts all the same");
     more("other.log").ok();
     room.ctl(&["--node", "b", "status"]).ok();
+}
+
+#[test]
+fn an_evidence_log_that_hangs_holds_up_nobody_and_is_told() {
+    let (room, _a, mut b) = nodes();
+    let mut pipe = FullPipe::new(&room.path("pipe"));
+    let byzantine = |log: &str| {
+        let byzantine = format!("byzantine: {{enabled: true, evidenceLog: {log}}}\n");
+        room.config("b", &format!("peers: [{{nodeId: a}}, {{nodeId: m}}]\n{byzantine}"));
+        room.ctl(&["--node", "b", "reload"]).ok();
+    };
+    let offend = |offences: u64| {
+        false_hello(&room, "m");
+        wait_for("offence", || (peer(&room, "m")["offences_total"] == offences).then_some(()));
+    };
+    byzantine("pipe");
+    offend(1);
+    // Each looks at how the evidence is: more of them than the daemon has threads.
+    for _ in 0..64 {
+        assert_eq!(room.http("b", "/health").0, 200);
+    }
+    room.ctl(&["--node", "a", "ping", "b"]).ok();
+    let shown = || room.ctl(&["--node", "b", "status"]).stdout;
+    let told = wait_for("DWCP-H026", || Some(shown()).filter(|shown| shown.contains("DWCP-H026")));
+    assert!(told.contains("1 line of evidence") && told.contains("/pipe takes none"), "{told}");
+    // Read, it takes what was waiting, whole.
+    let mut taken = String::new();
+    let line: Value = wait_for("line", || {
+        taken += &pipe.take();
+        serde_json::from_str(taken.trim_start_matches('.').strip_suffix('\n')?).ok()
+    });
+    assert_eq!(line["offence"], "false-hello");
+    wait_for("health", || (!shown().contains("DWCP-H026")).then_some(()));
+    // Another place can be chosen while it hangs.
+    pipe.fill();
+    offend(2);
+    byzantine("other.log");
+    offend(3);
+    wait_for("evidence", || {
+        let text = std::fs::read_to_string(room.path("other.log")).unwrap();
+        (text.lines().count() == 1).then_some(())
+    });
+    // And it does not keep the daemon from its end.
+    byzantine("pipe");
+    false_hello(&room, "m");
+    b.wait_for_log("the peer is in quarantine");
+    b.signal(Signal::TERM);
+    assert_eq!(b.wait(), 0);
+    b.wait_for_log("pipe takes none");
 }

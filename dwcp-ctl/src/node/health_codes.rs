@@ -36,7 +36,7 @@ health_codes! {
     "DWCP-H025" "a peer is in quarantine"
         "Degraded. It broke the protocol several times and is refused for `byzantine.quarantine`. Mend it, then `dwcp-ctl peers lift PEER`, or wait.";
     "DWCP-H026" "evidence is not whole"
-        "Degraded. `byzantine.evidenceLog` could not be written, has 64 MiB, or events came faster than they could be looked at. Make room, rotate it or choose another place, then reload.";
+        "Degraded. `byzantine.evidenceLog` could not be written, hangs, has 64 MiB, or events came faster than they could be looked at or written. Make room, rotate it or choose another place, then reload.";
     "DWCP-H030" "the round trip is too long"
         "Degraded. The measured median misses `performance.targetLatency*`. See to the path, or change the target.";
 }

@@ -6,92 +6,78 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dwcp_core::config::{LogFormat, LogLevel, LogOutput, Logging};
 use tracing::warn;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt, reload};
 
+use super::lines::{LineFile, LineThread, LineThreads, Sink, Tally};
 use super::repeats::{RepeatFilter, Repeats};
 
 /// Changes the level of the log, and follows its file.
 pub struct LogControl {
     level: reload::Handle<LevelFilter, Registry>,
-    file: Option<LogFile>,
+    file: Option<PathBuf>,
     repeats: Arc<Repeats>,
-    /// Lines that found no room on their way to the writing thread.
-    dropped: ErrorCounter,
-    /// Lines that could not be written.
-    failed: Arc<AtomicU64>,
+    lines: LogLines,
 }
 
 /// Writes the rest of the log when it is dropped.
-pub struct LogEnd {
-    _guard: WorkerGuard,
+pub struct LogEnd(LogLines);
+
+impl Drop for LogEnd {
+    fn drop(&mut self) {
+        let thread = self.0.lock().take();
+        _ = thread.map(LineThread::end);
+    }
 }
 
-/// Lines that may wait for the writing thread.
-const LINES_WAITING_MAX: usize = 4_096;
+/// Takes lines for the thread that writes the log.
+#[derive(Clone)]
+struct LogLines(Arc<LogThreads>);
 
-/// Writes on, whatever comes of it, and counts what does not arrive.
-struct Counting<W> {
-    inner: W,
-    failed: Arc<AtomicU64>,
+struct LogThreads {
+    all: LineThreads,
+    tally: Arc<Tally>,
+    /// The one that writes; none at the end.
+    present: Mutex<Option<LineThread>>,
 }
 
-impl<W: io::Write> io::Write for Counting<W> {
+impl LogLines {
+    /// Writes to `sink` from now on. What waits is written where it was to go.
+    fn set(&self, sink: impl Sink) -> io::Result<()> {
+        let thread = self.0.all.start(sink, self.0.tally.clone())?;
+        *self.lock() = Some(thread);
+        Ok(())
+    }
+
+    /// Held to hand over a line, never while one is written.
+    fn lock(&self) -> MutexGuard<'_, Option<LineThread>> {
+        self.0.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl io::Write for LogLines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.inner.write_all(bytes).is_err() {
-            self.failed.fetch_add(1, Ordering::Relaxed);
-        }
+        // What finds no room is counted.
+        _ = self.lock().as_ref().map(|thread| thread.put(bytes.to_vec()));
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
+        Ok(())
     }
 }
 
-/// A log file that can be opened anew under its name.
-#[derive(Clone)]
-struct LogFile {
-    path: PathBuf,
-    file: Arc<Mutex<File>>,
-}
-
-impl LogFile {
-    fn open(path: &Path) -> io::Result<Self> {
-        let file = Arc::new(Mutex::new(append(path)?));
-        Ok(Self { path: path.to_owned(), file })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, File> {
-        self.file.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl io::Write for LogFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.lock().write(bytes)
-    }
-
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.lock().write_all(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.lock().flush()
-    }
-}
-
-fn append(path: &Path) -> io::Result<File> {
+fn append(path: &Path) -> io::Result<LineFile<File>> {
     let file = OpenOptions::new().create(true).append(true).open(path);
-    file.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+    let file =
+        file.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+    Ok(LineFile::new(file, false))
 }
 
 impl LogControl {
@@ -103,7 +89,7 @@ impl LogControl {
 
     /// Lines that are in no log, because it takes none: a full disk, a pipe that nobody reads.
     pub(super) fn lost(&self) -> u64 {
-        self.dropped.dropped_lines() as u64 + self.failed.load(Ordering::Relaxed)
+        self.lines.0.tally.counts().lost
     }
 
     /// What the log holds back.
@@ -112,12 +98,11 @@ impl LogControl {
     }
 
     /// Opens the log file anew, if the log goes to one: whoever rotates logs has moved it away. If that fails, the
-    /// log goes on in the old one.
+    /// log goes on in the old one. Opening it takes as long as the volume likes.
     pub fn reopen(&self) {
-        let Some(log) = &self.file else { return };
-        match append(&log.path) {
-            Ok(file) => *log.lock() = file,
-            Err(error) => warn!(%error, "cannot open the log file anew; the old one goes on"),
+        let Some(path) = &self.file else { return };
+        if let Err(error) = append(path).and_then(|file| self.lines.set(file)) {
+            warn!(%error, "cannot open the log file anew; the old one goes on");
         }
     }
 }
@@ -127,18 +112,24 @@ impl LogControl {
 /// # Errors
 /// If the log file cannot be opened, or the process logs already.
 pub fn start_logs(logging: &Logging) -> io::Result<(LogControl, LogEnd)> {
-    let failed = Arc::<AtomicU64>::default();
-    let mut log_file = None;
-    let (writer, is_terminal) = match &logging.output {
-        LogOutput::Stderr => (by_thread(io::stderr(), &failed), io::stderr().is_terminal()),
-        LogOutput::File(path) => {
-            let file = LogFile::open(path.as_path())?;
-            log_file = Some(file.clone());
-            (by_thread(file, &failed), false)
+    let all = LineThreads::new("dwcpd-log");
+    let threads = LogThreads { all, tally: Arc::default(), present: Mutex::default() };
+    let lines = LogLines(Arc::new(threads));
+    let (mut file, mut is_terminal) = (None, false);
+    match &logging.output {
+        LogOutput::Stderr => {
+            is_terminal = io::stderr().is_terminal();
+            lines.set(LineFile::new(io::stderr(), false))?;
         }
+        LogOutput::File(path) => {
+            file = Some(path.as_path().to_owned());
+            lines.set(append(path.as_path())?)?;
+        }
+    }
+    let writer = {
+        let lines = lines.clone();
+        move || lines.clone()
     };
-    let (writer, guard) = writer;
-    let dropped = writer.error_counter();
     let (filter, level) = reload::Layer::new(filter_of(logging.level));
     let repeats = Arc::<Repeats>::default();
     let registry = tracing_subscriber::registry().with(filter).with(RepeatFilter(repeats.clone()));
@@ -154,19 +145,8 @@ pub fn start_logs(logging: &Logging) -> io::Result<(LogControl, LogEnd)> {
         }
     };
     result.map_err(io::Error::other)?;
-    let control = LogControl { level, file: log_file, repeats, dropped, failed };
-    Ok((control, LogEnd { _guard: guard }))
-}
-
-fn by_thread<W: io::Write + Send + 'static>(
-    inner: W,
-    failed: &Arc<AtomicU64>,
-) -> (NonBlocking, WorkerGuard) {
-    NonBlockingBuilder::default()
-        .lossy(true)
-        .buffered_lines_limit(LINES_WAITING_MAX)
-        .thread_name("dwcpd-log")
-        .finish(Counting { inner, failed: failed.clone() })
+    let end = LogEnd(lines.clone());
+    Ok((LogControl { level, file, repeats, lines }, end))
 }
 
 fn filter_of(level: LogLevel) -> LevelFilter {

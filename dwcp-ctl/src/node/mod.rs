@@ -11,6 +11,7 @@ pub mod fuzzing;
 mod handover;
 mod keeper;
 mod ledger;
+mod lines;
 mod load;
 mod logs;
 mod notify;

@@ -1,12 +1,17 @@
-//! Reading the configuration again while the daemon runs: all or nothing.
+//! Reading the configuration again while the daemon runs: all or nothing, and beside all else that it does. A volume that
+//! hangs, or a name server, holds up the reload alone.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use dwcp_core::config::{Colour, Config};
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::{info, warn};
 
 use super::evidence::EvidenceFile;
+use super::load::LoadedConfig;
 use super::{Node, load, plan, token};
 use crate::service::forward::{BoundForward, ForwardListener, ForwardSpec};
 
@@ -24,14 +29,89 @@ impl From<String> for Refusal {
     }
 }
 
+/// Who waits to hear what came of a reload.
+pub(super) type ReloadAsker = oneshot::Sender<Result<(), String>>;
+
+/// What came of a reload: nothing has changed if it is an error, in words for people.
+pub(super) type ReloadOutcome = Result<(), String>;
+
+/// The part of the daemon that reloads, once at a time.
+#[derive(Default)]
+pub(super) struct Reloads {
+    under_way: Option<UnderWay>,
+    /// Whether one is due, and who waits for it. The one under way may have read the file before it changed.
+    is_due: bool,
+    askers: Vec<ReloadAsker>,
+}
+
+struct UnderWay {
+    askers: Vec<ReloadAsker>,
+    task: JoinHandle<ReloadOutcome>,
+}
+
+impl Reloads {
+    pub(super) fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// Asks for a reload; `asker` hears what comes of it. [`begin`](Self::begin) is to follow.
+    pub(super) fn ask(&mut self, asker: Option<ReloadAsker>) {
+        self.is_due = true;
+        self.askers.extend(asker);
+    }
+
+    /// Begins what was asked for, unless one is under way; whether it did.
+    pub(super) fn begin(&mut self, node: &Arc<Node>) -> bool {
+        if self.is_under_way() || !std::mem::take(&mut self.is_due) {
+            return false;
+        }
+        let task = tokio::spawn(node.clone().reload());
+        self.under_way = Some(UnderWay { askers: std::mem::take(&mut self.askers), task });
+        true
+    }
+
+    /// Waits until the reload under way is over, or there is none. [`conclude`](Self::conclude) is to follow.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe.
+    pub(super) async fn outcome(&mut self) -> ReloadOutcome {
+        match &mut self.under_way {
+            Some(under_way) => {
+                (&mut under_way.task).await.unwrap_or_else(|_| Err("it broke off".into()))
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Tells whoever asked.
+    pub(super) fn conclude(&mut self, outcome: &ReloadOutcome) {
+        for asker in self.under_way.take().into_iter().flat_map(|under_way| under_way.askers) {
+            let _ = asker.send(outcome.clone());
+        }
+    }
+
+    /// Ends the reload under way, if there is one; afterwards it changes nothing more.
+    pub(super) async fn end(&mut self) {
+        let Some(UnderWay { task, .. }) = self.under_way.take() else { return };
+        task.abort();
+        let _ = task.await;
+    }
+}
+
+/// What a reload goes by, read and not in force yet.
+struct Reread {
+    loaded: LoadedConfig,
+    token: Arc<str>,
+    evidence: Option<EvidenceFile>,
+}
+
 impl Node {
     /// Loads the file, checks that every change can be made now, and makes them all; or makes none and says
     /// why. Certificates are read again too, whether or not the file changed.
     ///
     /// # Errors
     /// What is wrong, for people. Nothing has changed then.
-    pub(super) async fn reload(&self) -> Result<(), String> {
-        self.logs.reopen();
+    async fn reload(self: Arc<Self>) -> ReloadOutcome {
         let result = self.try_reload().await;
         let mut current = self.current();
         match result {
@@ -49,19 +129,10 @@ impl Node {
         }
     }
 
-    async fn try_reload(&self) -> Result<(), Refusal> {
-        let loaded = load(&self.config_path, Colour::Off)
-            .map_err(|failure| Refusal { summary: failure.summary, text: failure.rendered })?;
+    async fn try_reload(self: &Arc<Self>) -> Result<(), Refusal> {
+        // Whatever can fail, first; and whatever takes as long as a disk likes, on threads that nobody else needs.
+        let Reread { loaded, token, evidence } = self.aside(Self::reread).await?;
         let config = loaded.config;
-        let restart = plan::restart_keys(&self.current().config, &config);
-        if !restart.is_empty() {
-            let keys = restart.join(", ");
-            return Err(format!("a restart is needed to change {keys}").into());
-        }
-        // Whatever can fail, first.
-        let token = token::read(&config)?;
-        let evidence = config.byzantine.evidence_log.as_ref();
-        let evidence = evidence.map(|path| EvidenceFile::open(path.as_path())).transpose()?;
         let (mut listeners, to_bind) = self.new_forwards(&config);
         for spec in to_bind {
             let name = spec.name.clone();
@@ -72,11 +143,39 @@ impl Node {
                 .map_err(|error| format!("forward {name}: cannot listen on {listen}: {error}"))?;
             listeners.push(bound);
         }
-        self.identity.reload().map_err(|error| crate::exit::chain(&error))?;
+        self.aside(|node| {
+            Ok(node.identity.reload().map_err(|error| crate::exit::chain(&error))?)
+        })
+        .await?;
         self.token.set(token);
         self.evidence.set(evidence);
         self.apply(config, loaded.sha256, listeners);
         Ok(())
+    }
+
+    /// What `work` gives, done by a thread that may wait.
+    async fn aside<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let node = self.clone();
+        let done = spawn_blocking(move || work(&node)).await;
+        done.unwrap_or_else(|_| Err("it broke off".to_owned().into()))
+    }
+
+    fn reread(&self) -> Result<Reread, Refusal> {
+        self.logs.reopen();
+        let loaded = load(&self.config_path, Colour::Off)
+            .map_err(|failure| Refusal { summary: failure.summary, text: failure.rendered })?;
+        let restart = plan::restart_keys(&self.current().config, &loaded.config);
+        if !restart.is_empty() {
+            let keys = restart.join(", ");
+            return Err(format!("a restart is needed to change {keys}").into());
+        }
+        let token = token::read(&loaded.config)?;
+        let evidence = loaded.config.byzantine.evidence_log.as_ref();
+        let evidence = evidence.map(|path| self.evidence.open(path.as_path())).transpose()?;
+        Ok(Reread { loaded, token, evidence })
     }
 
     /// The forwards that `config` adds or changes: those that take over a listening socket, and those to bind.

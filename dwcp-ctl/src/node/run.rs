@@ -13,12 +13,14 @@ use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Interval;
 use tracing::{error, info, warn};
 
 use super::command_server::Demand;
 use super::drain::{Asker, Drain, Visitors, tick};
-use super::handover::{HandOver, Successor, refuse};
+use super::handover::{HandOver, RestartAsker, Successor, refuse};
 use super::notify::{Notifier, watchdog_interval};
+use super::reload::{ReloadAsker, ReloadOutcome, Reloads};
 use super::start::{forward_name, start};
 use super::{Node, load, start_logs};
 use crate::exit::DAEMON_CONFIG;
@@ -26,6 +28,9 @@ use crate::exit::DAEMON_CONFIG;
 /// Why a reload is refused while another process is about to take over.
 const RESTARTING: &str =
     "a restart is under way: the new process reads the file; reload again once it is over";
+
+/// Why a process that asks for the node does not get it while the file is read again.
+const RELOADING: &str = "a reload is under way; take over once it is over";
 
 /// How the daemon is started.
 #[derive(Clone, Debug)]
@@ -109,6 +114,11 @@ pub(super) struct Daemon {
     /// Whether the command socket's file is a successor's.
     pub(super) is_given_away: Arc<AtomicBool>,
     pub(super) hand_over: HandOver,
+    pub(super) reloads: Reloads,
+    /// Whether a reload was asked for by a signal while another process was about to take over.
+    pub(super) is_reload_due: bool,
+    /// Restarts that wait for the end of a reload: who wants to know what comes of them, and whether they are forced.
+    pub(super) restarts_due: Vec<(Option<RestartAsker>, bool)>,
     /// The processes that this one followed, the newest first: a successor goes on with them.
     pub(super) older: Vec<OldProcess>,
     pub(super) signals: Signals,
@@ -158,36 +168,25 @@ impl Daemon {
         let status = format!("ready, listening on {}", listen.join(", "));
         self.notifier.ready(&status);
         let mut watchdog = watchdog_interval().map(tokio::time::interval);
-        // Asked for by a signal while another process was about to take over.
-        let mut is_reload_due = false;
         let end = loop {
             tokio::select! {
                 _ = self.signals.hangup.recv() => match self.hand_over.is_under_way() {
-                    true => is_reload_due = true,
-                    false => _ = self.reload(&status).await,
+                    true => self.is_reload_due = true,
+                    false => self.reload(None),
                 },
-                _ = self.signals.user.recv() => self.hand_over.restart(None, false),
-                demand = self.demands.recv() => match demand {
-                    Some(Demand::Reload(answer)) => {
-                        let result = match self.hand_over.is_under_way() {
-                            true => Err(RESTARTING.to_owned()),
-                            false => self.reload(&status).await,
-                        };
-                        let _ = answer.send(result);
-                    }
-                    Some(Demand::Restart(answer, is_forced)) => {
-                        self.hand_over.restart(Some(answer), is_forced);
-                    }
-                    Some(Demand::HandOver(stream)) => self.give(stream),
-                    Some(Demand::Drain(asker)) => break End::Drain(Some(asker)),
-                    None => break End::Drain(None),
+                _ = self.signals.user.recv() => self.restart(None, false),
+                demand = self.demands.recv() => if let Some(end) = self.obey(demand) {
+                    break end;
                 },
+                outcome = self.reloads.outcome() => self.conclude_reload(&outcome, &status),
                 outcome = self.hand_over.outcome() => {
-                    if let Some(successor) = self.hand_over.conclude(outcome).await {
+                    // Accepting another process takes a while, and is not broken off: it may be the node already.
+                    let concluded = self.hand_over.conclude(outcome);
+                    if let Some(successor) = fed(concluded, &mut watchdog, &self.notifier).await {
                         break End::Followed(successor);
                     }
-                    if std::mem::take(&mut is_reload_due) {
-                        self.reload(&status).await.ok();
+                    if std::mem::take(&mut self.is_reload_due) {
+                        self.reload(None);
                     }
                 }
                 _ = self.signals.terminate.recv() => break End::Drain(None),
@@ -195,8 +194,11 @@ impl Daemon {
                 () = tick(&mut watchdog) => self.notifier.watchdog(),
             }
         };
+        // What drains begins nothing new.
+        self.reloads.end().await;
+        self.restarts_due.clear();
         if let End::Followed(successor) = &end
-            && is_reload_due
+            && self.is_reload_due
         {
             pass_on_hangup(successor.pid);
         }
@@ -204,7 +206,7 @@ impl Daemon {
     }
 
     /// Drains, until that is over or somebody is in a hurry; returns the exit code.
-    async fn drain(mut self, end: End, mut watchdog: Option<tokio::time::Interval>) -> u8 {
+    async fn drain(mut self, end: End, mut watchdog: Option<Interval>) -> u8 {
         let (askers, is_followed) = match end {
             End::Drain(asker) => {
                 // A process that is about to take over would lose what this one is going to close.
@@ -239,19 +241,60 @@ impl Daemon {
             exit = drain.run() => exit,
             () = stopped => hurried(),
         };
+        self.node.evidence.end();
         self.node.logs.repeats().report_last();
         exit
     }
 
-    async fn reload(&self, status: &str) -> Result<(), String> {
-        self.notifier.reloading();
-        let result = self.node.reload().await;
+    /// Does what was asked for over the command socket; why the daemon stops serving, if it does.
+    fn obey(&mut self, demand: Option<Demand>) -> Option<End> {
+        match demand {
+            Some(Demand::Reload(answer)) if self.hand_over.is_under_way() => {
+                let _ = answer.send(Err(RESTARTING.to_owned()));
+            }
+            Some(Demand::Reload(answer)) => self.reload(Some(answer)),
+            Some(Demand::Restart(answer, is_forced)) => self.restart(Some(answer), is_forced),
+            Some(Demand::HandOver(stream)) => self.give(stream),
+            Some(Demand::Drain(asker)) => return Some(End::Drain(Some(asker))),
+            None => return Some(End::Drain(None)),
+        }
+        None
+    }
+
+    /// Reloads, as soon as no other reload is under way; `asker` hears what comes of it.
+    fn reload(&mut self, asker: Option<ReloadAsker>) {
+        self.reloads.ask(asker);
+        if self.reloads.begin(&self.node) {
+            self.notifier.reloading();
+        }
+    }
+
+    fn conclude_reload(&mut self, outcome: &ReloadOutcome, status: &str) {
+        self.reloads.conclude(outcome);
         self.notifier.ready(status);
-        result
+        if self.reloads.begin(&self.node) {
+            return self.notifier.reloading();
+        }
+        for (asker, is_forced) in std::mem::take(&mut self.restarts_due) {
+            self.hand_over.restart(asker, is_forced);
+        }
+    }
+
+    /// Has a new process take over, by force if a guess may be wrong; `asker` hears what comes of it. A reload comes to its
+    /// end first: both open sockets.
+    fn restart(&mut self, asker: Option<RestartAsker>, is_forced: bool) {
+        if !self.reloads.is_under_way() {
+            self.hand_over.restart(asker, is_forced);
+        } else if asker.is_some() || self.restarts_due.is_empty() {
+            self.restarts_due.push((asker, is_forced));
+        }
     }
 
     /// Gives all it listens on to the process at the other end of `stream`.
     fn give(&mut self, stream: UnixStream) {
+        if self.reloads.is_under_way() {
+            return refuse(stream, RELOADING.into());
+        }
         if let Err(why) = self.hand_over.admit(&stream) {
             return refuse(stream, why);
         }
@@ -316,6 +359,21 @@ fn pass_on_hangup(pid: u32) {
     let passed_on = pid.map(|pid| kill_process(pid, rustix::process::Signal::HUP));
     if !matches!(passed_on, Some(Ok(()))) {
         warn!("a reload that was asked for during the restart was not passed on");
+    }
+}
+
+/// Waits for `future`, and feeds the watchdog meanwhile.
+async fn fed<T>(
+    future: impl Future<Output = T>,
+    watchdog: &mut Option<Interval>,
+    notifier: &Notifier,
+) -> T {
+    let mut future = std::pin::pin!(future);
+    loop {
+        tokio::select! {
+            value = &mut future => return value,
+            () = tick(watchdog) => notifier.watchdog(),
+        }
     }
 }
 

@@ -18,11 +18,12 @@ use tracing::{info, warn};
 use super::admin::AdminListener;
 use super::command_server::{CommandSocket, Demand};
 use super::drain::Visitors;
-use super::evidence::{EvidenceFile, EvidenceLog};
+use super::evidence::EvidenceLog;
 use super::handover::{CommandLine, HandOver};
 use super::keeper::Keepers;
 use super::load::LoadedConfig;
 use super::notify::Notifier;
+use super::reload::Reloads;
 use super::run::{Daemon, DaemonOptions, Signals};
 use super::takeover::TakeOver;
 use super::{Current, LogControl, Node, plan, token, watch};
@@ -89,7 +90,7 @@ async fn get(
     let token = token::read(config).map_err(refused)?;
     let evidence = Arc::<EvidenceLog>::default();
     let file = config.byzantine.evidence_log.as_ref();
-    let file = file.map(|path| EvidenceFile::open(path.as_path())).transpose();
+    let file = file.map(|path| evidence.open(path.as_path())).transpose();
     evidence.set(file.map_err(refused)?);
     let (config, directory) = (options.config.clone(), options.runtime_directory.clone());
     let command_line = CommandLine::new(config, directory, socket.clone());
@@ -195,6 +196,9 @@ fn serve(
         sockets,
         is_given_away,
         hand_over: HandOver::new(command_line, name),
+        reloads: Reloads::default(),
+        is_reload_due: false,
+        restarts_due: Vec::new(),
         older,
         signals,
     }

@@ -162,13 +162,12 @@ mod tests {
     use dwcp_core::EndpointSettings;
 
     use super::*;
-    use crate::node::evidence::EvidenceFile;
 
     #[tokio::test]
     async fn events_that_were_overwritten_are_evidence_that_is_lost() {
         let directory = tempfile::tempdir().unwrap();
         let evidence = Arc::<EvidenceLog>::default();
-        evidence.set(Some(EvidenceFile::open(&directory.path().join("e.log")).unwrap()));
+        evidence.set(Some(evidence.open(&directory.path().join("e.log")).unwrap()));
         let mut settings = EndpointSettings::default();
         settings.reconnect_delay_max = Duration::from_millis(1);
         let (a, b) = Endpoint::pair_with(&settings);

@@ -313,6 +313,36 @@ pub(crate) fn own_disk(directory: &Path, options: &str) -> Option<Vec<String>> {
     tried.is_ok_and(|status| status.success()).then(|| words.collect())
 }
 
+/// A pipe with a name that is full: whoever writes to it waits until it is read. It stands for a disk that hangs.
+pub(crate) struct FullPipe(std::fs::File);
+
+impl FullPipe {
+    pub(crate) fn new(path: &Path) -> Self {
+        use rustix::fs::{CWD, FileType, Mode, OFlags};
+        rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        // With both ends here nobody waits for the other one to be opened.
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mut pipe = Self(rustix::fs::open(path, flags, Mode::empty()).unwrap().into());
+        pipe.fill();
+        pipe
+    }
+
+    /// Fills what is free of it, page by page and then byte by byte.
+    pub(crate) fn fill(&mut self) {
+        for size in [4096, 1] {
+            while self.0.write(&vec![b'.'; size]).is_ok() {}
+        }
+    }
+
+    /// Takes what is in it; what was waiting comes after that.
+    pub(crate) fn take(&mut self) -> String {
+        let mut taken = Vec::new();
+        let error = self.0.read_to_end(&mut taken).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "{error}");
+        String::from_utf8(taken).unwrap()
+    }
+}
+
 /// Notes that something cannot be tested here: it is counted and shown.
 pub(crate) fn skip(what: &str, why: &str) {
     println!("skipped: {what}: {why}");
