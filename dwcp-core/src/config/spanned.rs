@@ -160,14 +160,15 @@ fn integer(text: &str) -> Option<Scalar<'static>> {
 
 fn float(text: &str) -> Option<f64> {
     let unsigned = text.strip_prefix('+').unwrap_or(text);
+    // One sign is a number's, a second one is not, and what is no number has none at all.
+    if text.len() != unsigned.len() && unsigned.starts_with(['+', '-']) {
+        return None;
+    }
     match unsigned {
         ".inf" | ".Inf" | ".INF" => return Some(f64::INFINITY),
         "-.inf" | "-.Inf" | "-.INF" => return Some(f64::NEG_INFINITY),
-        ".nan" | ".NaN" | ".NAN" => return Some(f64::NAN),
+        ".nan" | ".NaN" | ".NAN" if text == unsigned => return Some(f64::NAN),
         _ => {}
-    }
-    if text.len() != unsigned.len() && unsigned.starts_with(['+', '-']) {
-        return None;
     }
     unsigned.parse().ok().filter(|number: &f64| number.is_finite())
 }
@@ -213,5 +214,14 @@ mod tests {
         assert_eq!(resolve("~", true), Scalar::Null);
         assert_eq!(resolve("~", false), Scalar::Text("~"));
         assert_eq!(resolve("18446744073709551615", true), Scalar::Unsigned(u64::MAX));
+        assert_eq!(resolve("+.inf", true), Scalar::Float(f64::INFINITY));
+        assert_eq!(resolve("-.INF", true), Scalar::Float(f64::NEG_INFINITY));
+    }
+
+    #[test]
+    fn signs_that_make_no_number_make_text() {
+        for text in ["+-.inf", "++.inf", "+-1.5", "--.inf", "+.nan", "-.nan", "+.NaN"] {
+            assert_eq!(resolve(text, true), Scalar::Text(text), "{text}");
+        }
     }
 }
