@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::AtFlags;
+use sha2::{Digest, Sha256};
 
 use super::disk::{Disk, Promise};
 use super::intake_error::{IntakeError, at};
@@ -25,6 +26,9 @@ const RESUMED_MAX: usize = 64;
 const QUESTIONS_MAX: u64 = 4 * ENTRIES_MAX;
 /// How long all files of a copy may wait for a copy of the same files that is about to end.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The first half of a name's SHA-256: nobody finds two names that have the same.
+type NameHash = [u8; 16];
 
 /// What a node takes, from whom and where to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,8 +50,9 @@ pub struct Intake {
     sender: Sender,
     /// Questions that may still be asked.
     questions_left: u64,
-    /// Files of which a prefix was compared: once is enough, and costs a reading.
-    compared: HashSet<String>,
+    /// Files of which a prefix was compared: once is enough, and costs a reading. The sender makes the names up, and may
+    /// make up long ones: what is kept of each has one size, and there are as many as a copy has files.
+    compared: HashSet<NameHash>,
     /// The lower one of both ends.
     version: u32,
     verify: bool,
@@ -224,8 +229,8 @@ impl Intake {
     fn look(&mut self, head: &FileHead) -> Result<Option<Reply>, IntakeError> {
         let name = head.name.clone();
         self.ask()?;
-        self.check_size(head)?;
         let parts = parts(&name, false)?;
+        self.check_size(head)?;
         let (last, above) = parts.split_last().expect("a file's name has a part");
         let mut bytes = 0;
         if let Some(place) = find(self.root()?, above) {
@@ -243,15 +248,18 @@ impl Intake {
     fn compare(&mut self, prefix: &Prefix) -> Result<Option<Reply>, IntakeError> {
         let Prefix { head, held, sha256 } = prefix;
         let name = head.name.clone();
+        self.ask()?;
+        let parts = parts(&name, false)?;
         self.check_size(head)?;
         if *held > head.bytes {
             return Err(IntakeError::Unexpected("a prefix longer than its file".into()));
         }
-        self.ask()?;
-        if !self.compared.insert(name.clone()) {
+        if self.compared.len() as u64 >= ENTRIES_MAX {
+            return Err(IntakeError::TooMany { name });
+        }
+        if !self.compared.insert(hash_of_name(&name)) {
             return Err(IntakeError::Unexpected("a second prefix of the same file".into()));
         }
-        let parts = parts(&name, false)?;
         let (last, above) = parts.split_last().expect("a file's name has a part");
         let differs = || Ok(Some(Reply::Differs { name: name.clone() }));
         let Some(mut place) = find(self.root()?, above) else { return differs() };
@@ -287,8 +295,8 @@ impl Intake {
 
     fn open(&mut self, head: &FileHead) -> Result<Option<Reply>, IntakeError> {
         let resumed = self.resumed.remove(&head.name);
-        self.check_size(head)?;
         let parts = parts(&head.name, false)?;
+        self.check_size(head)?;
         count(&mut self.entries_left, &head.name)?;
         let (last, above) = parts.split_last().expect("a file's name has a part");
         let (from, bytes) = (head.from, head.bytes);
@@ -410,6 +418,11 @@ impl Intake {
         part.keep(&self.sender, &self.disk, self.verify)?;
         Ok(Some(Reply::Saved { name, bytes, sha256: found }))
     }
+}
+
+fn hash_of_name(name: &str) -> NameHash {
+    let hash = Sha256::digest(name);
+    std::array::from_fn(|index| hash[index])
 }
 
 /// `wanted_bytes` do not fit into the `free_bytes` that files may take.

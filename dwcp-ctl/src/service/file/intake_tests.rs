@@ -618,6 +618,26 @@ fn what_was_begun_goes_before_what_is_there() {
     assert!(matches!(room.take(&again), Err(IntakeError::Unexpected(_))));
 }
 
+/// A sender makes names up as it likes.
+#[test]
+fn what_is_kept_of_a_name_that_was_compared_is_little() {
+    let mut room = Room::new();
+    room.begin_2();
+    let no_name = "x".repeat(60_000);
+    let refused = room.prefix(of(&no_name, 5), b"hel");
+    assert!(matches!(refused, Some(Reply::Refused { .. })), "{refused:?}");
+    assert!(room.intake.compared.is_empty(), "it can be no file's");
+    let long = vec!["x".repeat(255); 32].join("/");
+    assert!(matches!(room.prefix(of(&long, 5), b"hel"), Some(Reply::Differs { .. })));
+    let kept: usize = room.intake.compared.iter().map(size_of_val).sum();
+    assert_eq!(kept, 16);
+    // No more than a copy has files.
+    let numbers = 0..ENTRIES_MAX as u128;
+    room.intake.compared = numbers.map(u128::to_le_bytes).collect();
+    let prefix = Frame::Prefix(Prefix { head: of("one more", 5), held: 3, sha256: sum(b"hel") });
+    assert!(matches!(room.take(&prefix), Err(IntakeError::TooMany { .. })));
+}
+
 #[test]
 fn a_copy_that_has_just_broken_off_is_waited_for() {
     let mut room = Room::new();

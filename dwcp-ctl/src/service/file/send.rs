@@ -214,14 +214,18 @@ async fn push(
     mut limit: Option<RateLimit>,
 ) -> Result<(), ServiceError> {
     while let Some(message) = from_disk.recv().await {
-        let bytes = match Frame::decode(&message) {
-            Ok(Frame::Data(data)) => data.len() as u64,
-            _ => 0,
+        let data_bytes = match Frame::decode(&message) {
+            Ok(Frame::Data(data)) => Some(data.len() as u64),
+            _ => None,
         };
+        let bytes = data_bytes.unwrap_or(0);
         if let Some(limit) = &mut limit {
             limit.take(bytes).await;
         }
-        messages.fetch_add(1, Ordering::Relaxed);
+        // A file that is refused is so once, in answer to its beginning, its data or its end: data adds no answer.
+        if data_bytes.is_none() {
+            messages.fetch_add(1, Ordering::Relaxed);
+        }
         sender.send(message).await?;
         let _ = note.send(bytes);
     }
@@ -230,7 +234,7 @@ async fn push(
 }
 
 /// Passes the receiver's words on to the disk, until it breaks off. The disk may take them later: there are no more of
-/// them than messages were sent, each about something that is being copied, and short.
+/// them than messages were sent that have an answer, each about something that is being copied, and short.
 async fn listen(
     receiver: &mut Receiver,
     names: HashSet<String>,
