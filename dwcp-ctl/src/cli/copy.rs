@@ -30,7 +30,8 @@ pub(super) fn run(arguments: &Copy, global: &Global, output: &Output) -> Result<
     let bar = bar(output);
     let value = route.run(operation, None, &mut |state: CopyProgress| {
         bar.set_length(state.bytes_total);
-        bar.set_position(state.bytes);
+        // What is compared is not sent; it takes its time all the same.
+        bar.set_position(state.bytes + state.bytes_compared);
         let files = units::counted(state.files_total, "file", "files");
         bar.set_message(format!("{} of {files}", state.files));
     });

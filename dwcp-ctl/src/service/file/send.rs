@@ -34,6 +34,9 @@ pub struct CopyOptions {
 pub struct CopyProgress {
     /// Bytes handed to the session, or at the receiver already.
     pub bytes: u64,
+    /// Bytes read to be compared with what the receiver has, whose answer is not there yet.
+    #[serde(default)]
+    pub bytes_compared: u64,
     /// Bytes in all.
     pub bytes_total: u64,
     /// Files the receiver has confirmed.
@@ -156,7 +159,8 @@ pub async fn send(
         }
     };
     let result = tokio::try_join!(sending, accounting).map(|_| ());
-    // The disk's own error says more than the broken channel it led to.
+    // The disk's own error says more than the broken channel it led to. What it had to say to the network it cannot say
+    // any more, and it looks at that after each piece: this is not long.
     match disk.await {
         Ok(Err(error)) => return Err(error),
         _ => result?,
@@ -284,6 +288,7 @@ impl Account {
     fn new(sources: &[Source], failed: Vec<LeftOut>) -> Self {
         let state = CopyProgress {
             bytes: 0,
+            bytes_compared: 0,
             bytes_total: sources.iter().map(Source::bytes).sum(),
             files: 0,
             files_total: sources.iter().filter(|source| source.is_file()).count() as u64,
@@ -324,10 +329,24 @@ impl Account {
     }
 
     fn take(&mut self, note: Note) {
+        let state = &mut self.state;
         match note {
+            Note::Length { before, now } => {
+                state.bytes_total = state.bytes_total.saturating_sub(before).saturating_add(now);
+                return;
+            }
+            Note::Compared(bytes) => {
+                state.bytes_compared += bytes;
+                return;
+            }
+            Note::Differs(bytes) => {
+                state.bytes_compared = state.bytes_compared.saturating_sub(bytes);
+                return;
+            }
             Note::Resumed(bytes) => {
+                state.bytes_compared = state.bytes_compared.saturating_sub(bytes);
+                state.bytes += bytes;
                 self.bytes_resumed += bytes;
-                self.state.bytes += bytes;
                 return;
             }
             Note::Saved(file) => {
@@ -341,3 +360,7 @@ impl Account {
         self.pending = self.pending.saturating_sub(1);
     }
 }
+
+#[cfg(test)]
+#[path = "send_tests.rs"]
+mod tests;
