@@ -644,11 +644,15 @@ fn a_copy_that_has_just_broken_off_is_waited_for() {
     room.begin_2();
     room.take(&Frame::File(of("hello", 5))).unwrap();
     room.data(b"hel").unwrap();
-    let mut next = intake(room.directory.path(), "a");
+    // Each time it has found the file locked it looks whether anybody still wants it.
+    let (finds, found_locked) = std::sync::mpsc::channel();
+    let reception = reception(room.directory.path());
+    let mut next = Intake::new(reception, Arc::default(), "a", move || finds.send(()).is_err());
+    next.sender.patience = Duration::from_secs(600);
     next.take(&Frame::Begin(Begin { version: 2, ..begin("", 0) }).encode()).unwrap();
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| next.take(&Frame::Offer(of("hello", 5)).encode()).unwrap());
-        std::thread::sleep(Duration::from_millis(100));
+        found_locked.recv().unwrap();
         room.intake = intake(room.directory.path(), "a");
         let has = asking.join().unwrap();
         assert_eq!(has, Some(Reply::Has { name: "hello".into(), bytes: 3 }));

@@ -422,13 +422,13 @@ impl SourceReader {
                 Ok(got) => left -= got as u64,
                 Err(error) => return self.abandon(&source, &error.to_string()),
             }
+            // Half of one state and half of another is no copy of any, however much of it is still to come.
+            let is_unchanged = file.metadata().is_ok_and(|now| Kind::of_file(&now) == source.kind);
+            if self.version >= 2 && !is_unchanged {
+                return self.abandon(&source, "was written while it was sent; copy it again");
+            }
             hash.update(&buffer[1..]);
             self.to_network.blocking_send(buffer).map_err(|_| Stop::Gone)?;
-        }
-        // Half of one state and half of another is no copy of any.
-        let is_unchanged = file.metadata().is_ok_and(|now| Kind::of_file(&now) == source.kind);
-        if self.version >= 2 && !is_unchanged {
-            return self.abandon(&source, "was written while it was sent; copy it again");
         }
         let (bytes, sha256) = (source.bytes(), hex(&hash.finalize()));
         let ending = Ending::File { bytes, sha256: sha256.clone(), resumed_bytes: from };
