@@ -11,12 +11,12 @@ use tokio::sync::mpsc;
 use super::limit::RateLimit;
 use super::read::{Note, SourceReader};
 use super::{Begin, DATA_BYTES_MAX, Frame, Reply, Source, VERSION, Walk};
-use crate::service::{ServiceError, labels, receive_json};
+use crate::service::{ServiceError, labels, receive_json, words_of_peer};
 
 /// Messages between the disk and the network.
 const QUEUE: usize = 8;
-/// The longest that a receiver says about a refusal, characters; the rest is cut off.
-const WORDS_MAX: usize = 1_000;
+/// The most that a receiver says about refusals in one copy, bytes: what it is not told more of fails without words.
+const WORDS_BYTES_MAX: usize = 16 << 20;
 
 /// How a copy is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -199,7 +199,7 @@ async fn greet(
     sender.send(Frame::Begin(begin).encode()).await?;
     let (version, room_bytes) = match receive_json(receiver).await? {
         Reply::Ready { version, room_bytes } => (version.min(VERSION), room_bytes),
-        Reply::Failed { message } => return Err(ServiceError::Refused(message)),
+        Reply::Failed { message } => return Err(ServiceError::Refused(words_of_peer(&message))),
         _ => return Err(ServiceError::Malformed("an answer too early".into())),
     };
     if verify && version < 2 {
@@ -245,7 +245,7 @@ async fn listen(
     to_disk: mpsc::UnboundedSender<Reply>,
     messages: &AtomicU64,
 ) -> Result<(), ServiceError> {
-    let mut replies = 0;
+    let (mut replies, mut words_left) = (0, WORDS_BYTES_MAX);
     loop {
         let Some(message) = receiver.recv().await? else {
             // The disk sees that nothing more comes, and says what that leaves.
@@ -255,7 +255,11 @@ async fn listen(
         let mut reply: Reply = crate::service::parse(&message)?;
         replies += 1;
         if let Reply::Refused { message, .. } | Reply::Failed { message } = &mut reply {
-            *message = message.chars().take(WORDS_MAX).collect();
+            *message = words_of_peer(message);
+            match words_left.checked_sub(message.len()) {
+                Some(left) => words_left = left,
+                None => "refused, as were many before".clone_into(message),
+            }
         }
         let is_about_us = reply.name().is_none_or(|name| names.contains(name));
         let is_hash = |sha256: &str| sha256.len() == 64;

@@ -53,3 +53,26 @@ async fn a_copy_ends_also_while_its_sender_reads_what_the_receiver_has() {
     assert!(matches!(result, Err(ServiceError::Channel(_))), "{result:?}");
     assert!(states.iter().all(|state| state.bytes == 0 && state.bytes_compared < bytes));
 }
+
+#[tokio::test]
+async fn the_words_of_a_receiver_steer_no_terminal_and_are_short() {
+    let words = || format!("no\u{1b}[2J\r\n{}", "\u{9b}".repeat(100_000 / 8));
+    let failed = Reply::Failed { message: words() };
+    let (result, _) = copy_to(5, failed, |mut sender| sender.finish()).await;
+    let Err(ServiceError::Refused(message)) = result else { panic!("{result:?}") };
+    let refused = Reply::Refused { name: "file".into(), message: words() };
+    let (result, _) = copy_to(5, refused, |mut sender| sender.finish()).await;
+    for message in [message, result.unwrap().failed[0].message.clone()] {
+        assert!(message.starts_with(r"no\u{1b}[2J\r\n\u{9b}\u{9b}"), "{message}");
+        assert!(!message.contains(char::is_control) && message.len() < 10_000);
+    }
+    // What does not fit where it stands is told, too.
+    let error = crate::service::parse::<Counted>(b"{\"bytes\":\"\\u001b[2J\"}").unwrap_err();
+    assert!(error.to_string().contains(r"\u{1b}[2J"), "{error}");
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[expect(dead_code, reason = "it is never made")]
+struct Counted {
+    bytes: u64,
+}
