@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::disk::{Disk, Promise};
 use super::intake_error::{IntakeError, at};
-use super::part::{Part, Sender, Whole, random_name};
+use super::part::{Part, Sender, Waiting, Whole, random_name};
 use super::protocol::{
     Begin, Directory, ENTRIES_MAX, FileHead, Frame, Link, Prefix, Reply, VERSION,
 };
@@ -63,7 +63,7 @@ pub struct Intake {
     last: Vec<String>,
     file: Option<Incoming>,
     /// By name.
-    resumed: BTreeMap<String, Part>,
+    resumed: BTreeMap<String, Waiting>,
     /// The file under way was refused: the rest of it is on its way.
     is_refused: bool,
 }
@@ -262,6 +262,9 @@ impl Intake {
         }
         let (last, above) = parts.split_last().expect("a file's name has a part");
         let differs = || Ok(Some(Reply::Differs { name: name.clone() }));
+        if *held == 0 {
+            return differs();
+        }
         let Some(mut place) = find(self.root()?, above) else { return differs() };
         if *held == head.bytes {
             place = match Whole::find(place, last, head.bytes) {
@@ -289,7 +292,7 @@ impl Intake {
             part.remove();
             return differs();
         }
-        self.resumed.insert(name.clone(), part);
+        self.resumed.insert(name.clone(), part.wait());
         Ok(Some(Reply::Same { name }))
     }
 
@@ -301,11 +304,15 @@ impl Intake {
         let (last, above) = parts.split_last().expect("a file's name has a part");
         let (from, bytes) = (head.from, head.bytes);
         let part = match resumed {
-            Some(part) if part.held() == from && part.head.bytes == bytes => part,
+            Some(part) if part.is_for(head) => part.go_on(find(self.root()?, above))?,
             _ if from > 0 => {
                 return Err(IntakeError::Unexpected("a file from where it is not".into()));
             }
-            _ => {
+            resumed => {
+                if let Some(part) = resumed {
+                    // It is of a state that the sender has no more. One that is not found again is left to the sweep.
+                    let _ = part.go_on(find(self.root()?, above)).map(Part::remove);
+                }
                 let place = self.below(above)?;
                 let mtime_ns = head.mtime_ns.filter(|_| self.version >= 2);
                 let head = FileHead { mtime_ns, ..head.clone() };
@@ -314,10 +321,12 @@ impl Intake {
         };
         let left = bytes.saturating_sub(from);
         let keep_free = self.reception.keep_free_bytes;
-        let promise = self.disk.promise(&part.place.directory, left, keep_free);
-        let promise = match promise.map_err(at(&part.place.shown))? {
+        let promise = self.disk.promise(&part.place().directory, left, keep_free);
+        let promise = match promise.map_err(at(&part.place().shown))? {
             Ok(promise) => promise,
-            Err(room) => return Err(no_room(&self.disk, &part.place, left, room)),
+            // What an earlier copy brought stays: nothing is written, and the next copy has less to bring. The disk is no
+            // fuller than it was; it is a file that fills it which has to make way.
+            Err(room) => return Err(no_room(&self.disk, part.place(), left, room)),
         };
         self.file = Some(Incoming { part, left, promise });
         Ok(None)
@@ -391,10 +400,10 @@ impl Intake {
             return Err(IntakeError::Unexpected("more data than announced".into()));
         }
         // Others write to the disk, too: what was free when the file began may be gone.
-        let room = self.disk.left(&part.place.directory, self.reception.keep_free_bytes);
+        let room = self.disk.left(&part.place().directory, self.reception.keep_free_bytes);
         let room = room.map_err(at(&part.shown()))?;
         if length > room {
-            return Err(no_room(&self.disk, &part.place, length, room));
+            return Err(no_room(&self.disk, part.place(), length, room));
         }
         part.write(data, promise)?;
         *left -= length;
