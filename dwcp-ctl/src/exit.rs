@@ -105,6 +105,24 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         }
         cause = source.source();
     }
+    // A peer may have chosen some of them.
+    escaped(&text)
+}
+
+/// Words that somebody else has chosen, such as a peer, or whoever named a file: what would steer a terminal, begin a line or
+/// turn the order of letters around is written as its number.
+pub fn escaped(words: &str) -> String {
+    let steers = |letter: char| {
+        letter.is_control()
+            || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut text = String::with_capacity(words.len());
+    for letter in words.chars() {
+        match steers(letter) {
+            true => text.extend(letter.escape_default()),
+            false => text.push(letter),
+        }
+    }
     text
 }
 
@@ -131,5 +149,14 @@ mod tests {
         for code in [DAEMON_CONFIG, DAEMON_UNAVAILABLE] {
             assert!(DAEMON_CODES.contains(&format!("\n  {code}  ")));
         }
+    }
+
+    #[test]
+    fn words_of_others_steer_no_terminal() {
+        let words = "no\u{1b}[2J\r\n\u{9b}1A\u{202e}txt.exe \u{e4}\u{1f600} \\ `x`";
+        let shown = r"no\u{1b}[2J\r\n\u{9b}1A\u{202e}txt.exe ";
+        assert_eq!(escaped(words), format!("{shown}\u{e4}\u{1f600} \\ `x`"));
+        let error = std::io::Error::other("the peer closed it: \u{1b}]0;x\u{7}");
+        assert_eq!(chain(&error), r"the peer closed it: \u{1b}]0;x\u{7}");
     }
 }

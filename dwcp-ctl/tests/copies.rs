@@ -107,7 +107,7 @@ fn parts(directory: &Path) -> Vec<PathBuf> {
 /// Waits until a good piece of a file has come.
 fn wait_for_a_piece(directory: &Path) {
     wait_for("a piece of the file", || {
-        let has_come = |part: &PathBuf| part.metadata().is_ok_and(|found| found.len() > 4 << 20);
+        let has_come = |part: &PathBuf| part.metadata().is_ok_and(|found| found.len() > 1 << 20);
         (directory.is_dir() && parts(directory).iter().any(has_come)).then_some(())
     });
 }
@@ -136,8 +136,9 @@ fn goes_on(room: &Room, file: &Path, content: &[u8]) {
     assert!(ran.stdout.contains("was there"), "{ran:#?}");
 }
 
-/// 48 MB that need a second on the way.
-const SLOW: &[&str] = &["--limit", "48MB", "--no-compress"];
+/// Of the 48 MiB that are copied most are still to come when a piece has, also where a test is slow to see that. Such a
+/// copy is broken off and not waited for.
+const SLOW: &[&str] = &["--limit", "2MB", "--no-compress"];
 
 #[test]
 fn an_interrupted_copy_goes_on() {
@@ -150,7 +151,8 @@ fn an_interrupted_copy_goes_on() {
     wait_for_a_piece(&room.path("inbox/deep"));
     client.kill().unwrap();
     client.wait().unwrap();
-    // At once: the receiver may not have noticed yet.
+    // The next copy waits 2 s for that; the machine may be slower.
+    wait_for_the_end(&room.path("inbox/deep"));
     goes_on(&room, &file, &content);
 }
 
@@ -317,24 +319,38 @@ fn copies_of_one_tree_at_once_are_all_whole() {
 }
 
 #[test]
-fn a_limit_holds_and_a_file_that_is_written_meanwhile_is_not_kept() {
+fn a_limit_holds() {
+    let (room, _a, _b) = copy_pair();
+    let file = room.path("file");
+    write(&file, &noise(900_000, 5));
+    let began = std::time::Instant::now();
+    let names = [file.to_str().unwrap(), "b:"];
+    room.ctl(&[&["--node", "a", "copy", "--limit", "300KB"], &names[..]].concat()).ok();
+    // All but the first piece has to wait for those before it.
+    assert!(began.elapsed() > Duration::from_millis(2_500), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_file_that_is_written_while_it_is_sent_is_not_kept() {
     let (room, _a, _b) = copy_pair();
     let (file, other) = (room.path("log"), room.path("other"));
-    write(&file, &noise(900_000, 5));
+    // At the limit it would take a minute and a half. That it is given up is seen at the next piece.
+    write(&file, &noise(27_000_000, 5));
     write(&other, b"other");
-    let began = std::time::Instant::now();
     let ran = std::thread::scope(|scope| {
         let copying = scope.spawn(|| {
             let names = [file.to_str().unwrap(), other.to_str().unwrap()];
             room.ctl(&["--node", "a", "copy", "--limit", "300KB", names[0], names[1], "b:"])
         });
-        wait_for("the file's beginning", || (!parts(&room.path("inbox")).is_empty()).then_some(()));
+        // Not before it is read: until then it is sent as it is.
+        wait_for("a piece of it", || {
+            let has_come = |part: &PathBuf| part.metadata().is_ok_and(|found| found.len() > 0);
+            parts(&room.path("inbox")).iter().any(has_come).then_some(())
+        });
         let mut log = std::fs::OpenOptions::new().append(true).open(&file).unwrap();
         log.write_all(b"one line more").unwrap();
         copying.join().unwrap()
     });
-    // All but the first piece has to wait for those before it.
-    assert!(began.elapsed() > Duration::from_millis(2_500), "{:?}", began.elapsed());
     assert_eq!(ran.code, 1, "{ran:#?}");
     assert!(ran.stderr.contains("NOT copied: log: was written while"), "{ran:#?}");
     assert_eq!(names(&room.path("inbox")), ["other"]);

@@ -146,18 +146,27 @@ fn a_copy_under_way_ends_before_the_node_does() {
     let mut b = room.start("b");
     let address = room.address("b");
     room.config("a", &format!("peers: [{{nodeId: b, addresses: [\"{address}\"]}}]\n"));
-    let _a = room.start("a");
+    let a = room.start("a");
     let file = room.path("large");
-    let bytes = common::noise(64 << 20, 5);
+    let bytes = common::noise(12 << 20, 5);
     common::write(&file, &bytes);
     std::thread::scope(|scope| {
         let copying = scope.spawn(|| {
-            room.ctl(&["--node", "a", "copy", "--no-compress", file.to_str().unwrap(), "b:"])
+            let how = ["--limit", "2MB", "--no-compress"];
+            let what = [file.to_str().unwrap(), "b:"];
+            room.ctl(&[&["--node", "a", "copy"], &how[..], &what].concat())
         });
         wait_for("beginning of the file", || {
             std::fs::read_dir(room.path("inbox")).unwrap().next().map(|_| ())
         });
+        // The sender stands still until the drain has begun, however long that takes: the copy is under way then.
+        a.signal(Signal::STOP);
         b.signal(Signal::TERM);
+        b.wait_for_log("draining");
+        let log = b.log();
+        let line = log.lines().find(|line| line.contains("draining")).unwrap();
+        assert!(line.contains("1 copy"), "{line}");
+        a.signal(Signal::CONT);
         copying.join().unwrap().ok();
     });
     assert_eq!(b.wait(), 0, "{}", b.log());

@@ -10,7 +10,7 @@ use super::output::Output;
 use super::peers::understood;
 use super::route::Route;
 use super::table::table;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, escaped};
 use crate::node::commands::Operation;
 use crate::service::file::{CopyProgress, CopyReport, CopyResult, LeftOut};
 use crate::units;
@@ -30,7 +30,8 @@ pub(super) fn run(arguments: &Copy, global: &Global, output: &Output) -> Result<
     let bar = bar(output);
     let value = route.run(operation, None, &mut |state: CopyProgress| {
         bar.set_length(state.bytes_total);
-        bar.set_position(state.bytes);
+        // What is compared is not sent; it takes its time all the same.
+        bar.set_position(state.bytes + state.bytes_compared);
         let files = units::counted(state.files_total, "file", "files");
         bar.set_message(format!("{} of {files}", state.files));
     });
@@ -39,7 +40,8 @@ pub(super) fn run(arguments: &Copy, global: &Global, output: &Output) -> Result<
     let report: CopyReport = understood(&value)?;
     for (what, list) in [("skipped", &report.skipped), ("NOT copied", &report.failed)] {
         for LeftOut { name, message } in list {
-            output.note(&format!("{what}: {name}: {message}"));
+            // Whoever named the files is not whoever reads this.
+            output.note(&escaped(&format!("{what}: {name}: {message}")));
         }
     }
     output.result(&value, || text(&report, arguments.verbose))?;
@@ -106,7 +108,7 @@ fn text(report: &CopyReport, is_verbose: bool) -> String {
             bytes => format!("went on after {}", units::bytes(bytes)),
         };
         vec![
-            file.name.clone(),
+            escaped(&file.name),
             units::bytes(file.bytes),
             format!("sha256 {}", file.sha256),
             was_there,

@@ -128,7 +128,9 @@ async fn or_why<T>(
 
 fn describe(closed: &Closed) -> String {
     match closed {
-        Closed::ByPeer { reason, .. } => format!("the peer closed it: {reason}"),
+        Closed::ByPeer { reason, .. } => {
+            format!("the peer closed it: {}", crate::service::words_of_peer(reason))
+        }
         Closed::ByUs => "this node closed it".into(),
         Closed::Expired => "no path for longer than session.timeToLive".into(),
         Closed::MemoryShort => {

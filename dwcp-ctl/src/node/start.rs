@@ -397,10 +397,14 @@ async fn sweep_daily(services: Arc<Services>) {
     loop {
         if let Some(directory) = services.receive_directory() {
             let swept = directory.clone();
-            let removed = tokio::task::spawn_blocking(move || file::sweep(&swept, file::KEPT_FOR));
-            let (removed, directory) = (removed.await.unwrap_or(0), directory.display());
+            let swept = tokio::task::spawn_blocking(move || file::sweep(&swept, file::KEPT_FOR));
+            let file::Swept { removed, is_cut_short } = swept.await.unwrap_or_default();
+            let directory = directory.display();
             if removed > 0 {
                 info!(removed, %directory, "old unfinished files removed");
+            }
+            if is_cut_short {
+                warn!(%directory, "too many files to look for unfinished ones among all of them");
             }
         }
         tokio::time::sleep(SWEEP_EVERY).await;

@@ -203,7 +203,19 @@ pub fn parse<T: DeserializeOwned>(message: &[u8]) -> Result<T, ServiceError> {
     if message.len() > CONTROL_BYTES_MAX {
         return Err(ServiceError::Malformed(format!("{} bytes of JSON", message.len())));
     }
-    serde_json::from_slice(message).map_err(|error| ServiceError::Malformed(error.to_string()))
+    // What does not fit is among the words, whole.
+    let failed =
+        |error: serde_json::Error| ServiceError::Malformed(words_of_peer(&error.to_string()));
+    serde_json::from_slice(message).map_err(failed)
+}
+
+/// The longest that a peer says about a refusal, characters; the rest is cut off.
+const WORDS_MAX: usize = 1_000;
+
+/// What a peer says, as it is kept, printed and logged: short, and without what steers a terminal.
+pub(crate) fn words_of_peer(words: &str) -> String {
+    let end = words.char_indices().nth(WORDS_MAX).map_or(words.len(), |(end, _)| end);
+    crate::exit::escaped(&words[..end])
 }
 
 /// Receives a JSON message.

@@ -2,8 +2,8 @@
 
 use crate::ground::Scene;
 use crate::{
-    attacks_channels, attacks_compression, attacks_dialled, attacks_door, attacks_frames,
-    attacks_hello, attacks_records, attacks_resume, attacks_storms,
+    attacks_channels, attacks_compression, attacks_copies, attacks_dialled, attacks_door,
+    attacks_frames, attacks_hello, attacks_records, attacks_resume, attacks_storms,
 };
 
 /// Whose word an attack is.
@@ -198,6 +198,7 @@ pub(crate) const ALL: &[(&str, &[Attack])] = &[
     ("compression", attacks_compression::ATTACKS),
     ("resumption", attacks_resume::ATTACKS),
     ("storms", attacks_storms::ATTACKS),
+    ("copies", attacks_copies::ATTACKS),
     ("the daemon dials", attacks_dialled::ATTACKS),
 ];
 

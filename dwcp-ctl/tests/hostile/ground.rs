@@ -88,7 +88,8 @@ impl Ground {
             .collect();
         let more = format!(
             "peers:\n{peers}memory: {{poolSize: {POOL_MIB}MiB, budget: 4MiB}}\n\
-             byzantine: {{enabled: true, evidenceLog: evidence.log}}\n"
+             byzantine: {{enabled: true, evidenceLog: evidence.log}}\n\
+             files: {{receiveDirectory: inbox, keepFree: 0B}}\n"
         );
         let session = format!(
             "session: {{drainTimeout: 5s, timeToLive: 6s, window: 1MiB, maxMessageSize: {}MiB, handshakeTimeout: {}s}}",
@@ -97,6 +98,7 @@ impl Ground {
         );
         let text = room.config_text("b", &more).replace("session: {drainTimeout: 5s}", &session);
         std::fs::write(room.path("b.yaml"), text).unwrap();
+        std::fs::create_dir(room.path("inbox")).unwrap();
         let b = room.start("b");
         let address = room.address("b");
         room.config("a", &format!("peers: [{{nodeId: b, addresses: [\"{address}\"]}}]\n"));

@@ -8,6 +8,7 @@ mod common;
 mod attacks;
 mod attacks_channels;
 mod attacks_compression;
+mod attacks_copies;
 mod attacks_dialled;
 mod attacks_door;
 mod attacks_frames;
@@ -88,6 +89,11 @@ fn resumption() {
 #[test]
 fn storms() {
     fight(attacks_storms::ATTACKS);
+}
+
+#[test]
+fn copies() {
+    fight(attacks_copies::ATTACKS);
 }
 
 #[test]

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::AtFlags;
+use sha2::{Digest, Sha256};
 
 use super::disk::{Disk, Promise};
 use super::intake_error::{IntakeError, at};
-use super::part::{Part, Sender, Whole, random_name};
+use super::part::{Part, Sender, Waiting, Whole, random_name};
 use super::protocol::{
     Begin, Directory, ENTRIES_MAX, FileHead, Frame, Link, Prefix, Reply, VERSION,
 };
@@ -25,6 +26,9 @@ const RESUMED_MAX: usize = 64;
 const QUESTIONS_MAX: u64 = 4 * ENTRIES_MAX;
 /// How long all files of a copy may wait for a copy of the same files that is about to end.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The first half of a name's SHA-256: nobody finds two names that have the same.
+type NameHash = [u8; 16];
 
 /// What a node takes, from whom and where to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,8 +50,9 @@ pub struct Intake {
     sender: Sender,
     /// Questions that may still be asked.
     questions_left: u64,
-    /// Files of which a prefix was compared: once is enough, and costs a reading.
-    compared: HashSet<String>,
+    /// Files of which a prefix was compared: once is enough, and costs a reading. The sender makes the names up, and may
+    /// make up long ones: what is kept of each has one size, and there are as many as a copy has files.
+    compared: HashSet<NameHash>,
     /// The lower one of both ends.
     version: u32,
     verify: bool,
@@ -58,7 +63,7 @@ pub struct Intake {
     last: Vec<String>,
     file: Option<Incoming>,
     /// By name.
-    resumed: BTreeMap<String, Part>,
+    resumed: BTreeMap<String, Waiting>,
     /// The file under way was refused: the rest of it is on its way.
     is_refused: bool,
 }
@@ -224,8 +229,8 @@ impl Intake {
     fn look(&mut self, head: &FileHead) -> Result<Option<Reply>, IntakeError> {
         let name = head.name.clone();
         self.ask()?;
-        self.check_size(head)?;
         let parts = parts(&name, false)?;
+        self.check_size(head)?;
         let (last, above) = parts.split_last().expect("a file's name has a part");
         let mut bytes = 0;
         if let Some(place) = find(self.root()?, above) {
@@ -243,17 +248,23 @@ impl Intake {
     fn compare(&mut self, prefix: &Prefix) -> Result<Option<Reply>, IntakeError> {
         let Prefix { head, held, sha256 } = prefix;
         let name = head.name.clone();
+        self.ask()?;
+        let parts = parts(&name, false)?;
         self.check_size(head)?;
         if *held > head.bytes {
             return Err(IntakeError::Unexpected("a prefix longer than its file".into()));
         }
-        self.ask()?;
-        if !self.compared.insert(name.clone()) {
+        if self.compared.len() as u64 >= ENTRIES_MAX {
+            return Err(IntakeError::TooMany { name });
+        }
+        if !self.compared.insert(hash_of_name(&name)) {
             return Err(IntakeError::Unexpected("a second prefix of the same file".into()));
         }
-        let parts = parts(&name, false)?;
         let (last, above) = parts.split_last().expect("a file's name has a part");
         let differs = || Ok(Some(Reply::Differs { name: name.clone() }));
+        if *held == 0 {
+            return differs();
+        }
         let Some(mut place) = find(self.root()?, above) else { return differs() };
         if *held == head.bytes {
             place = match Whole::find(place, last, head.bytes) {
@@ -281,23 +292,27 @@ impl Intake {
             part.remove();
             return differs();
         }
-        self.resumed.insert(name.clone(), part);
+        self.resumed.insert(name.clone(), part.wait());
         Ok(Some(Reply::Same { name }))
     }
 
     fn open(&mut self, head: &FileHead) -> Result<Option<Reply>, IntakeError> {
         let resumed = self.resumed.remove(&head.name);
-        self.check_size(head)?;
         let parts = parts(&head.name, false)?;
+        self.check_size(head)?;
         count(&mut self.entries_left, &head.name)?;
         let (last, above) = parts.split_last().expect("a file's name has a part");
         let (from, bytes) = (head.from, head.bytes);
         let part = match resumed {
-            Some(part) if part.held() == from && part.head.bytes == bytes => part,
+            Some(part) if part.is_for(head) => part.go_on(find(self.root()?, above))?,
             _ if from > 0 => {
                 return Err(IntakeError::Unexpected("a file from where it is not".into()));
             }
-            _ => {
+            resumed => {
+                if let Some(part) = resumed {
+                    // It is of a state that the sender has no more. One that is not found again is left to the sweep.
+                    let _ = part.go_on(find(self.root()?, above)).map(Part::remove);
+                }
                 let place = self.below(above)?;
                 let mtime_ns = head.mtime_ns.filter(|_| self.version >= 2);
                 let head = FileHead { mtime_ns, ..head.clone() };
@@ -306,10 +321,12 @@ impl Intake {
         };
         let left = bytes.saturating_sub(from);
         let keep_free = self.reception.keep_free_bytes;
-        let promise = self.disk.promise(&part.place.directory, left, keep_free);
-        let promise = match promise.map_err(at(&part.place.shown))? {
+        let promise = self.disk.promise(&part.place().directory, left, keep_free);
+        let promise = match promise.map_err(at(&part.place().shown))? {
             Ok(promise) => promise,
-            Err(room) => return Err(no_room(&self.disk, &part.place, left, room)),
+            // What an earlier copy brought stays: nothing is written, and the next copy has less to bring. The disk is no
+            // fuller than it was; it is a file that fills it which has to make way.
+            Err(room) => return Err(no_room(&self.disk, part.place(), left, room)),
         };
         self.file = Some(Incoming { part, left, promise });
         Ok(None)
@@ -383,10 +400,10 @@ impl Intake {
             return Err(IntakeError::Unexpected("more data than announced".into()));
         }
         // Others write to the disk, too: what was free when the file began may be gone.
-        let room = self.disk.left(&part.place.directory, self.reception.keep_free_bytes);
+        let room = self.disk.left(&part.place().directory, self.reception.keep_free_bytes);
         let room = room.map_err(at(&part.shown()))?;
         if length > room {
-            return Err(no_room(&self.disk, &part.place, length, room));
+            return Err(no_room(&self.disk, part.place(), length, room));
         }
         part.write(data, promise)?;
         *left -= length;
@@ -410,6 +427,11 @@ impl Intake {
         part.keep(&self.sender, &self.disk, self.verify)?;
         Ok(Some(Reply::Saved { name, bytes, sha256: found }))
     }
+}
+
+fn hash_of_name(name: &str) -> NameHash {
+    let hash = Sha256::digest(name);
+    std::array::from_fn(|index| hash[index])
 }
 
 /// `wanted_bytes` do not fit into the `free_bytes` that files may take.

@@ -618,17 +618,41 @@ fn what_was_begun_goes_before_what_is_there() {
     assert!(matches!(room.take(&again), Err(IntakeError::Unexpected(_))));
 }
 
+/// A sender makes names up as it likes.
+#[test]
+fn what_is_kept_of_a_name_that_was_compared_is_little() {
+    let mut room = Room::new();
+    room.begin_2();
+    let no_name = "x".repeat(60_000);
+    let refused = room.prefix(of(&no_name, 5), b"hel");
+    assert!(matches!(refused, Some(Reply::Refused { .. })), "{refused:?}");
+    assert!(room.intake.compared.is_empty(), "it can be no file's");
+    let long = vec!["x".repeat(255); 32].join("/");
+    assert!(matches!(room.prefix(of(&long, 5), b"hel"), Some(Reply::Differs { .. })));
+    let kept: usize = room.intake.compared.iter().map(size_of_val).sum();
+    assert_eq!(kept, 16);
+    // No more than a copy has files.
+    let numbers = 0..ENTRIES_MAX as u128;
+    room.intake.compared = numbers.map(u128::to_le_bytes).collect();
+    let prefix = Frame::Prefix(Prefix { head: of("one more", 5), held: 3, sha256: sum(b"hel") });
+    assert!(matches!(room.take(&prefix), Err(IntakeError::TooMany { .. })));
+}
+
 #[test]
 fn a_copy_that_has_just_broken_off_is_waited_for() {
     let mut room = Room::new();
     room.begin_2();
     room.take(&Frame::File(of("hello", 5))).unwrap();
     room.data(b"hel").unwrap();
-    let mut next = intake(room.directory.path(), "a");
+    // Each time it has found the file locked it looks whether anybody still wants it.
+    let (finds, found_locked) = std::sync::mpsc::channel();
+    let reception = reception(room.directory.path());
+    let mut next = Intake::new(reception, Arc::default(), "a", move || finds.send(()).is_err());
+    next.sender.patience = Duration::from_secs(600);
     next.take(&Frame::Begin(Begin { version: 2, ..begin("", 0) }).encode()).unwrap();
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| next.take(&Frame::Offer(of("hello", 5)).encode()).unwrap());
-        std::thread::sleep(Duration::from_millis(100));
+        found_locked.recv().unwrap();
         room.intake = intake(room.directory.path(), "a");
         let has = asking.join().unwrap();
         assert_eq!(has, Some(Reply::Has { name: "hello".into(), bytes: 3 }));
@@ -652,4 +676,80 @@ fn a_peer_asks_only_so_much() {
     assert_eq!(room.offer(of("c", 300)), 300);
     let prefix = Frame::Prefix(Prefix { head: of("c", 300), held: 300, sha256: sum(&[7; 300]) });
     assert!(matches!(room.take(&prefix), Err(IntakeError::Gone { .. })));
+}
+
+/// A copy may have many files that wait for their rest: it holds the directories of none.
+#[test]
+fn a_file_that_waits_for_its_rest_finds_its_directory_again() {
+    let mut room = Room::new();
+    let begun = |room: &mut Room, name: &str| {
+        room.again("a");
+        room.take(&Frame::File(of(name, 5))).unwrap();
+        room.data(b"hel").unwrap();
+        room.again("a");
+        assert!(matches!(room.prefix(of(name, 5), b"hel"), Some(Reply::Same { .. })));
+    };
+    begun(&mut room, "deep/hello");
+    assert!(matches!(room.whole(of("deep/other", 1), b"x"), Some(Reply::Saved { .. })));
+    room.take(&Frame::File(FileHead { from: 3, ..of("deep/hello", 5) })).unwrap();
+    room.data(b"lo").unwrap();
+    assert!(matches!(room.end(b"hello").unwrap(), Some(Reply::Saved { .. })));
+    let path = |name: &str| room.directory.path().join(name);
+    assert_eq!(fs::read(path("deep/hello")).unwrap(), b"hello");
+    // Another directory has its name now.
+    let (deep, moved) = (path("deep"), path("moved"));
+    begun(&mut room, "deep/second");
+    fs::rename(&deep, &moved).unwrap();
+    fs::create_dir(&deep).unwrap();
+    let refused = room.take(&Frame::File(FileHead { from: 3, ..of("deep/second", 5) })).unwrap();
+    assert!(matches!(refused, Some(Reply::Refused { .. })), "{refused:?}");
+    assert_eq!((room.data(b"lo").unwrap(), room.end(b"hello").unwrap()), (None, None));
+    assert_eq!(fs::read_dir(&deep).unwrap().count(), 0);
+}
+
+#[test]
+fn what_waits_for_its_rest_makes_way_when_the_sender_begins_anew() {
+    let mut room = Room::new();
+    room.begin_2();
+    room.take(&Frame::File(of("hello", 5))).unwrap();
+    room.data(b"hel").unwrap();
+    room.again("a");
+    assert!(matches!(room.prefix(of("hello", 5), b"hel"), Some(Reply::Same { .. })));
+    // It was written since.
+    let now = FileHead { mtime_ns: Some(9), ..of("hello", 6) };
+    assert!(matches!(room.whole(now, b"hello!"), Some(Reply::Saved { .. })));
+    assert_eq!(room.names(), ["hello"]);
+    assert_eq!(room.intake.sender.patience, PATIENCE, "it has not waited for itself");
+    // A prefix of nothing is none.
+    room.again("a");
+    let nothing = room.prefix(of("other", 5), b"");
+    assert!(matches!(nothing, Some(Reply::Differs { .. })) && room.intake.resumed.is_empty());
+}
+
+#[test]
+fn what_an_earlier_copy_left_stays_when_there_is_no_room_for_its_rest() {
+    let mut room = Room::new();
+    room.begin_2();
+    room.take(&Frame::File(of("hello", 300))).unwrap();
+    room.data(&[7; 200]).unwrap();
+    room.again("a");
+    let go_on = |disk_bytes: u64| {
+        let disk = small_disk(room.directory.path(), disk_bytes);
+        let mut intake = Intake::new(reception(room.directory.path()), disk, "a", || false);
+        let begin = Begin { version: 2, ..begin("", 0) };
+        intake.take(&Frame::Begin(begin).encode()).unwrap();
+        let prefix = Prefix { head: of("hello", 300), held: 200, sha256: sum(&[7; 200]) };
+        let same = intake.take(&Frame::Prefix(prefix).encode()).unwrap();
+        assert!(matches!(same, Some(Reply::Same { .. })), "{same:?}");
+        let rest = FileHead { from: 200, ..of("hello", 300) };
+        intake.take(&Frame::File(rest).encode()).map(|_| intake)
+    };
+    // Nothing was written, and the copy after this one has less to bring.
+    assert!(matches!(go_on(250).err(), Some(IntakeError::Full { .. })));
+    let mut intake = go_on(350).unwrap();
+    // One that fills the disk gives back all that it has.
+    fs::write(room.directory.path().join("other"), [0; 100]).unwrap();
+    let refused = intake.take(&Frame::Data(&[7; 100]).encode());
+    assert!(matches!(refused, Err(IntakeError::Full { .. })));
+    assert_eq!(room.names(), ["other"]);
 }

@@ -24,5 +24,5 @@ pub use protocol::{
 };
 pub use receive::receive;
 pub use send::{CopyOptions, CopyProgress, CopyReport, CopyResult, LeftOut, send};
-pub use sweep::{KEPT_FOR, sweep};
+pub use sweep::{KEPT_FOR, Swept, sweep};
 pub use walk::{Kind, Source, Walk, WalkError, walk};

@@ -33,7 +33,8 @@ pub(super) struct Sender {
 /// A file under a temporary name, locked against a [`sweep`](super::sweep()) and against other copies.
 pub(super) struct Part {
     pub(super) head: FileHead,
-    pub(super) place: Place,
+    /// Its directory; none while it waits.
+    place: Option<Place>,
     /// The name it will have in its directory.
     last: String,
     temporary: String,
@@ -68,7 +69,7 @@ impl Part {
             _ => random(&place.directory).map_err(&failed)?,
         };
         file.set_len(0).map_err(failed)?;
-        let last = last.to_owned();
+        let (place, last) = (Some(place), last.to_owned());
         let (hash, held, is_done) = (Sha256::new(), 0, false);
         Ok(Self { head, place, last, temporary, own, may_stay, file, hash, held, is_done })
     }
@@ -94,7 +95,7 @@ impl Part {
         let hash = hash_of(&mut file, held, &sender.is_gone).map_err(failed)?;
         let hash = hash.ok_or_else(|| IntakeError::Gone { name: head.name.clone() })?;
         let (head, last, own) = (head.clone(), last.to_owned(), Some(temporary.clone()));
-        let (may_stay, is_done) = (true, false);
+        let (place, may_stay, is_done) = (Some(place), true, false);
         Ok(Some(Self { head, place, last, temporary, own, may_stay, file, hash, held, is_done }))
     }
 
@@ -115,14 +116,20 @@ impl Part {
         hex(&self.hash.clone().finalize())
     }
 
-    /// Bytes that are there.
-    pub(super) fn held(&self) -> u64 {
-        self.held
+    /// Its directory.
+    pub(super) fn place(&self) -> &Place {
+        self.place.as_ref().expect("only one that waits has none")
     }
 
     /// How messages call it.
     pub(super) fn shown(&self) -> PathBuf {
-        self.place.shown.join(&self.last)
+        self.place().shown.join(&self.last)
+    }
+
+    /// Lets it wait for its rest.
+    pub(super) fn wait(mut self) -> Waiting {
+        self.place = None;
+        Waiting(self)
     }
 
     pub(super) fn write(&mut self, data: &[u8], promise: &mut Promise) -> Result<(), IntakeError> {
@@ -154,7 +161,7 @@ impl Part {
                 return Err(IntakeError::ReadBack { name: name() });
             }
         }
-        let directory = &self.place.directory;
+        let directory = &self.place.as_ref().expect("only one that waits has none").directory;
         // What has the temporary name is what was written: nobody else may have put something there.
         if !is_named(&self.file, directory, &self.temporary).map_err(&failed)? {
             return Err(IntakeError::Replaced { name: name() });
@@ -180,11 +187,33 @@ impl Part {
 impl Drop for Part {
     fn drop(&mut self) {
         // One that stays is found again by the next copy of the same file, or by a sweep.
-        let stays = self.may_stay && self.held > 0;
-        if !self.is_done && !stays {
+        let stays = self.is_done || (self.may_stay && self.held > 0);
+        if let Some(place) = self.place.as_ref().filter(|_| !stays) {
             // If this fails too, a hidden file stays; its name says what it is.
-            let _ = rustix::fs::unlinkat(&self.place.directory, &self.temporary, AtFlags::empty());
+            let _ = rustix::fs::unlinkat(&place.directory, &self.temporary, AtFlags::empty());
         }
+    }
+}
+
+/// A part whose beginning is known to be right, which waits for the rest. It is locked, and has no directory open: a copy has
+/// many of them, and each descriptor is one of the node's. Dropped, it stays for the next copy of the same file.
+pub(super) struct Waiting(Part);
+
+impl Waiting {
+    /// Whether `head` says how the rest of it comes.
+    pub(super) fn is_for(&self, head: &FileHead) -> bool {
+        self.0.held == head.from && self.0.head.bytes == head.bytes
+    }
+
+    /// The part again, if `place` is where it lies.
+    pub(super) fn go_on(self, place: Option<Place>) -> Result<Part, IntakeError> {
+        let Self(mut part) = self;
+        let is_there = |place: &Place| is_named(&part.file, &place.directory, &part.temporary);
+        let place = place.filter(|place| is_there(place).is_ok_and(|is_there| is_there));
+        let replaced = || IntakeError::Replaced { name: part.head.name.clone() };
+        let place = place.ok_or_else(replaced)?;
+        part.place = Some(place);
+        Ok(part)
     }
 }
 

@@ -19,6 +19,9 @@ use crate::service::ServiceError;
 /// are there when they are needed.
 const AHEAD: usize = 64;
 
+/// Read at a time to compare, bytes: after each it is seen whether anybody still waits, and told how far it has come.
+const COMPARED_BYTES: usize = 1 << 20;
+
 /// Reads sources and writes messages, on a thread that may block.
 pub(super) struct SourceReader {
     /// The lower version of both ends.
@@ -43,8 +46,14 @@ pub(super) struct SourceReader {
 /// What has come of something.
 #[derive(Debug)]
 pub(super) enum Note {
-    /// So many bytes need not be sent.
+    /// A file is of another length than it was when it was counted.
+    Length { before: u64, now: u64 },
+    /// So many bytes were read to be compared with what the receiver has.
+    Compared(u64),
+    /// Of these, so many need not be sent.
     Resumed(u64),
+    /// Of these, so many are to be sent all the same.
+    Differs(u64),
     /// A file is confirmed.
     Saved(CopyResult),
     /// A link is.
@@ -226,7 +235,7 @@ impl SourceReader {
             Kind::File { .. } => {
                 // It may have been written since the walk.
                 match open(&source) {
-                    Ok((_, kind)) => source.kind = kind,
+                    Ok((_, kind)) => self.is_now(&mut source, kind),
                     Err(error) => return self.fail(&source, &error.to_string()),
                 }
                 self.put(&Frame::Offer(head(&source, 0)))?;
@@ -253,13 +262,13 @@ impl SourceReader {
                 let Some(Asked::Compared(begun)) = self.asked.remove(&name) else {
                     return Err(unasked(&name));
                 };
-                self.note(Note::Resumed(begun.from));
                 self.ready.push_back(begun);
             }
             Reply::Differs { name } => {
                 let Some(Asked::Compared(begun)) = self.asked.remove(&name) else {
                     return Err(unasked(&name));
                 };
+                self.note(Note::Differs(begun.from));
                 self.ready.push_back(Begun::anew(begun.source));
             }
             Reply::Saved { name, bytes, sha256 } => self.saved(name, bytes, &sha256)?,
@@ -269,8 +278,11 @@ impl SourceReader {
                 Some(Ending::File { .. }) | None => return Err(unasked(&name)),
             },
             Reply::Refused { name, message } => {
-                let was_there =
-                    self.asked.remove(&name).is_some() || self.ending.remove(&name).is_some();
+                let asked = self.asked.remove(&name);
+                if let Some(Asked::Compared(begun)) = &asked {
+                    self.note(Note::Differs(begun.from));
+                }
+                let was_there = asked.is_some() || self.ending.remove(&name).is_some();
                 match was_there {
                     true => self.note(Note::Failed(LeftOut::new(&name, message))),
                     false if self.given_up.remove(&name) => {}
@@ -309,27 +321,84 @@ impl SourceReader {
     }
 
     /// Says what the file begins with, of which the receiver has `bytes`.
-    fn compare(&mut self, source: Source, bytes: u64) -> Result<(), Stop> {
-        match read_prefix(source, bytes) {
-            Ok(begun) => {
-                let sha256 = hex(&begun.hash.clone().finalize());
-                let head = head(&begun.source, 0);
+    fn compare(&mut self, mut source: Source, bytes: u64) -> Result<(), Stop> {
+        let (file, kind) = match open(&source) {
+            Ok(opened) => opened,
+            Err(error) => return self.fail(&source, &error.to_string()),
+        };
+        if kind != source.kind {
+            // The receiver has spoken of a state that is no more.
+            self.is_now(&mut source, kind);
+            self.ready.push_back(Begun::anew(source));
+            return Ok(());
+        }
+        match self.read_prefix(&file, bytes)? {
+            Ok(hash) => {
+                let sha256 = hex(&hash.clone().finalize());
+                let head = head(&source, 0);
                 let name = head.name.clone();
                 self.put(&Frame::Prefix(Prefix { head, held: bytes, sha256 }))?;
+                let begun = Begun { source, file: Some(file), hash, from: bytes };
                 self.asked.insert(name, Asked::Compared(begun));
                 Ok(())
             }
-            Err((source, error)) => self.fail(&source, &error.to_string()),
+            Err(error) => self.fail(&source, &error.to_string()),
+        }
+    }
+
+    /// Hashes the first `bytes` of `file`. With a large file that takes long: it is left when the network has given up.
+    fn read_prefix(&self, file: &File, bytes: u64) -> Result<io::Result<Sha256>, Stop> {
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; COMPARED_BYTES.min(usize::try_from(bytes).unwrap_or(usize::MAX))];
+        let mut read = 0;
+        while read < bytes {
+            if self.to_network.is_closed() {
+                return Err(Stop::Gone);
+            }
+            let error = match file.take(bytes - read).read(&mut buffer) {
+                Ok(0) => io::Error::other("became shorter while it was sent"),
+                Ok(got) => {
+                    hash.update(&buffer[..got]);
+                    read += got as u64;
+                    self.note(Note::Compared(got as u64));
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => error,
+            };
+            self.note(Note::Differs(read));
+            return Ok(Err(error));
+        }
+        Ok(Ok(hash))
+    }
+
+    /// What is to be read of a file, opened: from where the receiver has it, or all of it as it is now.
+    fn reopen(&self, begun: Begun) -> Result<(Begun, File), (Source, io::Error)> {
+        let Begun { mut source, file, hash, from } = begun;
+        if let Some(file) = file {
+            if file.metadata().is_ok_and(|now| Kind::of_file(&now) == source.kind) {
+                self.note(Note::Resumed(from));
+                return Ok((Begun { source, file: None, hash, from }, file));
+            }
+            // It has been written since it was compared, and that may have been anywhere.
+            self.note(Note::Differs(from));
+        }
+        match open(&source) {
+            Ok((file, kind)) => {
+                self.is_now(&mut source, kind);
+                Ok((Begun::anew(source), file))
+            }
+            Err(error) => Err((source, error)),
         }
     }
 
     /// Sends one file, from where it has come to.
     fn transfer(&mut self, begun: Begun) -> Result<(), Stop> {
-        let Begun { source, file, mut hash, from } = begun;
-        let mut file = match file.map_or_else(|| open(&source).map(|(file, _)| file), Ok) {
-            Ok(file) => file,
-            Err(error) => return self.fail(&source, &error.to_string()),
+        let (begun, mut file) = match self.reopen(begun) {
+            Ok(opened) => opened,
+            Err((source, error)) => return self.fail(&source, &error.to_string()),
         };
+        let Begun { source, mut hash, from, .. } = begun;
         let mut head = head(&source, from);
         if self.version < 2 {
             head.mtime_ns = None;
@@ -353,18 +422,28 @@ impl SourceReader {
                 Ok(got) => left -= got as u64,
                 Err(error) => return self.abandon(&source, &error.to_string()),
             }
+            // Half of one state and half of another is no copy of any, however much of it is still to come.
+            let is_unchanged = file.metadata().is_ok_and(|now| Kind::of_file(&now) == source.kind);
+            if self.version >= 2 && !is_unchanged {
+                return self.abandon(&source, "was written while it was sent; copy it again");
+            }
             hash.update(&buffer[1..]);
             self.to_network.blocking_send(buffer).map_err(|_| Stop::Gone)?;
-        }
-        // Half of one state and half of another is no copy of any.
-        let is_unchanged = file.metadata().is_ok_and(|now| Kind::of_file(&now) == source.kind);
-        if self.version >= 2 && !is_unchanged {
-            return self.abandon(&source, "was written while it was sent; copy it again");
         }
         let (bytes, sha256) = (source.bytes(), hex(&hash.finalize()));
         let ending = Ending::File { bytes, sha256: sha256.clone(), resumed_bytes: from };
         self.ending.insert(source.name, ending);
         self.put(&Frame::End(End { sha256 }))
+    }
+
+    /// `source` is of this `kind` now.
+    fn is_now(&self, source: &mut Source, kind: Kind) {
+        let before = source.bytes();
+        source.kind = kind;
+        let now = source.bytes();
+        if now != before {
+            self.note(Note::Length { before, now });
+        }
     }
 
     fn put(&self, frame: &Frame<'_>) -> Result<(), Stop> {
@@ -443,36 +522,6 @@ impl Kind {
             mtime_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
             changed_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
         }
-    }
-}
-
-/// Reads the first `bytes` of a file.
-fn read_prefix(source: Source, bytes: u64) -> Result<Begun, (Source, io::Error)> {
-    let read = || {
-        let (mut file, _) = open(&source)?;
-        let mut hash = HashWriter(Sha256::new());
-        if io::copy(&mut (&mut file).take(bytes), &mut hash)? < bytes {
-            return Err(io::Error::other("became shorter while it was sent"));
-        }
-        Ok((file, hash.0))
-    };
-    match read() {
-        Ok((file, hash)) => Ok(Begun { source, file: Some(file), hash, from: bytes }),
-        Err(error) => Err((source, error)),
-    }
-}
-
-/// Hashes what is written to it.
-struct HashWriter(Sha256);
-
-impl io::Write for HashWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

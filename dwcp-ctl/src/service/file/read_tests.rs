@@ -163,6 +163,69 @@ fn what_cannot_be_read_is_named_and_the_rest_is_sent() {
     assert_eq!(said.iter().filter(|said| *said == "end").count(), 1);
 }
 
+/// Who copies a directory of logs reads each of them long after it was offered.
+#[test]
+fn what_is_written_before_its_turn_is_sent_as_it_is_then() {
+    let room = tempfile::tempdir().unwrap();
+    let sources = ["log", "begun", "resumed"].map(|name| source(&room, name, b"hello")).to_vec();
+    let append = |name: &str| {
+        let mut file = fs::OpenOptions::new().append(true).open(room.path().join(name)).unwrap();
+        io::Write::write_all(&mut file, b", world").unwrap();
+    };
+    let (mut heads, mut same) = (Vec::new(), 0);
+    let (result, said, failed) = converse(2, sources, None, |frame| match frame {
+        Frame::Offer(head) => {
+            let name = head.name.clone();
+            if name != "resumed" {
+                append(&name);
+            }
+            let bytes = if name == "log" { 0 } else { 3 };
+            Some(Reply::Has { name, bytes })
+        }
+        // It was read up to there; what that is worth is seen when its turn comes.
+        Frame::Prefix(Prefix { head, .. }) => {
+            append(&head.name);
+            same += 1;
+            Some(Reply::Same { name: head.name.clone() })
+        }
+        Frame::File(head) => {
+            heads.push((head.name.clone(), head.bytes, head.from));
+            None
+        }
+        _ => None,
+    });
+    result.unwrap();
+    assert!(failed.is_empty(), "{failed:?}");
+    heads.sort();
+    let whole = ["begun", "log", "resumed"].map(|name| (name.to_owned(), 12, 0));
+    assert_eq!((heads.as_slice(), same), (&whole[..], 1), "{said:?}");
+    assert_eq!(said.iter().filter(|said| *said == "data 4").count(), 9, "{said:?}");
+}
+
+/// A file of a tebibyte that the receiver says it has takes an hour to be read.
+#[test]
+fn what_the_receiver_has_is_read_no_further_when_nobody_waits_for_it() {
+    let room = tempfile::tempdir().unwrap();
+    let bytes = 1 << 40;
+    File::create(room.path().join("huge")).unwrap().set_len(bytes).unwrap();
+    let path = room.path().join("huge");
+    let kind = Kind::of_file(&fs::metadata(&path).unwrap());
+    let huge = Source { path, name: "huge".into(), root: None, kind };
+    let (to_network, mut from_disk) = mpsc::channel(1);
+    let (to_disk, replies) = mpsc::unbounded_channel();
+    let (notes, mut noted) = mpsc::unbounded_channel();
+    let reader = SourceReader::new(2, 4, to_network, replies, notes);
+    let (over, is_over) = std::sync::mpsc::channel();
+    std::thread::spawn(move || over.send(reader.run(vec![huge], None, "b:in").is_ok()));
+    assert!(matches!(Frame::decode(&from_disk.blocking_recv().unwrap()), Ok(Frame::Offer(_))));
+    to_disk.send(Reply::Has { name: "huge".into(), bytes }).unwrap();
+    // It tells how far it has come, so that nobody takes it for dead.
+    let note = noted.blocking_recv().unwrap();
+    assert!(matches!(note, Note::Compared(read) if read > 0 && read < bytes), "{note:?}");
+    drop((from_disk, to_disk));
+    assert!(is_over.recv_timeout(std::time::Duration::from_secs(60)).expect("it ends"));
+}
+
 #[test]
 fn more_than_there_is_room_for_is_found_out_before_anything_is_sent() {
     let room = tempfile::tempdir().unwrap();

@@ -11,12 +11,12 @@ use tokio::sync::mpsc;
 use super::limit::RateLimit;
 use super::read::{Note, SourceReader};
 use super::{Begin, DATA_BYTES_MAX, Frame, Reply, Source, VERSION, Walk};
-use crate::service::{ServiceError, labels, receive_json};
+use crate::service::{ServiceError, labels, receive_json, words_of_peer};
 
 /// Messages between the disk and the network.
 const QUEUE: usize = 8;
-/// The longest that a receiver says about a refusal, characters; the rest is cut off.
-const WORDS_MAX: usize = 1_000;
+/// The most that a receiver says about refusals in one copy, bytes: what it is not told more of fails without words.
+const WORDS_BYTES_MAX: usize = 16 << 20;
 
 /// How a copy is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +34,9 @@ pub struct CopyOptions {
 pub struct CopyProgress {
     /// Bytes handed to the session, or at the receiver already.
     pub bytes: u64,
+    /// Bytes read to be compared with what the receiver has, whose answer is not there yet.
+    #[serde(default)]
+    pub bytes_compared: u64,
     /// Bytes in all.
     pub bytes_total: u64,
     /// Files the receiver has confirmed.
@@ -156,7 +159,8 @@ pub async fn send(
         }
     };
     let result = tokio::try_join!(sending, accounting).map(|_| ());
-    // The disk's own error says more than the broken channel it led to.
+    // The disk's own error says more than the broken channel it led to. What it had to say to the network it cannot say
+    // any more, and it looks at that after each piece: this is not long.
     match disk.await {
         Ok(Err(error)) => return Err(error),
         _ => result?,
@@ -195,7 +199,7 @@ async fn greet(
     sender.send(Frame::Begin(begin).encode()).await?;
     let (version, room_bytes) = match receive_json(receiver).await? {
         Reply::Ready { version, room_bytes } => (version.min(VERSION), room_bytes),
-        Reply::Failed { message } => return Err(ServiceError::Refused(message)),
+        Reply::Failed { message } => return Err(ServiceError::Refused(words_of_peer(&message))),
         _ => return Err(ServiceError::Malformed("an answer too early".into())),
     };
     if verify && version < 2 {
@@ -214,14 +218,18 @@ async fn push(
     mut limit: Option<RateLimit>,
 ) -> Result<(), ServiceError> {
     while let Some(message) = from_disk.recv().await {
-        let bytes = match Frame::decode(&message) {
-            Ok(Frame::Data(data)) => data.len() as u64,
-            _ => 0,
+        let data_bytes = match Frame::decode(&message) {
+            Ok(Frame::Data(data)) => Some(data.len() as u64),
+            _ => None,
         };
+        let bytes = data_bytes.unwrap_or(0);
         if let Some(limit) = &mut limit {
             limit.take(bytes).await;
         }
-        messages.fetch_add(1, Ordering::Relaxed);
+        // A file that is refused is so once, in answer to its beginning, its data or its end: data adds no answer.
+        if data_bytes.is_none() {
+            messages.fetch_add(1, Ordering::Relaxed);
+        }
         sender.send(message).await?;
         let _ = note.send(bytes);
     }
@@ -230,14 +238,14 @@ async fn push(
 }
 
 /// Passes the receiver's words on to the disk, until it breaks off. The disk may take them later: there are no more of
-/// them than messages were sent, each about something that is being copied, and short.
+/// them than messages were sent that have an answer, each about something that is being copied, and short.
 async fn listen(
     receiver: &mut Receiver,
     names: HashSet<String>,
     to_disk: mpsc::UnboundedSender<Reply>,
     messages: &AtomicU64,
 ) -> Result<(), ServiceError> {
-    let mut replies = 0;
+    let (mut replies, mut words_left) = (0, WORDS_BYTES_MAX);
     loop {
         let Some(message) = receiver.recv().await? else {
             // The disk sees that nothing more comes, and says what that leaves.
@@ -247,7 +255,11 @@ async fn listen(
         let mut reply: Reply = crate::service::parse(&message)?;
         replies += 1;
         if let Reply::Refused { message, .. } | Reply::Failed { message } = &mut reply {
-            *message = message.chars().take(WORDS_MAX).collect();
+            *message = words_of_peer(message);
+            match words_left.checked_sub(message.len()) {
+                Some(left) => words_left = left,
+                None => "refused, as were many before".clone_into(message),
+            }
         }
         let is_about_us = reply.name().is_none_or(|name| names.contains(name));
         let is_hash = |sha256: &str| sha256.len() == 64;
@@ -280,6 +292,7 @@ impl Account {
     fn new(sources: &[Source], failed: Vec<LeftOut>) -> Self {
         let state = CopyProgress {
             bytes: 0,
+            bytes_compared: 0,
             bytes_total: sources.iter().map(Source::bytes).sum(),
             files: 0,
             files_total: sources.iter().filter(|source| source.is_file()).count() as u64,
@@ -320,10 +333,24 @@ impl Account {
     }
 
     fn take(&mut self, note: Note) {
+        let state = &mut self.state;
         match note {
+            Note::Length { before, now } => {
+                state.bytes_total = state.bytes_total.saturating_sub(before).saturating_add(now);
+                return;
+            }
+            Note::Compared(bytes) => {
+                state.bytes_compared += bytes;
+                return;
+            }
+            Note::Differs(bytes) => {
+                state.bytes_compared = state.bytes_compared.saturating_sub(bytes);
+                return;
+            }
             Note::Resumed(bytes) => {
+                state.bytes_compared = state.bytes_compared.saturating_sub(bytes);
+                state.bytes += bytes;
                 self.bytes_resumed += bytes;
-                self.state.bytes += bytes;
                 return;
             }
             Note::Saved(file) => {
@@ -337,3 +364,7 @@ impl Account {
         self.pending = self.pending.saturating_sub(1);
     }
 }
+
+#[cfg(test)]
+#[path = "send_tests.rs"]
+mod tests;

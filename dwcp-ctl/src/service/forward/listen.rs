@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 use super::pump::{Pumped, pump, reset};
 use super::{Answer, Connect};
 use crate::service::under_way::{UnderWay, Work};
-use crate::service::{ServiceError, json, labels, receive_json};
+use crate::service::{ServiceError, json, labels, receive_json, words_of_peer};
 
 /// How long a connection waits for a session.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -215,7 +215,7 @@ async fn carry(
         Ok(Answer::Connected) => {}
         Ok(Answer::Refused { message }) => {
             reset(stream);
-            return Err(ServiceError::Refused(message));
+            return Err(ServiceError::Refused(words_of_peer(&message)));
         }
         Err(error) => {
             reset(stream);
