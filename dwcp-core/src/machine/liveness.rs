@@ -54,15 +54,15 @@ impl Machine {
     fn heartbeat_at(&self, path: &Path) -> Time {
         let (interval, slack) = (self.settings.heartbeat_interval, self.settings.heartbeat_slack);
         let pause = match path.state {
-            PathState::Standby => interval * STANDBY_HEARTBEATS,
+            PathState::Standby => interval.saturating_mul(STANDBY_HEARTBEATS),
             _ => interval,
         };
         // The dialer's ping tells both ends that the path lives: its peer sends none at the same moment, but for one now and
         // then that measures the round trip.
-        let measured_for = interval * MEASURED_HEARTBEATS;
+        let measured_for = interval.saturating_mul(MEASURED_HEARTBEATS);
         let is_measured = path.answered.is_some_and(|(at, _)| path.heard.since(at) < measured_for);
         let pause = match self.settings.role {
-            Role::Acceptor if is_measured => pause + 2 * slack,
+            Role::Acceptor if is_measured => pause.saturating_add(slack.saturating_mul(2)),
             _ => pause,
         };
         (path.heard + pause).nearest(slack)
