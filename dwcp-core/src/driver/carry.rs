@@ -61,7 +61,7 @@ impl Carry {
 
     /// The header of the first record, if it has come.
     pub(super) fn header(&self) -> Option<[u8; HEADER_BYTES]> {
-        let front = self.slot.as_deref().unwrap_or(self.rest());
+        let front = self.slot.as_deref().unwrap_or_else(|| self.rest());
         front.first_chunk().copied()
     }
 
