@@ -309,9 +309,11 @@ impl Intake {
                 return Err(IntakeError::Unexpected("a file from where it is not".into()));
             }
             resumed => {
-                if let Some(part) = resumed {
-                    // It is of a state that the sender has no more. One that is not found again is left to the sweep.
-                    let _ = part.go_on(find(self.root()?, above)).map(Part::remove);
+                // It is of a state that the sender has no more. One that is not found again is left to the sweep.
+                if let Some(part) = resumed
+                    && let Ok(part) = part.go_on(find(self.root()?, above))
+                {
+                    part.remove();
                 }
                 let place = self.below(above)?;
                 let mtime_ns = head.mtime_ns.filter(|_| self.version >= 2);

@@ -5,10 +5,10 @@ use super::*;
 use crate::service::{codes, json};
 
 /// `a` sends a file of `bytes`, which are all the same, to a receiver that is made by hand: it says that it is ready, and then
-/// `answers` to the offer.
+/// gives `answer` to the offer.
 async fn copy_to(
     bytes: u64,
-    answers: Reply,
+    answer: &Reply,
     then: impl FnOnce(Sender),
 ) -> (Result<CopyReport, ServiceError>, Vec<CopyProgress>) {
     let room = tempfile::tempdir().unwrap();
@@ -22,11 +22,11 @@ async fn copy_to(
     let receiving = async {
         let session = b.accept().await.unwrap();
         let (mut sender, mut receiver) = session.accept().await.unwrap().split();
-        assert!(matches!(hear(&mut receiver).await, b'b'));
+        assert_eq!(hear(&mut receiver).await, b'b');
         let ready = Reply::Ready { version: VERSION, room_bytes: Some(1 << 50) };
         sender.send(json(&ready)).await.unwrap();
-        assert!(matches!(hear(&mut receiver).await, b'o'));
-        sender.send(json(&answers)).await.unwrap();
+        assert_eq!(hear(&mut receiver).await, b'o');
+        sender.send(json(answer)).await.unwrap();
         then(sender);
         // It takes what comes until there is no more.
         while receiver.recv().await.is_ok_and(|message| message.is_some()) {}
@@ -49,7 +49,7 @@ async fn hear(receiver: &mut Receiver) -> u8 {
 async fn a_copy_ends_also_while_its_sender_reads_what_the_receiver_has() {
     let bytes = 1 << 40;
     let has = Reply::Has { name: "file".into(), bytes };
-    let (result, states) = copy_to(bytes, has, |mut sender| sender.reset(codes::FAILED)).await;
+    let (result, states) = copy_to(bytes, &has, |mut sender| sender.reset(codes::FAILED)).await;
     assert!(matches!(result, Err(ServiceError::Channel(_))), "{result:?}");
     assert!(states.iter().all(|state| state.bytes == 0 && state.bytes_compared < bytes));
 }
@@ -58,10 +58,10 @@ async fn a_copy_ends_also_while_its_sender_reads_what_the_receiver_has() {
 async fn the_words_of_a_receiver_steer_no_terminal_and_are_short() {
     let words = || format!("no\u{1b}[2J\r\n{}", "\u{9b}".repeat(100_000 / 8));
     let failed = Reply::Failed { message: words() };
-    let (result, _) = copy_to(5, failed, |mut sender| sender.finish()).await;
+    let (result, _) = copy_to(5, &failed, |mut sender| sender.finish()).await;
     let Err(ServiceError::Refused(message)) = result else { panic!("{result:?}") };
     let refused = Reply::Refused { name: "file".into(), message: words() };
-    let (result, _) = copy_to(5, refused, |mut sender| sender.finish()).await;
+    let (result, _) = copy_to(5, &refused, |mut sender| sender.finish()).await;
     for message in [message, result.unwrap().failed[0].message.clone()] {
         assert!(message.starts_with(r"no\u{1b}[2J\r\n\u{9b}\u{9b}"), "{message}");
         assert!(!message.contains(char::is_control) && message.len() < 10_000);
