@@ -53,7 +53,7 @@ struct Got {
     /// Where the command socket is.
     socket: PathBuf,
     commands: CommandSocket,
-    token: Arc<str>,
+    token: token::Word,
     evidence: Arc<EvidenceLog>,
     command_line: CommandLine,
 }
