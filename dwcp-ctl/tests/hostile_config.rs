@@ -12,8 +12,11 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 /// The largest file that is read, as documented under DWCP-C003.
 const FILE_MAX: usize = 1 << 20;
-/// Processor time of one file, of user and system.
-const CPU_MAX: Duration = Duration::from_secs(1);
+/// The most processor time of a file, of user and system, in that of an honest one that is as long as a file may be: the
+/// same program reads it beside, on the same machine.
+const CPU_RATIO_MAX: f64 = 2.0;
+/// How often a file is measured that seems to cost more.
+const TRIES: u32 = 3;
 /// Memory of one file, at its highest.
 const RSS_MAX_KIB: u64 = 64 << 10;
 /// Diagnostics that are shown, as documented under DWCP-C017: 100, and the one that says that there are more.
@@ -21,7 +24,7 @@ const DIAGNOSTICS_MAX: usize = 101;
 /// Bytes that are printed. A diagnostic shows a part of its line only.
 const PRINTED_MAX: usize = 128 << 10;
 /// How long a process may take before the test gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(240);
 /// Ticks in a second of `/proc/PID/stat` on every Linux we support.
 const TICKS: u64 = 100;
 
@@ -340,6 +343,32 @@ fn noises() -> Vec<Case> {
     ]
 }
 
+/// A file that is as long as may be, and has nothing wrong with it: all of it is read, and kept.
+fn honest() -> Vec<u8> {
+    let head = format!("{HEAD}nodeId: a\nkeys: {{cert: c, key: k, ca: a}}\npeers:\n");
+    let peer =
+        |n| format!("  - nodeId: n{n:06}\n    addresses: [\"node{n:06}.example.org:443\"]\n");
+    count(&head, peer).into_bytes()
+}
+
+/// Measures the file, and how much time it takes in that of the honest one. What else the machine does can only add: what
+/// seems too much is measured again.
+fn compare(directory: &Path, bytes: &[u8], honest: &mut Duration) -> (Measured, f64) {
+    let mut least: Option<(Measured, f64)> = None;
+    for _ in 0..TRIES {
+        let ran = validate(directory, bytes);
+        let ratio = ran.cpu.as_secs_f64() / honest.as_secs_f64();
+        if least.as_ref().is_none_or(|(_, before)| ratio < *before) {
+            least = Some((ran, ratio));
+        }
+        if ratio <= CPU_RATIO_MAX {
+            break;
+        }
+        *honest = validate(directory, &self::honest()).cpu;
+    }
+    least.expect("it was measured")
+}
+
 /// The measure itself: a process that does next to nothing stays far below the bounds, and one that takes memory and time
 /// is seen to.
 #[test]
@@ -350,7 +379,6 @@ fn the_measure_tells_much_from_little() {
     println!("dwcp-ctl version: {:?}, {} KiB", little.cpu, little.rss_kib);
     assert!(little.status.success() && little.printed.contains("dwcp"), "{little:?}");
     assert!((1..RSS_MAX_KIB / 2).contains(&little.rss_kib), "{little:?}");
-    assert!(little.cpu < CPU_MAX / 2, "{little:?}");
     // `dd` holds one block of that size, and compares of a shell take time.
     let mut much = Command::new("sh");
     let busy = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done";
@@ -358,20 +386,23 @@ fn the_measure_tells_much_from_little() {
     let much = measure(much);
     println!("a block of 80 MiB: {:?}, {} KiB", much.cpu, much.rss_kib);
     assert!(much.rss_kib > 80 << 10 && much.rss_kib < 100 << 10, "{} KiB", much.rss_kib);
-    assert!(much.cpu > Duration::from_millis(50), "{:?}", much.cpu);
+    assert!(little.cpu < much.cpu, "{:?} and {:?}", little.cpu, much.cpu);
 }
 
 #[test]
 fn hostile_files_cost_little() {
     let directory = tempfile::tempdir().unwrap();
     let mut problems = Vec::new();
+    let Measured { status, cpu: mut honest, .. } = validate(directory.path(), &honest());
+    assert_eq!(status.code(), Some(0));
+    println!("an honest file: {honest:?}");
     for case in [deep(), marks(), large(), mistakes(), guesses(), noises()].into_iter().flatten() {
         let Case { name, bytes, exit, code } = case;
-        let ran = validate(directory.path(), &bytes);
+        let (ran, ratio) = compare(directory.path(), &bytes, &mut honest);
         let shown = ran.printed.matches("[DWCP-C").count();
         let Measured { status, printed, cpu, rss_kib } = &ran;
         println!(
-            "{name}: {} bytes; {status}, {shown} diagnostics, {} bytes printed, {cpu:?}, {rss_kib} KiB",
+            "{name}: {} bytes; {status}, {shown} diagnostics, {} bytes printed, {cpu:?}, {ratio:.2} of the honest file's, {rss_kib} KiB",
             bytes.len(),
             printed.len()
         );
@@ -385,7 +416,8 @@ fn hostile_files_cost_little() {
         check(printed.contains(&format!("[{code}]")), &format!("nothing of {code}"));
         check((1..=DIAGNOSTICS_MAX).contains(&shown), &format!("{shown} diagnostics"));
         check(printed.len() <= PRINTED_MAX, &format!("{} bytes printed", printed.len()));
-        check(*cpu <= CPU_MAX, &format!("{cpu:?} of processor time, more than {CPU_MAX:?}"));
+        let words = format!("{cpu:?} of processor time, {ratio:.2} times the honest file's");
+        check(ratio <= CPU_RATIO_MAX, &words);
         check((1..=RSS_MAX_KIB).contains(rss_kib), &format!("{rss_kib} KiB of memory"));
     }
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));

@@ -9,7 +9,7 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
-use common::{Room, wait_for};
+use common::{Room, thread_state, wait_for};
 use dwcp_core::Endpoint;
 use dwcp_hybrid::{Listen, assemble};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -133,9 +133,8 @@ impl Used {
         let of = |thread: &Path| {
             let text = std::fs::read_to_string(thread.join("schedstat")).unwrap();
             let cpu = text.split(' ').next().unwrap().parse().unwrap();
-            let text = std::fs::read_to_string(thread.join("status")).unwrap();
-            let line = text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-            Self { cpu: Duration::from_nanos(cpu), wake_ups: line.unwrap().trim().parse().unwrap() }
+            let (wake_ups, _) = thread_state(thread).unwrap();
+            Self { cpu: Duration::from_nanos(cpu), wake_ups }
         };
         if !directory.ends_with("/task") {
             return of(Path::new(directory));

@@ -73,8 +73,8 @@ fn secrets(room: &Room) -> Vec<Secret> {
     ]
 }
 
-fn nodes() -> (Room, Daemon, Daemon) {
-    let room = Room::new(&["a", "b"]);
+/// A cluster key and a token.
+fn write_secrets(room: &Room) {
     let hex: String = noise(32, 5).iter().map(|byte| format!("{byte:02x}")).collect();
     for (name, text) in
         [("cluster.key", hex), ("token", "a-token-that-nobody-guesses-easily".into())]
@@ -83,15 +83,25 @@ fn nodes() -> (Room, Daemon, Daemon) {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         std::fs::set_permissions(room.path(name), mode).unwrap();
     }
+}
+
+/// The configuration of `node`, with the names of those.
+fn config_text(room: &Room, node: &str, more: &str) -> String {
+    let text = room.config_text(node, more);
+    let text = text.replace("ca.crt}", "ca.crt, clusterKey: cluster.key}");
+    text.replace("admin: {listen", "admin: {tokenFile: token, listen")
+}
+
+fn nodes() -> (Room, Daemon, Daemon) {
+    let room = Room::new(&["a", "b"]);
+    write_secrets(&room);
     std::fs::create_dir(room.path("inbox")).unwrap();
     let config = |node: &str, more: &str| {
         let more = format!(
             "{more}logging: {{level: trace}}\nfiles: {{receiveDirectory: inbox, keepFree: 0B}}\n\
              byzantine: {{enabled: true, evidenceLog: evidence.log}}\n"
         );
-        let text = room.config_text(node, &more);
-        let text = text.replace("ca.crt}", "ca.crt, clusterKey: cluster.key}");
-        let text = text.replace("admin: {listen", "admin: {tokenFile: token, listen");
+        let text = config_text(&room, node, &more);
         write(&room.path(&format!("{node}.yaml")), text.as_bytes());
     };
     config("b", "peers: [{nodeId: a}]\n");
@@ -165,6 +175,32 @@ fn whatever_a_daemon_says_holds_no_key() {
 
 fn private_bytes_of(pem: &[u8]) -> Vec<u8> {
     private_bytes(std::str::from_utf8(pem).unwrap())
+}
+
+#[test]
+fn a_secret_that_another_user_owns_is_refused() {
+    const NOBODY: u32 = 65_534;
+    if !rustix::process::geteuid().is_root() {
+        return common::skip("secrets of another user", "only root can give files away");
+    }
+    let room = Room::new(&["a"]);
+    write_secrets(&room);
+    write(&room.path("a.yaml"), config_text(&room, "a", "").as_bytes());
+    let validate = || room.ctl(&["config", "validate", "--environment", &room.text("a.yaml")]);
+    for name in ["keys/a/node.key", "cluster.key", "token"] {
+        let path = room.path(name);
+        std::os::unix::fs::chown(&path, Some(NOBODY), None).unwrap();
+        let words = format!("chown 0 {}", path.display());
+        let mut daemon = room.spawn("a");
+        assert_ne!(daemon.wait(), 0, "{name}");
+        assert!(daemon.log().contains(&words), "{name}: {}", daemon.log());
+        std::fs::remove_file(room.path("a.log")).unwrap();
+        let told = validate();
+        assert!(told.code == 1 && told.stdout.contains(&words), "{name}: {told:#?}");
+        std::os::unix::fs::chown(&path, Some(0), None).unwrap();
+    }
+    validate().ok();
+    let _daemon = room.start("a");
 }
 
 #[test]

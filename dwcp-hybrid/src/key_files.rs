@@ -1,10 +1,8 @@
 //! The files behind `keys`: who this node is, and the secret that all nodes share.
 
-use std::path::Path;
-
 use dwcp_core::config::Config;
 use dwcp_core::crypto::Secret;
-use dwcp_tcp::{Identity, IdentityError, IdentityFiles};
+use dwcp_tcp::{Identity, IdentityError, IdentityFiles, read_secret};
 
 use crate::AssemblyError;
 
@@ -43,6 +41,9 @@ fn problem(error: &AssemblyError) -> KeyProblem {
                 ("keys.key", "install certificate and key from one issue".into())
             }
             IdentityError::KeyMode { path, .. } => ("keys.key", format!("chmod 600 {path}")),
+            IdentityError::KeyOwner { path, user, .. } => {
+                ("keys.key", format!("chown {user} {path}, or be the user that dwcpd runs as"))
+            }
             IdentityError::Unusable { .. } => {
                 ("keys.cert", "renew it, or let keys.ca name the authority that signed it".into())
             }
@@ -51,9 +52,10 @@ fn problem(error: &AssemblyError) -> KeyProblem {
             | IdentityError::Parse { what, .. } => (named(what), MAKE.into()),
             _ => ("keys.cert", MAKE.into()),
         },
-        AssemblyError::ClusterKey { .. } => {
-            ("keys.clusterKey", "`openssl rand -hex 32` makes one; mode 0600".into())
-        }
+        AssemblyError::ClusterKey { .. } => (
+            "keys.clusterKey",
+            "`openssl rand -hex 32` makes one; mode 0600, and owned by dwcpd's user".into(),
+        ),
         _ => ("keys.cert", "install this node's certificate, or change nodeId".into()),
     };
     let causes =
@@ -103,23 +105,12 @@ pub(crate) fn cluster_key(config: &Config) -> Result<Option<Secret>, AssemblyErr
     let path = path.as_path();
     let failed =
         |reason: String| AssemblyError::ClusterKey { path: path.display().to_string(), reason };
-    let text =
-        std::fs::read_to_string(path).map_err(|error| failed(format!("cannot read: {error}")))?;
-    check_mode(path).map_err(failed)?;
+    let read = read_secret(path).map_err(|error| failed(error.to_string()))?;
+    let text = std::str::from_utf8(&read).unwrap_or_default();
     let bytes = unhex(text.trim()).ok_or_else(|| {
         failed(format!("a cluster key is {} hexadecimal digits", CLUSTER_KEY_BYTES * 2))
     })?;
     Ok(Some(Secret::new(bytes)))
-}
-
-fn check_mode(path: &Path) -> Result<(), String> {
-    use std::os::unix::fs::PermissionsExt;
-    let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
-    let mode = metadata.permissions().mode() & 0o777;
-    match mode & 0o077 {
-        0 => Ok(()),
-        _ => Err(format!("mode {mode:04o} lets others read it; run: chmod 600 {}", path.display())),
-    }
 }
 
 fn unhex(text: &str) -> Option<[u8; CLUSTER_KEY_BYTES]> {

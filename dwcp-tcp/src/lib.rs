@@ -11,6 +11,7 @@ mod identity;
 pub mod keygen;
 mod link;
 mod listener;
+mod secret_file;
 pub mod socket;
 pub mod succession;
 pub mod suites;
@@ -24,5 +25,6 @@ pub use identity::{
 };
 pub use link::TcpLink;
 pub use listener::TcpListener;
+pub use secret_file::{SecretFileError, read_secret};
 pub use socket::{Congestion, InForce, Keepalive, TcpOptions};
 pub use zstd::{Level, Zstd, ZstdOptions};

@@ -68,7 +68,7 @@ fn look_at_machine(loaded: &mut Loaded) {
     let found = Environment::default().check(loaded);
     let mut problems = dwcp_hybrid::check_keys(&config);
     if let Err(message) = token::read(&config) {
-        let help = "put a long random word in it; mode 0600".into();
+        let help = "put a long random word in it; mode 0600, and owned by dwcpd's user".into();
         problems.push(KeyProblem { key: "admin.tokenFile", message, help });
     }
     // A file that is missing, or open to others, has been told of.

@@ -132,7 +132,8 @@ pub fn start_logs(logging: &Logging) -> io::Result<(LogControl, LogEnd)> {
     };
     let (filter, level) = reload::Layer::new(filter_of(logging.level));
     let repeats = Arc::<Repeats>::default();
-    let registry = tracing_subscriber::registry().with(filter).with(RepeatFilter(repeats.clone()));
+    let registry =
+        tracing_subscriber::registry().with(filter).with(RepeatFilter::new(repeats.clone()));
     let result = match logging.format {
         LogFormat::Text => {
             let colours = is_terminal && std::env::var_os("NO_COLOR").is_none();

@@ -101,7 +101,7 @@ impl Reloads {
 /// What a reload goes by, read and not in force yet.
 struct Reread {
     loaded: LoadedConfig,
-    token: Arc<str>,
+    token: token::Word,
     evidence: Option<EvidenceFile>,
 }
 

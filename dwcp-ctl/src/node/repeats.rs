@@ -49,7 +49,16 @@ pub(super) struct Repeats {
 }
 
 /// Lets the first warning or error of each cause through in each span of time, and counts the others.
-pub(super) struct RepeatFilter(pub(super) Arc<Repeats>);
+pub(super) struct RepeatFilter {
+    repeats: Arc<Repeats>,
+    now: fn() -> Instant,
+}
+
+impl RepeatFilter {
+    pub(super) fn new(repeats: Arc<Repeats>) -> Self {
+        Self { repeats, now: Instant::now }
+    }
+}
 
 impl<S: Subscriber> Layer<S> for RepeatFilter {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
@@ -60,7 +69,7 @@ impl<S: Subscriber> Layer<S> for RepeatFilter {
         let mut words = Words::default();
         event.record(&mut words);
         let cause = Cause { place: metadata.callsite(), words: words.cause };
-        self.0.is_news(cause, words.message, Instant::now())
+        self.repeats.is_news(cause, words.message, (self.now)())
     }
 }
 
@@ -164,6 +173,7 @@ impl Visit for Words {
 #[cfg(test)]
 mod tests {
     use std::io;
+    use std::sync::LazyLock;
 
     use tracing::info;
     use tracing_subscriber::fmt;
@@ -183,12 +193,19 @@ mod tests {
         }
     }
 
+    /// One moment, however long the test takes.
+    fn moment() -> Instant {
+        static MOMENT: LazyLock<Instant> = LazyLock::new(Instant::now);
+        *MOMENT
+    }
+
     #[test]
     fn the_first_of_each_cause_is_said_and_the_others_are_counted() {
         let (page, repeats) = (Page::default(), Arc::<Repeats>::default());
         let writer = page.clone();
         let layer = fmt::layer().with_ansi(false).with_writer(move || writer.clone());
-        let log = tracing_subscriber::registry().with(RepeatFilter(repeats.clone())).with(layer);
+        let filter = RepeatFilter { repeats: repeats.clone(), now: moment };
+        let log = tracing_subscriber::registry().with(filter).with(layer);
         tracing::subscriber::with_default(log, || {
             for port in 0..100 {
                 let error = format!("10.0.0.1:{port}: no hello");
@@ -199,7 +216,7 @@ mod tests {
             for peer in ["b", "c"] {
                 warn!(peer, "another cause");
             }
-            assert!(repeats.take(Instant::now()).is_empty(), "not yet");
+            assert!(repeats.take(moment()).is_empty(), "not yet");
             repeats.report_last();
         });
         let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();

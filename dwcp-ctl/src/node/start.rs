@@ -56,7 +56,7 @@ struct Got {
     commands: CommandSocket,
     /// Where that of the process before this one is, if it is another.
     former_socket: Option<PathBuf>,
-    token: Arc<str>,
+    token: token::Word,
     evidence: Arc<EvidenceLog>,
     command_line: CommandLine,
 }

@@ -187,7 +187,7 @@ mod tests {
         }
         assert_eq!((seen.missed(), evidence.trouble()), (0, None));
         let keeper = tokio::spawn(keep(evidence.clone(), events));
-        tokio::time::timeout(Duration::from_secs(10), async {
+        tokio::time::timeout(Duration::from_secs(60), async {
             while evidence.trouble().is_none() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }

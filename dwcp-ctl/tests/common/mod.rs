@@ -3,6 +3,7 @@
 
 pub(crate) mod cable;
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -282,13 +283,47 @@ impl Daemon {
         wait_for(&format!("`{words}` in the log"), || self.log().contains(words).then_some(()));
     }
 
-    /// Processor time used so far.
-    pub(crate) fn cpu(&self) -> Duration {
-        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let fields: Vec<_> = text.rsplit(')').next().unwrap().split_whitespace().collect();
-        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-        Duration::from_millis(ticks * 10) // 100 ticks a second on every Linux we support
+    /// Looks a while at how much it does.
+    pub(crate) fn rest(&self) -> Rest {
+        const LOOKS: u32 = 200;
+        const PAUSE: Duration = Duration::from_millis(20);
+        let directory = format!("/proc/{}/task", self.id());
+        // A thread that ends meanwhile is no longer there to be asked.
+        let threads = || -> BTreeMap<PathBuf, (u64, bool)> {
+            let threads = std::fs::read_dir(&directory).unwrap().flatten().map(|one| one.path());
+            threads.filter_map(|path| thread_state(&path).map(|state| (path, state))).collect()
+        };
+        let (start, before) = (Instant::now(), threads());
+        let (mut running, mut after) = (0, before.clone());
+        for _ in 0..LOOKS {
+            std::thread::sleep(PAUSE);
+            after = threads();
+            running += u32::from(after.values().any(|(_, is_running)| *is_running));
+        }
+        let so_far = |path| before.get(path).map_or(0, |(wake_ups, _)| *wake_ups);
+        let wake_ups: u64 = after.iter().map(|(path, (now, _))| now - so_far(path)).sum();
+        Rest {
+            wake_ups: wake_ups as f64 / start.elapsed().as_secs_f64(),
+            running: f64::from(running) / f64::from(LOOKS),
+        }
     }
+}
+
+/// How much a process does. A slow machine makes neither figure large.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    /// Times a second that one of its threads woke up.
+    pub(crate) wake_ups: f64,
+    /// The share of looks at which one of them ran, or waited for a processor: 1 for a loop that never sleeps.
+    pub(crate) running: f64,
+}
+
+/// How often the thread with this directory in /proc has slept so far, and whether it runs.
+pub(crate) fn thread_state(thread: &Path) -> Option<(u64, bool)> {
+    let text = std::fs::read_to_string(thread.join("status")).ok()?;
+    let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let wake_ups = value("voluntary_ctxt_switches:")?.parse().ok()?;
+    Some((wake_ups, value("State:")?.starts_with('R')))
 }
 
 impl Drop for Daemon {

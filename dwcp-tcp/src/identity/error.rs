@@ -25,6 +25,18 @@ pub enum IdentityError {
         /// Its permission bits.
         mode: u32,
     },
+    /// The key's owner is neither root nor who reads it.
+    #[error(
+        "{path}: the private key belongs to user {owner}, who can read and replace it; run: chown {user} {path}"
+    )]
+    KeyOwner {
+        /// The key file.
+        path: String,
+        /// Its owner's number.
+        owner: u32,
+        /// The number of who reads it.
+        user: u32,
+    },
     /// A file holds no PEM section of the kind it should.
     #[error("{path}: no {what} in it; it must be PEM with a section `-----BEGIN {section}-----`")]
     NoSection {

@@ -1,8 +1,7 @@
 //! One consistent set of certificate, key and CA, and the TLS configurations made of it.
 
 use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,9 +19,7 @@ use super::certificate::Facts;
 use super::verify::{AnyNode, OneNode, Trust};
 use super::{IdentityError, IdentityFiles};
 use crate::handshake::{ALPN, certificate_problem};
-
-/// The largest PEM file that is read.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+use crate::secret_file::{SecretFileError, read_secret, read_whole};
 
 /// What handshakes that begin now are done with.
 pub(crate) struct Material {
@@ -229,22 +226,24 @@ fn certificates(
     }
 }
 
-/// Reads a file; a private one must be its owner's alone. Mode and bytes are of the same open file.
+/// Reads a file; a private one must be its owner's alone.
 fn read(
     path: &Path,
     what: &'static str,
     is_private: bool,
 ) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
-    let name = || path.display().to_string();
-    let failed = |source: io::Error| IdentityError::Read { path: name(), what, source };
-    let file = File::open(path).map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
-    if is_private && mode & 0o077 != 0 {
-        return Err(IdentityError::KeyMode { path: name(), mode });
+    let failed =
+        |source: io::Error| IdentityError::Read { path: path.display().to_string(), what, source };
+    if !is_private {
+        let file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        return read_whole(file, &metadata).map_err(failed);
     }
-    // Room for the whole file at once: a vector that grows leaves copies of a key behind.
-    let length = file.metadata().map_err(failed)?.len().min(MAX_FILE_BYTES);
-    let mut bytes = Zeroizing::new(Vec::with_capacity(length as usize + 1));
-    file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
+    read_secret(path).map_err(|error| match error {
+        SecretFileError::Read(source) => failed(source),
+        SecretFileError::Mode { path, mode } => IdentityError::KeyMode { path, mode },
+        SecretFileError::Owner { path, owner, user } => {
+            IdentityError::KeyOwner { path, owner, user }
+        }
+    })
 }
