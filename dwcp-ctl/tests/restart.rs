@@ -4,7 +4,7 @@
 mod common;
 
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -103,23 +103,16 @@ fn command(stream: &mut UnixStream, request: &[u8]) -> String {
 /// Asks for `/readyz` on a connection that may go on after it; the answer's head.
 fn is_ready(stream: &mut TcpStream) -> String {
     stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").expect("never broken");
+    // Nothing comes behind the answer: nothing else was asked.
+    let mut answer = BufReader::new(stream);
     let mut text = String::new();
-    let mut bytes = stream.bytes();
-    let mut line = || {
-        let line = bytes.by_ref().map(|byte| byte.expect("never broken"));
-        String::from_utf8(line.take_while(|byte| *byte != b'\n').collect()).unwrap()
-    };
-    loop {
-        let next = line().trim().to_ascii_lowercase();
-        if next.is_empty() {
-            break;
-        }
-        text += &format!("{next}\n");
+    while !text.ends_with("\r\n\r\n") {
+        assert_ne!(answer.read_line(&mut text).expect("never broken"), 0, "{text}");
     }
+    let text = text.to_ascii_lowercase();
     let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
-    for _ in 0..length.expect("it has one").parse().unwrap() {
-        bytes.next().expect("the whole body").expect("never broken");
-    }
+    let mut body = vec![0; length.expect("it has one").parse().unwrap()];
+    answer.read_exact(&mut body).expect("the whole body");
     text
 }
 

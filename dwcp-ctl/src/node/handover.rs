@@ -236,7 +236,9 @@ impl HandOver {
         let offer = Offer { stream, node: self.node.clone(), bequest };
         if let Some(under_way) = &mut self.under_way {
             // If nobody takes it, the process has ended.
-            _ = under_way.awaited.take().map(|(_, place)| place.send(offer));
+            if let Some((_, place)) = under_way.awaited.take() {
+                let _ = place.send(offer);
+            }
             return;
         }
         let task = tokio::spawn(async move {
