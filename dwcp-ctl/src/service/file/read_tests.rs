@@ -144,7 +144,9 @@ fn many_are_asked_about_before_the_first_answer_is_needed() {
 #[test]
 fn what_cannot_be_read_is_named_and_the_rest_is_sent() {
     let room = tempfile::tempdir().unwrap();
-    let sources = ["gone", "written", "good"].map(|name| source(&room, name, b"hello")).to_vec();
+    // Of the one that is written meanwhile there is more than is read ahead of what the network has taken.
+    let contents = [("gone", &b"hello"[..]), ("written", &[7; 100]), ("good", b"hello")];
+    let sources = contents.map(|(name, content)| source(&room, name, content)).to_vec();
     fs::remove_file(room.path().join("gone")).unwrap();
     let written = room.path().join("written");
     let (result, said, failed) = converse(2, sources, None, |frame| match frame {
