@@ -23,7 +23,7 @@ pub use driver::{OffendingRecord, PollDriver, PollMode, PollSettings, PollStats,
 #[cfg(feature = "tokio")]
 pub use endpoint::{
     BuildError, ConnectError, Drained, DriverKind, Endpoint, EndpointBuilder, EndpointSettings,
-    EndpointStats, Offence, Peer, PeerConduct, Peers, ReputationRules,
+    EndpointStats, Observer, Offence, Peer, PeerConduct, Peers, ReputationRules,
 };
 pub use machine::{
     Closed, InDoubt, PathCause, PathState, Priority, Role, Switch, SwitchError, SwitchFailure,

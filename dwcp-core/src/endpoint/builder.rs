@@ -1,7 +1,7 @@
 //! Describing an endpoint.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch as signal};
@@ -301,6 +301,7 @@ impl EndpointBuilder {
             accepted: Mutex::default(),
             changed: Notify::new(),
             hub: EventHub::new(),
+            observer: OnceLock::new(),
             clock,
             is_draining: AtomicBool::new(false),
             is_over: signal::channel(false).0,

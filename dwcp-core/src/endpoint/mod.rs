@@ -21,7 +21,7 @@ mod watch;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot, watch as signal};
@@ -57,6 +57,9 @@ const GOODBYE: Duration = Duration::from_secs(1);
 const GOING_DOWN: &str = "the node is going down";
 /// What a peer is told whose session would be one too many.
 const FULL: &str = "this node has as many sessions as it may";
+
+/// Who is told of sessions: see [`Endpoint::observe_sessions`].
+pub type Observer = Box<dyn Fn(&Session) + Send + Sync>;
 
 /// A node's end of all its sessions. Cloning gives another handle; when the last one is dropped, the
 /// endpoint shuts down.
@@ -107,6 +110,8 @@ struct Inner {
     /// Raised whenever the registry or `accepted` changes.
     changed: Notify,
     hub: EventHub,
+    /// Told of each session before anything happens with it.
+    observer: OnceLock<Observer>,
     pool: Pool,
     receive_budget: ReceiveBudget,
     /// What sessions keep until it is acked, and what their receivers gather: each as much as the pool.
@@ -278,6 +283,13 @@ impl Endpoint {
             }
             changed.await;
         }
+    }
+
+    /// Has `observer` told of every session from now on, whichever end begins it, before its [`SessionEvent::Up`]: who keeps
+    /// books misses none, however short its life. Events may be missed, and [`sessions`](Self::sessions) has only those
+    /// that stand. It must not block. Returns false, and changes nothing, if there is one already.
+    pub fn observe_sessions(&self, observer: Observer) -> bool {
+        self.inner().observer.set(observer).is_ok()
     }
 
     /// The sessions that have not ended.
@@ -466,6 +478,9 @@ impl Inner {
             // Its peer has been welcomed, or has welcomed us: without a word it would wait for its return.
             NotEntered::Full => self.dismiss(session, FULL),
         })?;
+        if let Some(observer) = self.observer.get() {
+            observer(session);
+        }
         let role = session.role();
         let (peer, id) = (session.peer_id(), Some(session.id()));
         self.hub.publish(peer, id, SessionEvent::Up { role });

@@ -88,10 +88,9 @@ struct Live {
 }
 
 impl Ledger {
-    /// Takes `sessions` into the books, so that they count even if nobody looks before their end. Cheap: it asks
-    /// them nothing.
-    pub(super) fn enter(&self, sessions: &[Session]) {
-        self.lock().enter(sessions);
+    /// Takes a session into the books, so that it counts even if nobody looks before its end. Cheap: it asks it nothing.
+    pub(super) fn enter(&self, session: &Session) {
+        self.lock().enter(std::slice::from_ref(session));
     }
 
     /// Takes `sessions` into the books; returns the figures of every peer there ever was.
@@ -146,6 +145,22 @@ mod tests {
     use dwcp_core::{ChannelOptions, Endpoint};
 
     use super::*;
+
+    /// Nobody looks between its beginning and its end.
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_only_came_and_went_counts() {
+        let (a, b) = Endpoint::pair();
+        let ledger = std::sync::Arc::<Ledger>::default();
+        let books = ledger.clone();
+        assert!(a.observe_sessions(Box::new(move |session| books.enter(session))));
+        assert!(!a.observe_sessions(Box::new(|_| ())), "there is one");
+        let session = a.connect("b").await.unwrap();
+        let far = b.accept().await.unwrap();
+        far.abort();
+        session.closed().await;
+        assert!(a.sessions().is_empty());
+        assert_eq!(ledger.look(&[])["b"].paths_lost.iter().sum::<u64>(), 1);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn figures_outlive_their_session() {

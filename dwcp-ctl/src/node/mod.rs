@@ -110,7 +110,7 @@ pub async fn serve_sessions(endpoint: Endpoint, services: Arc<Services>) {
     let events = endpoint.subscribe();
     tokio::join!(
         watch::accept(endpoint.clone()),
-        watch::watch(endpoint, services, Arc::default(), Arc::default(), events)
+        watch::watch(endpoint, services, Arc::default(), events)
     );
 }
 

@@ -21,6 +21,7 @@ use super::drain::Visitors;
 use super::evidence::EvidenceLog;
 use super::handover::{CommandLine, HandOver};
 use super::keeper::Keepers;
+use super::ledger::Ledger;
 use super::load::LoadedConfig;
 use super::notify::Notifier;
 use super::reload::Reloads;
@@ -151,6 +152,9 @@ fn serve(
     degraded.iter().for_each(|reason| warn!("degraded: {reason}"));
     let config = loaded.config;
     let services = services(&config);
+    let ledger = Arc::<Ledger>::default();
+    let books = ledger.clone();
+    endpoint.observe_sessions(Box::new(move |session| books.enter(session)));
     let keepers = Keepers::new(endpoint.clone());
     keepers.set(&plan::kept_peers(&config));
     let started = |bound: BoundForward| bound.start(endpoint.clone(), services.under_way.clone());
@@ -162,7 +166,7 @@ fn serve(
         admin: admin.iter().map(|(_, listener)| listener.address()).collect(),
         keepers,
         token: token::Token::new(token),
-        ledger: Arc::default(),
+        ledger,
         evidence: evidence.clone(),
         logs,
         began: Instant::now(),
@@ -231,7 +235,7 @@ fn watchers(node: &Arc<Node>, services: Arc<Services>, evidence: Arc<EvidenceLog
     tasks.spawn(watch::accept(endpoint.clone()));
     tasks.spawn(watch::settle(endpoint.clone(), ledger.clone()));
     let events = endpoint.subscribe();
-    tasks.spawn(watch::watch(endpoint.clone(), services, ledger, evidence, events));
+    tasks.spawn(watch::watch(endpoint.clone(), services, evidence, events));
     tasks
 }
 

@@ -14,12 +14,10 @@ use super::ledger::Ledger;
 use super::repeats::EVERY_TIME;
 use crate::service::Services;
 
-/// Serves the channels of every session of `endpoint`, whoever dialled it, and enters it in the ledger, until the
-/// endpoint ends. What `events` have of evidence is kept.
+/// Serves the channels of every session of `endpoint`, whoever dialled it, until the endpoint ends. What `events` have of evidence is kept.
 pub(super) fn watch(
     endpoint: Endpoint,
     services: Arc<Services>,
-    ledger: Arc<Ledger>,
     evidence: Arc<EvidenceLog>,
     events: Events,
 ) -> impl Future<Output = ()> {
@@ -29,7 +27,7 @@ pub(super) fn watch(
     async move {
         let mut keeper = JoinSet::new();
         keeper.spawn(keep(evidence, events));
-        serve(endpoint, services, ledger, seen).await;
+        serve(endpoint, services, seen).await;
         keeper.join_all().await;
     }
 }
@@ -47,17 +45,11 @@ async fn keep(evidence: Arc<EvidenceLog>, mut events: Events) {
     }
 }
 
-async fn serve(
-    endpoint: Endpoint,
-    services: Arc<Services>,
-    ledger: Arc<Ledger>,
-    mut events: Events,
-) {
+async fn serve(endpoint: Endpoint, services: Arc<Services>, mut events: Events) {
     let (mut served, mut chatter) = (HashSet::new(), Chatter::default());
     loop {
         // An event may have been missed: what counts is which sessions there are.
         let sessions = endpoint.sessions();
-        ledger.enter(&sessions);
         served.retain(|id| sessions.iter().any(|session| session.id() == *id));
         for session in sessions {
             if !served.insert(session.id()) {
