@@ -6,7 +6,8 @@
 
 mod common;
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::{Room, thread_state, wait_for};
@@ -42,9 +43,10 @@ async fn a_hundred_idle_sessions_leave_the_processor_alone() {
     // What else the machine does can only add: the least of a few windows is what the daemon needs.
     let (mut ratio, mut wake_ups) = (f64::MAX, f64::MAX);
     for _ in 0..WINDOWS {
-        let before = (Used::by(&daemon), Used::by(&echo));
+        let before = (used_by(&daemon), used_by(&echo));
         tokio::time::sleep(WINDOW).await;
-        let (ours, least) = (Used::by(&daemon).since(before.0), Used::by(&echo).since(before.1));
+        let ours = used_since(&before.0, &used_by(&daemon));
+        let least = used_since(&before.1, &used_by(&echo));
         let share = |used: Used| 100.0 * used.cpu.as_secs_f64() / WINDOW.as_secs_f64();
         let rate = |used: Used| used.wake_ups as f64 / WINDOW.as_secs_f64() / f64::from(SESSIONS);
         println!(
@@ -127,28 +129,33 @@ struct Used {
     wake_ups: u64,
 }
 
-impl Used {
-    /// By the thread whose directory in /proc this is, or by all threads in a directory of threads.
-    fn by(directory: &str) -> Self {
-        let of = |thread: &Path| {
-            let text = std::fs::read_to_string(thread.join("schedstat")).unwrap();
-            let cpu = text.split(' ').next().unwrap().parse().unwrap();
-            let (wake_ups, _) = thread_state(thread).unwrap();
-            Self { cpu: Duration::from_nanos(cpu), wake_ups }
-        };
-        if !directory.ends_with("/task") {
-            return of(Path::new(directory));
-        }
-        let threads = std::fs::read_dir(directory).unwrap();
-        threads.map(|thread| of(&thread.unwrap().path())).fold(Self::default(), |all, one| Self {
-            cpu: all.cpu + one.cpu,
-            wake_ups: all.wake_ups + one.wake_ups,
-        })
-    }
+/// What each thread has used. Threads come and go.
+type ByThread = HashMap<PathBuf, Used>;
 
-    fn since(self, before: Self) -> Self {
-        Self { cpu: self.cpu - before.cpu, wake_ups: self.wake_ups - before.wake_ups }
+/// Of the thread whose directory in /proc this is, or of all threads in a directory of threads.
+fn used_by(directory: &str) -> ByThread {
+    let of = |thread: PathBuf| {
+        let text = std::fs::read_to_string(thread.join("schedstat")).ok()?;
+        let cpu = Duration::from_nanos(text.split(' ').next()?.parse().ok()?);
+        let (wake_ups, _) = thread_state(&thread)?;
+        Some((thread, Used { cpu, wake_ups }))
+    };
+    if !directory.ends_with("/task") {
+        return of(directory.into()).into_iter().collect();
     }
+    let threads = std::fs::read_dir(directory).unwrap();
+    threads.filter_map(|thread| of(thread.unwrap().path())).collect()
+}
+
+/// What the threads of `after` have used since `before`.
+fn used_since(before: &ByThread, after: &ByThread) -> Used {
+    after.iter().fold(Used::default(), |all, (thread, now)| {
+        let then = before.get(thread).copied().unwrap_or_default();
+        Used {
+            cpu: all.cpu + now.cpu.saturating_sub(then.cpu),
+            wake_ups: all.wake_ups + now.wake_ups.saturating_sub(then.wake_ups),
+        }
+    })
 }
 
 fn is_optimised() -> bool {

@@ -481,6 +481,10 @@ impl Inner {
         if let Some(observer) = self.observer.get() {
             observer(session);
         }
+        if session.is_over() {
+            // Its end may have been before it was entered, and then nobody removes it.
+            lock(&self.registry).remove(session.peer_id(), session.id());
+        }
         let role = session.role();
         let (peer, id) = (session.peer_id(), Some(session.id()));
         self.hub.publish(peer, id, SessionEvent::Up { role });
