@@ -275,11 +275,12 @@ impl Endpoint {
             let changed = inner.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if let Some(session) = lock(&inner.accepted).pop_front() {
-                return Some(session);
-            }
+            // First: a handshake that was on its way may add one after the end.
             if *inner.is_over.borrow() {
                 return None;
+            }
+            if let Some(session) = lock(&inner.accepted).pop_front() {
+                return Some(session);
             }
             changed.await;
         }

@@ -2,12 +2,12 @@
 //! only grow.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dwcp_core::machine::PathCause;
 use dwcp_core::wire::SessionId;
-use dwcp_core::{Session, SessionStats};
+use dwcp_core::{Endpoint, Session, SessionStats};
 
 /// How long an ended session is asked for its figures: those of its end are counted a moment after it.
 const AFTERMATH: Duration = Duration::from_secs(10);
@@ -88,6 +88,14 @@ struct Live {
 }
 
 impl Ledger {
+    /// One that every session of `endpoint` is entered in from now on.
+    pub(super) fn of(endpoint: &Endpoint) -> Arc<Self> {
+        let ledger = Arc::<Self>::default();
+        let books = ledger.clone();
+        endpoint.observe_sessions(Box::new(move |session| books.enter(session)));
+        ledger
+    }
+
     /// Takes a session into the books, so that it counts even if nobody looks before its end. Cheap: it asks it nothing.
     pub(super) fn enter(&self, session: &Session) {
         self.lock().enter(std::slice::from_ref(session));
@@ -142,7 +150,7 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
-    use dwcp_core::{ChannelOptions, Endpoint};
+    use dwcp_core::ChannelOptions;
 
     use super::*;
 
@@ -150,9 +158,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_session_that_only_came_and_went_counts() {
         let (a, b) = Endpoint::pair();
-        let ledger = std::sync::Arc::<Ledger>::default();
-        let books = ledger.clone();
-        assert!(a.observe_sessions(Box::new(move |session| books.enter(session))));
+        let ledger = Ledger::of(&a);
         assert!(!a.observe_sessions(Box::new(|_| ())), "there is one");
         let session = a.connect("b").await.unwrap();
         let far = b.accept().await.unwrap();

@@ -152,9 +152,7 @@ fn serve(
     degraded.iter().for_each(|reason| warn!("degraded: {reason}"));
     let config = loaded.config;
     let services = services(&config);
-    let ledger = Arc::<Ledger>::default();
-    let books = ledger.clone();
-    endpoint.observe_sessions(Box::new(move |session| books.enter(session)));
+    let ledger = Ledger::of(&endpoint);
     let keepers = Keepers::new(endpoint.clone());
     keepers.set(&plan::kept_peers(&config));
     let started = |bound: BoundForward| bound.start(endpoint.clone(), services.under_way.clone());
