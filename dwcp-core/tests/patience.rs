@@ -80,13 +80,36 @@ fn a_suspected_path_whose_answer_is_read_second_lives() {
 }
 
 #[test]
+fn a_suspected_path_lives_if_the_peer_was_kept_from_answering_on_it() {
+    let (mut machine, asked_at, asked) = suspecting();
+    // Between two answers the peer had no processor.
+    pong(&mut machine, asked_at, PATHS[1], asked[1]);
+    let now = asked_at + Duration::from_secs(3);
+    machine.handle_timeout(now);
+    let again = *pings(&mut machine, now, PATHS[1]).last().expect("it is asked once more");
+    assert!(again > asked[1]);
+    pong(&mut machine, now, PATHS[0], asked[0]);
+    pong(&mut machine, now, PATHS[1], again);
+    machine.handle_timeout(now);
+    assert_eq!(lost(&mut machine), []);
+}
+
+#[test]
 fn a_suspected_path_that_stays_silent_while_another_answers_is_lost() {
     let (mut machine, asked_at, asked) = suspecting();
     let now = asked_at + Duration::from_millis(1);
     pong(&mut machine, now, PATHS[1], asked[1]);
     let due = machine.poll_timeout().expect("something is due");
     assert!(due <= now + Duration::from_secs(1), "{due:?}");
-    machine.handle_timeout(now + Duration::from_millis(1_001));
+    let later = now + Duration::from_millis(1_001);
+    machine.handle_timeout(later);
+    assert_eq!(lost(&mut machine), [], "the peer may have had no processor since");
+    let again = *pings(&mut machine, later, PATHS[1]).last().expect("it is asked once more");
+    let later = later + Duration::from_millis(1);
+    pong(&mut machine, later, PATHS[1], again);
+    assert_eq!(lost(&mut machine), [], "its own answer may have come with it");
+    assert_eq!(machine.poll_timeout(), Some(later), "all has been read by then");
+    machine.handle_timeout(later);
     assert_eq!(lost(&mut machine), [PATHS[0]]);
     assert_eq!(machine.active_path(), Some(PATHS[1]));
 }

@@ -16,6 +16,7 @@ mod grave;
 mod loom_tests;
 mod notes;
 mod outbox;
+mod overtake;
 mod path_io;
 mod poll;
 mod receive;

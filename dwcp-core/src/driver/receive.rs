@@ -90,6 +90,7 @@ impl SessionCore {
         if rx.is_ended {
             return Received::Nothing;
         }
+        path.looks.fetch_add(1, Ordering::Relaxed);
         if rx.rests_until > Time(0) {
             if self.clock.now() < rx.rests_until {
                 return Received::Resting(rx.rests_until);

@@ -14,10 +14,12 @@ use super::path_io::{PathIo, PathSetup};
 use super::receive::Received;
 use super::scratch::{INPUT_BYTES, with_scratch};
 use super::task::drive;
-use super::turn::SessionObserver;
+use super::turn::{ReadySet, SessionObserver, Turn};
 use crate::crypto::{ChecksumSuite, Secret, SessionSecret};
 use crate::link::{Link, memory_pair};
-use crate::machine::{Closed, Event, Machine, Priority, Role, Settings, SharedBudget, Time};
+use crate::machine::{
+    Closed, Event, Machine, PathState, Priority, Role, Settings, SharedBudget, Time,
+};
 use crate::mem::{CLASS_BYTES, Message, Pool, SlotMut};
 use crate::wire::{HEADER_BYTES, PathId};
 
@@ -119,6 +121,44 @@ async fn a_session_rests_however_long_the_process_has_run() {
             core.wake.raise();
         }
     }
+}
+
+/// Announces what arrives on one path and on no other: a thread that was kept from its links has not heard yet.
+struct Only(Option<PathId>);
+
+impl ReadySet for Only {
+    fn is_readable(&mut self, path: &PathIo) -> bool {
+        self.0.take_if(|id| *id == path.id).is_some()
+    }
+    fn will_read(&mut self, _: &PathIo) {}
+    fn was_read(&mut self, _: &PathIo, _: Received) {}
+    fn is_writable(&mut self, _: &PathIo) -> bool {
+        false
+    }
+    fn forget(&mut self, _: &PathIo) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_arrived_is_read_before_a_path_is_taken_for_silent() {
+    let clock = Clock::tokio();
+    let [late, prompt] = pair(clock, [(); 2].map(|()| Pool::new(1 << 20)));
+    let (left, right) = memory_pair();
+    add_path(&late, PathId(2), Box::new(left));
+    add_path(&prompt, PathId(2), Box::new(right));
+    driven(&prompt);
+    let mut turn = Turn::new(late.clone(), Arc::new(Deaf));
+    late.with_state(|state| state.machine.open(Priority::Interactive, "x").expect("room"));
+    // The peer answers at once, on both paths; of those on the active one this end hears last.
+    for _ in 0..4 {
+        for _ in 0..3 {
+            turn.turn(&mut Only(Some(PathId(2))));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(1_001)).await;
+    }
+    let state = late.lock();
+    let paths: Vec<_> = state.machine.paths().map(|path| path.state).collect();
+    assert_eq!(paths, [PathState::Active, PathState::Standby]);
 }
 
 /// Every slot of a pool that something received may have.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::better::Better;
 use super::core::SessionCore;
+use super::overtake::Overtaking;
 use super::path_io::PathIo;
 use super::receive::Received;
 use super::starved::{RETRY_MAX, Starved, pause};
@@ -56,6 +57,7 @@ pub(crate) struct Turn {
     paths_version: u64,
     fencing: Vec<(Arc<PathIo>, Time)>,
     better: Better,
+    overtaking: Overtaking,
     /// Look again then, whatever the machine says.
     retry_at: Option<Time>,
     /// Since when senders or receivers have waited for memory.
@@ -72,6 +74,7 @@ impl Turn {
             paths_version: version,
             fencing: Vec::new(),
             better: Better::default(),
+            overtaking: Overtaking::default(),
             retry_at: None,
             pool_waited: None,
         }
@@ -92,16 +95,19 @@ impl Turn {
         let mut count = self.act(ready, now);
         self.move_to_better(now);
         self.refresh();
+        // Whoever was kept from its links reads them before it takes the peer for silent, announced or not.
+        let is_judgement_due = self.core.lock().machine.is_judgement_due(now);
+        for at in 0..self.paths.len() {
+            count += self.read(ready, at, now, is_judgement_due);
+        }
         self.core.with_state(|state| {
             if state.machine.poll_timeout().is_some_and(|due| due <= now) {
                 state.machine.handle_timeout(now);
             }
         });
-        for at in 0..self.paths.len() {
-            count += self.read(ready, at, now);
-        }
         // Before the looks below: whoever commits after them wakes this driver by itself.
         self.core.lock().is_flush_due = false;
+        let mut is_held_back = false;
         for path in &self.paths {
             if ready.is_writable(path) {
                 self.core.unblock(path);
@@ -109,9 +115,17 @@ impl Turn {
             } else if !path.is_blocked.load(Ordering::SeqCst)
                 && self.core.lock().machine.wants_transmit(now, path.id)
             {
+                let active = self.core.active_path().filter(|active| active.id != path.id);
+                if active.is_some_and(|active| self.overtaking.would_overtake(&active, now)) {
+                    is_held_back = true;
+                    continue;
+                }
                 self.core.flush(path);
                 count += 1;
             }
+        }
+        if is_held_back {
+            self.look_again(now, RETRY);
         }
         self.look_for_memory(now);
         count + self.core.lock().work.len()
@@ -315,10 +329,17 @@ impl Turn {
         });
     }
 
-    fn read(&mut self, ready: &mut dyn ReadySet, at: usize, now: Time) -> usize {
+    /// `is_wanted`: whether or not something was announced.
+    fn read(
+        &mut self,
+        ready: &mut dyn ReadySet,
+        at: usize,
+        now: Time,
+        mut is_wanted: bool,
+    ) -> usize {
         let path = self.paths[at].clone();
         let mut count = 0;
-        while ready.is_readable(&path) {
+        while ready.is_readable(&path) | std::mem::take(&mut is_wanted) {
             ready.will_read(&path);
             let received = self.core.receive(&path);
             ready.was_read(&path, received);

@@ -1,6 +1,6 @@
 //! Whether paths are alive: the session's own judgement, on every kind of link.
 
-use super::path::Suspicion;
+use super::path::SuspicionStage;
 use super::settings::STANDBY_HEARTBEATS;
 use super::switching::Stage;
 use super::*;
@@ -43,7 +43,7 @@ impl Machine {
         let suspicion = may_suspect.then(|| path.progress + path.patience());
         let proof = (path.state == PathState::Validating)
             .then(|| path.created + self.settings.switch_timeout);
-        [Some(heartbeat), suspicion, path.doomed_at(), proof]
+        [Some(heartbeat), suspicion, path.doubt_timeout(), proof]
             .into_iter()
             .flatten()
             .min()
@@ -68,7 +68,16 @@ impl Machine {
         (path.heard + pause).nearest(slack)
     }
 
+    /// Whether a path may be given up, or suspected, at `now`: whatever has arrived is to be read before.
+    pub fn is_judgement_due(&self, now: Time) -> bool {
+        let paths = self.paths.iter().filter(|path| path.is_live());
+        !self.is_over && paths.map(|path| self.path_timeout(path)).any(|due| due <= now)
+    }
+
     /// Time has passed: at or after [`poll_timeout`](Self::poll_timeout), or at any time.
+    ///
+    /// Paths are given up for silence in here and nowhere else. A caller that was kept from its links reads them first, and
+    /// then says the time at which it began to: or it takes for silent what waits to be read.
     pub fn handle_timeout(&mut self, now: Time) {
         if self.is_over {
             return;
@@ -195,35 +204,65 @@ impl Machine {
         }
     }
 
-    /// A suspected path is dead when another answered a ping that was sent after the suspicion, and it did not
-    /// answer its own within its patience after that: the peer is there, only this path is not. Both answers may
-    /// have waited here, unread, and the other been read first.
-    pub(super) fn check_suspects(&mut self, now: Time) {
+    /// An answer came on a path: it tells of the others that they had their chance.
+    pub(super) fn note_sign_of_life(&mut self, now: Time, id: PathId) {
+        let Some(answered) =
+            self.path(id).filter(|path| path.is_validated()).and_then(|path| path.answered)
+        else {
+            return;
+        };
+        let (_, asked) = answered;
+        let mut ask = false;
+        for path in self.paths.iter_mut().filter(|path| path.id != id && path.is_live()) {
+            let Some(suspected) = &mut path.suspected else { continue };
+            suspected.stage = match suspected.stage {
+                SuspicionStage::Asked if asked >= suspected.since => SuspicionStage::Doubted(now),
+                SuspicionStage::AskedAgain(at) if asked >= at => SuspicionStage::Condemned(now),
+                // An answer to an older ping proves nothing: ask again.
+                stage @ (SuspicionStage::Asked | SuspicionStage::AskedAgain(_)) => {
+                    ask = true;
+                    stage
+                }
+                stage => stage,
+            };
+        }
+        if ask {
+            self.ask_all(now);
+        }
+    }
+
+    /// A suspected path is dead when another answers a ping that was sent after its patience was over, and it has not
+    /// answered its own until then: the peer is there, only this path is not. Decided here and not when the answer is read:
+    /// this path's own may have arrived with it.
+    fn check_suspects(&mut self, now: Time) {
         for at in 0..self.paths.len() {
-            let (id, suspected) = (self.paths[at].id, self.paths[at].suspected);
-            let Some(suspected) = suspected.filter(|_| self.paths[at].is_live()) else { continue };
-            if let Some(doomed_at) = self.paths[at].doomed_at() {
-                if now < doomed_at {
-                    continue;
-                }
-                if self.has_alternative() {
-                    return self.lose_path(now, at, PathCause::Silent);
-                }
-                let path = &mut self.paths[at];
-                (path.suspected, path.progress) = (None, now);
+            let path = &self.paths[at];
+            let Some(suspected) = path.suspected.filter(|_| path.is_live()) else { continue };
+            let Some(due) = path.doubt_timeout() else {
+                // Also those that came to be since.
+                self.ask_all(now);
+                continue;
+            };
+            if now < due {
                 continue;
             }
-            let is_answered = |path: &Path| {
-                path.id != id
-                    && path.is_validated()
-                    && path.answered.is_some_and(|(_, asked)| asked >= suspected.since)
-            };
-            if self.paths.iter().any(is_answered) {
-                let other_answered = Some(now);
-                self.paths[at].suspected = Some(Suspicion { other_answered, ..suspected });
+            if !self.has_alternative() {
+                let path = &mut self.paths[at];
+                (path.suspected, path.progress) = (None, now);
+            } else if matches!(suspected.stage, SuspicionStage::Condemned(_)) {
+                return self.lose_path(now, at, PathCause::Silent);
+            } else {
+                let path = &mut self.paths[at];
+                let id = path.id;
+                if let Some(suspected) = &mut path.suspected {
+                    suspected.stage = SuspicionStage::AskedAgain(now);
+                }
+                for other in
+                    self.paths.iter_mut().filter(|path| path.id != id && path.is_validated())
+                {
+                    other.ping_anew(now);
+                }
             }
-            // An answer to an older ping proves nothing: ask again.
-            self.ask_all(now);
         }
     }
 }

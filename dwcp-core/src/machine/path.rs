@@ -61,8 +61,23 @@ pub enum PathState {
 pub(super) struct Suspicion {
     /// Since then. The path and all others were asked for a sign of life.
     pub(super) since: Time,
-    /// When another path gave one: from then on this one has its patience left to give its own.
-    pub(super) other_answered: Option<Time>,
+    /// The token of the first ping sent here since.
+    token: u64,
+    pub(super) stage: SuspicionStage,
+}
+
+/// How far a suspicion has come. The path's own answer clears it at each stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SuspicionStage {
+    /// No path has answered.
+    Asked,
+    /// Another path answered then: from then on this one has its patience left to give its own.
+    Doubted(Time),
+    /// Its patience was over then, and the others were asked once more: a peer that is there, but was not given a
+    /// processor between its answers on the other path and on this one, gives this one before any further answer.
+    AskedAgain(Time),
+    /// Another path answered that, then: what has not arrived by now was never sent.
+    Condemned(Time),
 }
 
 pub(super) struct Path {
@@ -190,10 +205,12 @@ impl Path {
             smooth(&mut self.rtt, now.since(asked));
             self.answered = Some((now, asked));
             self.missed = 0;
-            // The path itself answers: it is slow, not dead.
-            if self.suspected.take_if(|suspected| asked >= suspected.since).is_some() {
-                self.progress = now;
-            }
+        }
+        // The path itself answers: it is slow, not dead. Also to a ping that was repeated meanwhile.
+        let is_since =
+            |suspected: &mut Suspicion| (suspected.token..self.next_token).contains(&token);
+        if self.suspected.take_if(is_since).is_some() {
+            self.progress = now;
         }
     }
 
@@ -217,13 +234,18 @@ impl Path {
 
     /// The path may be dead: it is asked.
     pub(super) fn suspect(&mut self, now: Time) {
-        self.suspected = Some(Suspicion { since: now, other_answered: None });
+        let token = self.next_token;
+        self.suspected = Some(Suspicion { since: now, token, stage: SuspicionStage::Asked });
         self.ping_anew(now);
     }
 
-    /// When a suspected path is given up, if it does not answer before.
-    pub(super) fn doomed_at(&self) -> Option<Time> {
-        Some(self.suspected?.other_answered? + self.patience())
+    /// When a suspected path is to be looked at, if it does not answer before.
+    pub(super) fn doubt_timeout(&self) -> Option<Time> {
+        match self.suspected?.stage {
+            SuspicionStage::Doubted(at) => Some(at + self.patience()),
+            SuspicionStage::Condemned(at) => Some(at),
+            SuspicionStage::Asked | SuspicionStage::AskedAgain(_) => None,
+        }
     }
 
     pub(super) fn is_measured(&self) -> bool {

@@ -361,7 +361,7 @@ impl Machine {
                 None => self.switch = Stage::Steady,
             }
         }
-        self.check_suspects(now);
+        self.note_sign_of_life(now, id);
     }
 
     /// The next epoch we may declare. Both ends may at the same time: theirs differ in parity and the
