@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::atomic::Ordering;
 
-use super::carry::Carry;
 use super::core::{OffendingRecord, SessionCore};
 use super::path_io::{Opened, PathCounters, PathIo, PathRx};
 use super::scratch::{INPUT_BYTES, Scratch, with_scratch};
@@ -163,7 +162,7 @@ impl SessionCore {
     fn next_step(&self, path: &PathIo, rx: &mut PathRx) -> Result<Step, PathCause> {
         // A link that gives whole records cannot be read in part.
         let is_whole = path.attributes.features.has(LinkFeatures::MESSAGE_BOUNDARIES);
-        let may_read_ahead = is_whole || Carry::may_read_ahead();
+        let may_read_ahead = is_whole || rx.carry.may_read_ahead();
         let read = |bytes| Ok(Step::Read(if may_read_ahead { INPUT_BYTES } else { bytes }));
         let Some(header) = rx.carry.header() else { return read(HEADER_BYTES - rx.carry.len()) };
         let header = RecordHeader::decode(&header).map_err(|error| bad(path, &error))?;
@@ -192,7 +191,7 @@ impl SessionCore {
         slot: (SlotMut, bool),
         scratch: &mut Scratch,
     ) -> Result<Received, PathCause> {
-        let mut carry = std::mem::take(&mut rx.carry);
+        let mut carry = rx.carry.take_all();
         let mut slot = Some(slot);
         let (used, why) = self.take_records(path, rx, carry.rest(), &mut slot, scratch)?;
         carry.skip(used);
