@@ -272,12 +272,13 @@ impl SessionCore {
     /// There is no memory for a record of so many bytes, or (`None`) for what it inflates to.
     fn starve(&self, rx: &mut PathRx, bytes: Option<usize>, has_read: bool) -> Received {
         let keeps_itself = self.keeps_itself(bytes);
-        let (taken, is_waited_for) = {
-            let gathered = &self.lock().gathered;
-            (gathered.taken, gathered.is_waited_for)
+        let now = self.clock.now();
+        let (taken, was_waited_for) = {
+            let gathered = &mut self.lock().gathered;
+            (gathered.taken, gathered.was_waited_for(now))
         };
-        let look = Look { has_read, taken, is_own: is_waited_for && keeps_itself };
-        let starved = Starved::after(rx.starved, self.clock.now(), &look);
+        let look = Look { has_read, taken, is_own: was_waited_for && keeps_itself };
+        let starved = Starved::after(rx.starved, now, &look);
         rx.starved = Some(starved);
         Received::Starved(starved)
     }

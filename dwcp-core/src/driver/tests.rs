@@ -320,6 +320,32 @@ async fn a_session_does_not_give_up_for_memory_that_others_hold() {
     assert!(short.is_over_after(20).await, "from then on it waits for itself");
 }
 
+/// Somebody waits for a moment, again and again: no look of the driver sees it.
+async fn wait_now_and_then(short: &Short, seconds: u64, pause: Duration) {
+    let until = short.acceptor.clock.now() + Duration::from_secs(seconds);
+    while short.acceptor.clock.now() < until {
+        let mut state = short.acceptor.lock();
+        state.gathered.wait(true);
+        state.gathered.stop_waiting();
+        drop(state);
+        tokio::time::sleep(pause).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_again_and_again_has_waited_all_the_time() {
+    let [often, seldom] = [(); 2].map(|()| Short::new(MUCH));
+    for short in [&often, &seldom] {
+        short.acceptor.lock().gathered.stop_waiting();
+    }
+    wait_now_and_then(&often, 50, Duration::from_millis(800)).await;
+    assert!(!often.is_over_after(0).await);
+    wait_now_and_then(&often, 20, Duration::from_millis(800)).await;
+    assert!(often.is_over_after(0).await);
+    wait_now_and_then(&seldom, 200, Duration::from_secs(3)).await;
+    assert!(!seldom.is_over_after(0).await, "nobody waits most of the time");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_session_whose_peer_asks_too_much_does_not_give_up() {
     let short = Short::new(MUCH);
