@@ -109,6 +109,39 @@ async fn messages_that_nobody_waits_for_end_no_session() {
     tokio::time::timeout(PATIENCE, all).await.expect("each hears of it");
 }
 
+/// Receivers in a `select!` that drops their futures, or that only ask, want no less what they cannot have.
+#[tokio::test(start_paused = true)]
+async fn receivers_that_never_wait_for_long_end_their_session_by_name() {
+    for only_asks in [false, true] {
+        let (ours, theirs, _ends) = pair(8 << 20, Duration::from_secs(2)).await;
+        let mut incoming = half_come(&ours, &theirs).await;
+        let receiving = async {
+            loop {
+                for Channel { receiver, .. } in &mut incoming {
+                    if only_asks {
+                        _ = receiver.try_recv();
+                        continue;
+                    }
+                    tokio::select! {
+                        biased;
+                        _ = receiver.recv() => {}
+                        () = std::future::ready(()) => {} // something else to do
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let closed = async {
+            tokio::select! {
+                closed = theirs.closed() => closed,
+                () = receiving => unreachable!("it goes on for ever"),
+            }
+        };
+        let closed = tokio::time::timeout(PATIENCE, closed).await.expect("it does not hang");
+        assert_eq!(closed, Closed::MemoryShort);
+    }
+}
+
 /// Half-come messages on more channels than there is memory for: no receiver can go on. The session ends and says why.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_that_can_never_be_whole_end_their_session_by_name() {

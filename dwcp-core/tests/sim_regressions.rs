@@ -38,10 +38,10 @@ fn seeds_that_failed_once_pass() {
     for (seed, why) in SEEDS {
         let outcome =
             run(seed).unwrap_or_else(|failure| panic!("{failure}\nIt failed before: {why}"));
-        // That fault came later: whoever draws it otherwise changes what these seeds try.
-        let deaf = ["deaf", "deaf by its own fault", "deaf for good"];
-        let deaf = deaf.map(|what| outcome.coverage.count(what));
-        assert_eq!(deaf, [0; 3], "seed {seed} has an end that is deaf");
+        // These came later: whoever draws them otherwise changes what these seeds try.
+        let later = ["deaf", "deaf by its own fault", "deaf for good", "heartbeats together"];
+        let later = later.map(|what| (what, outcome.coverage.count(what)));
+        assert!(later.iter().all(|(_, count)| *count == 0), "seed {seed} comes by {later:?}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! What was read from a link and is not opened yet: the beginning of a record, or records that there is no memory for.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use super::scratch::INPUT_BYTES;
 use crate::mem::SlotMut;
@@ -10,12 +11,35 @@ use crate::wire::HEADER_BYTES;
 /// record by record, each only when there is memory for it: the rest stays in the link, where it holds up its sender.
 pub(super) const AHEAD_BYTES: usize = 8 << 20;
 
-/// What they hold now.
-static AHEAD: AtomicUsize = AtomicUsize::new(0);
+/// What paths that share one limit hold now. Cloning shares it.
+#[derive(Clone, Default)]
+pub(super) struct Ahead(Arc<AtomicUsize>);
+
+impl Ahead {
+    /// That of the process's paths.
+    pub(super) fn of_process() -> Self {
+        static AHEAD: LazyLock<Ahead> = LazyLock::new(Ahead::default);
+        AHEAD.clone()
+    }
+
+    /// A path that held `before` holds `after`.
+    fn change(&self, before: usize, after: usize) {
+        // Most reads end with a record: threads need not meet at the count for that.
+        if before != after {
+            self.0.fetch_add(after, Ordering::Relaxed);
+            self.0.fetch_sub(before, Ordering::Relaxed);
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.0.load(Ordering::Relaxed) + INPUT_BYTES <= AHEAD_BYTES
+    }
+}
 
 /// Bytes at the front of a path. It holds as much memory as they need, not more.
-#[derive(Default)]
 pub(super) struct Carry {
+    /// Where they count.
+    ahead: Ahead,
     /// Begins with a record of which a part has come, if that has its memory already. It will be opened to the same slot.
     slot: Option<SlotMut>,
     /// What comes behind, from `at` on.
@@ -24,6 +48,17 @@ pub(super) struct Carry {
 }
 
 impl Carry {
+    /// Nothing yet; what comes counts with `ahead`.
+    pub(super) fn new(ahead: Ahead) -> Self {
+        Self { ahead, slot: None, rest: Vec::new(), at: 0 }
+    }
+
+    /// Moves all of it out.
+    pub(super) fn take_all(&mut self) -> Self {
+        let ahead = self.ahead.clone();
+        std::mem::replace(self, Self::new(ahead))
+    }
+
     /// Keeps `bytes`: in `slot` as many as it has room for.
     pub(super) fn keep(&mut self, bytes: &[u8], slot: Option<SlotMut>) {
         self.clear();
@@ -41,17 +76,12 @@ impl Carry {
     fn hold(&mut self, bytes: &[u8]) {
         let before = self.rest.capacity();
         (self.rest, self.at) = (bytes.to_vec(), 0);
-        let after = self.rest.capacity();
-        // Most reads end with a record: threads need not meet at the count for that.
-        if before != after {
-            AHEAD.fetch_add(after, Ordering::Relaxed);
-            AHEAD.fetch_sub(before, Ordering::Relaxed);
-        }
+        self.ahead.change(before, self.rest.capacity());
     }
 
     /// Moves the beginning of a record to memory of its own.
     pub(super) fn begin(&mut self, slot: SlotMut) {
-        let bytes = std::mem::take(self);
+        let bytes = self.take_all();
         self.keep(bytes.rest(), Some(slot));
     }
 
@@ -89,7 +119,7 @@ impl Carry {
     pub(super) fn skip(&mut self, count: usize) {
         self.at += count;
         if self.at >= self.rest.len().div_ceil(2) {
-            let all = std::mem::take(self);
+            let all = self.take_all();
             self.hold(all.rest());
         }
     }
@@ -105,18 +135,15 @@ impl Carry {
         self.rest.capacity()
     }
 
-    /// Whether a path may read more than it has memory for.
-    pub(super) fn may_read_ahead() -> bool {
-        AHEAD.load(Ordering::Relaxed) + INPUT_BYTES <= AHEAD_BYTES
+    /// Whether its path may read more than it has memory for.
+    pub(super) fn may_read_ahead(&self) -> bool {
+        self.ahead.has_room()
     }
 }
 
 impl Drop for Carry {
     fn drop(&mut self) {
-        let held = self.rest.capacity();
-        if held > 0 {
-            AHEAD.fetch_sub(held, Ordering::Relaxed);
-        }
+        self.ahead.change(self.rest.capacity(), 0);
     }
 }
 
@@ -129,7 +156,7 @@ mod tests {
     fn what_is_kept_comes_back_in_order_and_holds_no_more_than_it_needs() {
         let bytes: Vec<u8> = (0..5_000).map(|at| at as u8).collect();
         let pool = Pool::new(1 << 20);
-        let mut carry = Carry::default();
+        let mut carry = Carry::new(Ahead::default());
         let mut out = vec![0; bytes.len()];
         for is_begun in [false, true] {
             carry.keep(&bytes, is_begun.then(|| pool.take(1).expect("room")));
@@ -152,5 +179,17 @@ mod tests {
         carry.keep(&bytes[..20], None);
         carry.begin(pool.take(1).expect("room"));
         assert!(carry.is_begun() && carry.len() == 20 && carry.held_bytes() == 0);
+    }
+    #[test]
+    fn what_is_read_ahead_counts_where_it_belongs_until_it_is_let_go_of() {
+        let (full, other) = (Ahead::default(), Ahead::default());
+        let mut carry = Carry::new(full.clone());
+        carry.keep(&vec![7; AHEAD_BYTES], None);
+        assert!(!Carry::new(full.clone()).may_read_ahead());
+        assert!(Carry::new(other).may_read_ahead());
+        let moved = carry.take_all();
+        assert!(!carry.may_read_ahead(), "it has moved, and is still there");
+        drop(moved);
+        assert!(carry.may_read_ahead());
     }
 }

@@ -113,7 +113,14 @@ pub(crate) struct Gathered {
     pub(crate) is_waited_for: bool,
     /// Receivers that do, or have not looked since they might.
     waiting: usize,
+    /// One has begun to since [`was_waited_for`](Self::was_waited_for) was asked last, whether it goes on or not.
+    has_waited: bool,
+    /// When one was seen to wait last.
+    waited_at: Option<Time>,
 }
+
+/// For so long a receiver that was told to stop counts as one that waits.
+const WAIT_LAG: Duration = Duration::from_secs(1);
 
 impl Gathered {
     /// Whether the receiver of `channel` may take another piece.
@@ -124,7 +131,16 @@ impl Gathered {
     /// A receiver waits until it may. `is_first`: it did not before.
     pub(crate) fn wait(&mut self, is_first: bool) {
         self.waiting += usize::from(is_first);
-        self.is_waited_for = true;
+        (self.is_waited_for, self.has_waited) = (true, true);
+    }
+
+    /// Whether a receiver waits, or did within the last second: one in a `select!` that drops its future again and again,
+    /// or one that asks without waiting, wants no less what it cannot have. To be asked several times a second while it matters.
+    pub(crate) fn was_waited_for(&mut self, now: Time) -> bool {
+        if std::mem::take(&mut self.has_waited) || self.is_waited_for {
+            self.waited_at = Some(now);
+        }
+        self.waited_at.is_some_and(|at| now.since(at) <= WAIT_LAG)
     }
 
     /// It waits no more: it went on, or whoever received was told to stop.

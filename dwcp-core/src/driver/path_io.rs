@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::carry::Carry;
+use super::carry::{Ahead, Carry};
 use super::notes::{ReceiveNote, SendNote};
 use super::outbox::Outbox;
 use super::starved::Starved;
@@ -176,7 +176,7 @@ impl PathIo {
                 link: rx_link,
                 decompress: compression
                     .map_or_else(|| Box::new(NoCompression) as _, |codec| codec.decompressor()),
-                carry: Carry::default(),
+                carry: Carry::new(Ahead::of_process()),
                 opened: None,
                 pulls: Vec::new(),
                 next_token: 1,

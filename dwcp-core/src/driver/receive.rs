@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::atomic::Ordering;
 
-use super::carry::Carry;
 use super::core::{OffendingRecord, SessionCore};
 use super::path_io::{Opened, PathCounters, PathIo, PathRx};
 use super::scratch::{INPUT_BYTES, Scratch, with_scratch};
@@ -164,7 +163,7 @@ impl SessionCore {
     fn next_step(&self, path: &PathIo, rx: &mut PathRx) -> Result<Step, PathCause> {
         // A link that gives whole records cannot be read in part.
         let is_whole = path.attributes.features.has(LinkFeatures::MESSAGE_BOUNDARIES);
-        let may_read_ahead = is_whole || Carry::may_read_ahead();
+        let may_read_ahead = is_whole || rx.carry.may_read_ahead();
         let read = |bytes| Ok(Step::Read(if may_read_ahead { INPUT_BYTES } else { bytes }));
         let Some(header) = rx.carry.header() else { return read(HEADER_BYTES - rx.carry.len()) };
         let header = RecordHeader::decode(&header).map_err(|error| bad(path, &error))?;
@@ -193,7 +192,7 @@ impl SessionCore {
         slot: (SlotMut, bool),
         scratch: &mut Scratch,
     ) -> Result<Received, PathCause> {
-        let mut carry = std::mem::take(&mut rx.carry);
+        let mut carry = rx.carry.take_all();
         let mut slot = Some(slot);
         let (used, why) = self.take_records(path, rx, carry.rest(), &mut slot, scratch)?;
         carry.skip(used);
@@ -274,12 +273,13 @@ impl SessionCore {
     /// There is no memory for a record of so many bytes, or (`None`) for what it inflates to.
     fn starve(&self, rx: &mut PathRx, bytes: Option<usize>, has_read: bool) -> Received {
         let keeps_itself = self.keeps_itself(bytes);
-        let (taken, is_waited_for) = {
-            let gathered = &self.lock().gathered;
-            (gathered.taken, gathered.is_waited_for)
+        let now = self.clock.now();
+        let (taken, was_waited_for) = {
+            let gathered = &mut self.lock().gathered;
+            (gathered.taken, gathered.was_waited_for(now))
         };
-        let look = Look { has_read, taken, is_own: is_waited_for && keeps_itself };
-        let starved = Starved::after(rx.starved, self.clock.now(), &look);
+        let look = Look { has_read, taken, is_own: was_waited_for && keeps_itself };
+        let starved = Starved::after(rx.starved, now, &look);
         rx.starved = Some(starved);
         Received::Starved(starved)
     }

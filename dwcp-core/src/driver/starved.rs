@@ -37,7 +37,7 @@ pub(super) struct Look {
     pub(super) has_read: bool,
     /// Pieces of long messages that receivers have taken, ever.
     pub(super) taken: u64,
-    /// Receivers wait for room among their own session's pieces, hence for the rest of one of them, and that waits for
+    /// Receivers wait, or did a moment ago, for room among their own session's pieces, hence for the rest of one of them, and that waits for
     /// memory that the session itself holds.
     pub(super) is_own: bool,
 }

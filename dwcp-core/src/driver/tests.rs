@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::carry::AHEAD_BYTES;
+use super::carry::{AHEAD_BYTES, Ahead, Carry};
 use super::clock::Clock;
 use super::core::SessionCore;
 use super::path_io::{PathIo, PathSetup};
@@ -32,9 +32,6 @@ impl SessionObserver for Deaf {
     fn path_bootstrap(&self, _: Event) {}
 }
 
-/// What is read ahead counts for the process, so for all tests: those that read by hand take turns.
-static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-
 const ROLES: [Role; 2] = [Role::Dialer, Role::Acceptor];
 
 /// Bytes that receivers may gather.
@@ -46,7 +43,8 @@ fn core(role: Role, pool: Pool, clock: Clock) -> Arc<SessionCore> {
     Arc::new(core.with_gather_budget(SharedBudget::new(GATHERED)))
 }
 
-fn add_path(core: &SessionCore, id: PathId, link: Box<dyn Link>) -> Arc<PathIo> {
+/// What is read ahead on the path counts with `ahead`, and not with what other tests read.
+fn add_path(core: &SessionCore, id: PathId, link: Box<dyn Link>, ahead: &Ahead) -> Arc<PathIo> {
     let secret = SessionSecret::from_exporter(&Secret::new([3; 32]), None);
     let mut state = core.lock();
     let setup = PathSetup {
@@ -57,7 +55,9 @@ fn add_path(core: &SessionCore, id: PathId, link: Box<dyn Link>) -> Arc<PathIo> 
         compression: None,
         version: crate::wire::VERSION,
     };
-    let path = Arc::new(PathIo::new(link, &setup).expect("trusted"));
+    let mut path = PathIo::new(link, &setup).expect("trusted");
+    path.rx.get_mut().expect("sound").carry = Carry::new(ahead.clone());
+    let path = Arc::new(path);
     state.paths.push(path.clone());
     state.paths_version += 1;
     state.machine.handle_path_up(core.clock.now(), id, path.path_attributes(true, [0; 16], 0));
@@ -66,12 +66,17 @@ fn add_path(core: &SessionCore, id: PathId, link: Box<dyn Link>) -> Arc<PathIo> 
 
 /// A session's two ends, with one path.
 fn pair(clock: Clock, pools: [Pool; 2]) -> [Arc<SessionCore>; 2] {
+    pair_beside(clock, pools, &Ahead::default())
+}
+
+/// The same, beside other sessions whose paths count with `ahead`.
+fn pair_beside(clock: Clock, pools: [Pool; 2], ahead: &Ahead) -> [Arc<SessionCore>; 2] {
     let (left, right) = memory_pair();
     let mut links = [left, right].into_iter();
     let mut pools = pools.into_iter();
     ROLES.map(|role| {
         let core = core(role, pools.next().expect("one each"), clock);
-        add_path(&core, PathId(0), Box::new(links.next().expect("one each")));
+        add_path(&core, PathId(0), Box::new(links.next().expect("one each")), ahead);
         core
     })
 }
@@ -199,12 +204,12 @@ fn take_all(core: &SessionCore) {
 
 #[tokio::test(start_paused = true)]
 async fn paths_that_wait_for_memory_leave_in_the_link_what_they_have_no_room_for() {
-    let _alone = ALONE.lock().await;
     for record_bytes in [60 << 10, 1_500] {
         let shared = Pool::new(4 << 20);
         let slots = use_up(&shared);
-        let sessions: Vec<_> =
-            (0..60).map(|_| pair(Clock::tokio(), [Pool::new(256 << 20), shared.clone()])).collect();
+        let ahead = Ahead::default();
+        let begin = |_| pair_beside(Clock::tokio(), [Pool::new(256 << 20), shared.clone()], &ahead);
+        let sessions: Vec<_> = (0..60).map(begin).collect();
         for [dialer, acceptor] in &sessions {
             send_much(dialer, record_bytes);
             let path = acceptor.path(PathId(0)).expect("it has one");
@@ -238,7 +243,6 @@ async fn paths_that_wait_for_memory_leave_in_the_link_what_they_have_no_room_for
 
 #[tokio::test(start_paused = true)]
 async fn a_look_for_memory_copies_nothing() {
-    let _alone = ALONE.lock().await;
     let pool = Pool::new(4 << 20);
     let _slots = use_up(&pool);
     let [dialer, acceptor] = pair(Clock::tokio(), [Pool::new(256 << 20), pool.clone()]);
@@ -262,7 +266,6 @@ async fn a_look_for_memory_copies_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn the_beginning_of_a_record_lies_in_memory_that_counts() {
-    let _alone = ALONE.lock().await;
     let pool = Pool::new(4 << 20);
     let [dialer, acceptor] = pair(Clock::tokio(), [Pool::new(256 << 20), pool.clone()]);
     send_much(&dialer, 60 << 10);
@@ -276,7 +279,6 @@ async fn the_beginning_of_a_record_lies_in_memory_that_counts() {
 
 #[tokio::test(start_paused = true)]
 async fn memory_is_not_looked_for_before_its_time_whoever_asks() {
-    let _alone = ALONE.lock().await;
     let pool = Pool::new(4 << 20);
     let slots = use_up(&pool);
     let [dialer, acceptor] = pair(Clock::tokio(), [Pool::new(256 << 20), pool.clone()]);
@@ -358,6 +360,32 @@ async fn a_session_does_not_give_up_for_memory_that_others_hold() {
     assert!(short.is_over_after(20).await, "from then on it waits for itself");
 }
 
+/// Somebody waits for a moment, again and again: no look of the driver sees it.
+async fn wait_now_and_then(short: &Short, seconds: u64, pause: Duration) {
+    let until = short.acceptor.clock.now() + Duration::from_secs(seconds);
+    while short.acceptor.clock.now() < until {
+        let mut state = short.acceptor.lock();
+        state.gathered.wait(true);
+        state.gathered.stop_waiting();
+        drop(state);
+        tokio::time::sleep(pause).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_again_and_again_has_waited_all_the_time() {
+    let [often, seldom] = [(); 2].map(|()| Short::new(MUCH));
+    for short in [&often, &seldom] {
+        short.acceptor.lock().gathered.stop_waiting();
+    }
+    wait_now_and_then(&often, 50, Duration::from_millis(800)).await;
+    assert!(!often.is_over_after(0).await);
+    wait_now_and_then(&often, 20, Duration::from_millis(800)).await;
+    assert!(often.is_over_after(0).await);
+    wait_now_and_then(&seldom, 200, Duration::from_secs(3)).await;
+    assert!(!seldom.is_over_after(0).await, "nobody waits most of the time");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_session_whose_peer_asks_too_much_does_not_give_up() {
     let short = Short::new(MUCH);
@@ -370,7 +398,6 @@ async fn a_session_whose_peer_asks_too_much_does_not_give_up() {
 
 #[tokio::test(start_paused = true)]
 async fn time_without_a_path_is_no_waiting_for_memory() {
-    let _alone = ALONE.lock().await;
     let short = Short::undriven(MUCH);
     let look = |id| match short.acceptor.receive(&short.acceptor.path(id).expect("it stands")) {
         Received::Starved(starved) => starved.stuck,
@@ -382,8 +409,9 @@ async fn time_without_a_path_is_no_waiting_for_memory() {
     tokio::time::advance(Duration::from_secs(50)).await;
     let (left, right) = memory_pair();
     let dialer = core(Role::Dialer, Pool::new(256 << 20), short.acceptor.clock);
-    add_path(&dialer, PathId(2), Box::new(left));
-    add_path(&short.acceptor, PathId(2), Box::new(right));
+    let ahead = Ahead::default();
+    add_path(&dialer, PathId(2), Box::new(left), &ahead);
+    add_path(&short.acceptor, PathId(2), Box::new(right), &ahead);
     send_much(&dialer, 1_500);
     assert_eq!(look(PathId(2)), Duration::ZERO, "another path, another episode");
 }

@@ -364,6 +364,8 @@ impl Receiver {
                 total_bytes,
             })));
         }
+        // Nor is an empty first piece gathered any more: the place that it may have belongs to those that gather.
+        self.end_gathering();
         loop {
             let frame = match self.take_frame(false)? {
                 Taken::Frame(frame) => frame,
@@ -428,5 +430,73 @@ impl Drop for Receiver {
 impl fmt::Debug for Receiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Receiver({:?})", self.shared.key)
+    }
+}
+
+#[cfg(all(test, not(dwcp_loom)))]
+mod tests {
+    use std::task::Waker;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::driver::{Clock, SessionCore};
+    use crate::link::LinkFeatures;
+    use crate::machine::{ChannelKey, Machine, PathAttributes, Role, Settings, SharedBudget, Time};
+    use crate::mem::Pool;
+    use crate::wire::{Frame, PathId, PathKind};
+
+    const PATH: PathId = PathId(0);
+    /// Bytes that receivers may gather.
+    const GATHERED: u64 = 1 << 20;
+    const TOTAL: u64 = 100;
+
+    fn frame(channel: u32, seq: u64, kind: DataKind, length: usize) -> Frame {
+        let payload = Payload::Bytes(vec![0; length].into());
+        Frame::Data(DataFrame { channel, seq, kind, payload, length: length as u32, pull: None })
+    }
+
+    /// A session that gathers as much as it may, and the receivers of two channels that its peer has opened; each has come
+    /// to a long message: the first piece of one is empty.
+    fn receivers() -> (Arc<SessionCore>, [Receiver; 2]) {
+        let pool = Pool::new(16 << 20);
+        let mut machine = Machine::new(Settings::new(Role::Acceptor, pool.clone()));
+        let features = LinkFeatures::RELIABLE | LinkFeatures::ORDERED;
+        let attributes = PathAttributes::plain(PathKind::Tcp, features, true, [0; 16]);
+        machine.handle_path_up(Time(1), PATH, attributes);
+        let core = SessionCore::new(machine, pool, Clock::system(), Duration::ZERO);
+        let core = Arc::new(core.with_gather_budget(SharedBudget::new(GATHERED)));
+        let begin = DataKind::First { total: TOTAL };
+        let mut frames = vec![
+            frame(2, 1, DataKind::Open, 1),
+            frame(2, 2, begin, 0),
+            frame(4, 1, DataKind::Open, 1),
+            frame(4, 2, begin, 1),
+        ];
+        core.with_state(|state| {
+            state.machine.handle_record(Time(2), PATH, 0, &mut frames).expect("within credit");
+            state.gathered.add(GATHERED + 1);
+        });
+        let keys: Vec<ChannelKey> = core.lock().incoming.iter().map(|(key, ..)| *key).collect();
+        let receiver = |key| Receiver::new(Arc::new(ChannelShared { core: core.clone(), key }));
+        let receivers = [receiver(keys[0]), receiver(keys[1])];
+        (core, receivers)
+    }
+
+    #[test]
+    fn an_empty_first_piece_keeps_no_place_once_pieces_are_asked_for() {
+        let (core, [mut one, mut other]) = receivers();
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(one.poll_recv(&mut context).is_pending(), "its first piece is here");
+        assert!(other.poll_recv(&mut context).is_pending() && other.is_held_up);
+        assert!(one.poll_with(&mut context, Receiver::next_chunk).is_pending());
+        assert!(other.poll_recv(&mut context).is_pending() && !other.is_held_up, "it goes on");
+        let mut rest = vec![frame(2, 3, DataKind::Next, TOTAL as usize)];
+        core.with_state(|state| {
+            state.machine.handle_record(Time(3), PATH, 0, &mut rest).expect("within credit");
+        });
+        let Poll::Ready(Ok(Some(piece))) = one.poll_with(&mut context, Receiver::next_chunk) else {
+            panic!("the rest is here");
+        };
+        assert!(piece.is_last && piece.bytes.len() as u64 == TOTAL);
     }
 }

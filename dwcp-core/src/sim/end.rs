@@ -91,6 +91,7 @@ impl End {
             time_to_live: scenario.time_to_live,
             window_bytes: scenario.window_bytes,
             heartbeat_interval: scenario.heartbeat,
+            heartbeat_slack: scenario.heartbeat_slack,
             timeout_multiplier: scenario.timeout_multiplier,
             switch_timeout: scenario.switch_timeout,
             pull_bytes_min: scenario.pull_bytes_min,

@@ -183,6 +183,9 @@ impl World {
     }
 
     fn begin(&mut self) {
+        if !self.scenario.heartbeat_slack.is_zero() {
+            self.coverage.note("heartbeats together");
+        }
         let first = self.scenario.links[0];
         self.connect(first);
         for plan in 0..self.scenario.channels.len() {
