@@ -118,7 +118,7 @@ pub(super) async fn start(
     logs: LogControl,
 ) -> Result<Daemon, StartFailure> {
     let mut before = take_over(options, &loaded.config).await?;
-    let got = get(options, &loaded.config, &mut before).await?;
+    let mut got = get(options, &loaded.config, &mut before).await?;
     // Before anybody can take this process for the daemon.
     let signals = Signals::watch();
     let signals = signals
@@ -128,6 +128,8 @@ pub(super) async fn start(
         process.succeed().await.map_err(|error| {
             StartFailure::new(1, format!("the process before this one does not make way: {error}"))
         })?;
+        // Not before: that process would have them too, and might be the node still.
+        got.assembly.set_socket_options(&loaded.config);
         older.push(process);
         older.extend(bequest.older);
     }
