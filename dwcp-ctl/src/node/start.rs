@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::admin::AdminListener;
+use super::aside::Aside;
 use super::command_server::{CommandSocket, Demand};
 use super::drain::Visitors;
 use super::evidence::EvidenceLog;
@@ -169,6 +170,7 @@ fn serve(
         ledger,
         evidence: evidence.clone(),
         logs,
+        aside: Aside::default(),
         began: Instant::now(),
         degraded,
         is_ready: AtomicBool::new(true),
@@ -201,8 +203,6 @@ fn serve(
         is_given_away,
         hand_over: HandOver::new(command_line, name),
         reloads: Reloads::default(),
-        is_reload_due: false,
-        restarts_due: Vec::new(),
         older,
         signals,
     }
