@@ -4,13 +4,17 @@
 
 mod common;
 
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::net::TcpStream;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 
-use common::{FullPipe, PATIENCE, Room, noise, wait_for, write};
+use common::{Daemon, FullPipe, PATIENCE, Ran, Room, noise, wait_for, write};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use rustix::process::Signal;
 
 #[test]
@@ -159,7 +163,7 @@ fn a_reload_that_hangs_holds_up_neither_the_watchdog_nor_the_end() {
     // One at a time: the second begins when the first is over, and reads the file again.
     let mut second = room.spawn_ctl(&["--node", "a", "reload"]);
     assert_eq!(reloads(), 0);
-    let reader = std::fs::File::open(&pipe).unwrap();
+    let reader = File::open(&pipe).unwrap();
     assert!(wait_for("answer", || second.try_wait().unwrap()).success());
     assert_eq!(reloads(), 2);
     drop(reader);
@@ -167,6 +171,117 @@ fn a_reload_that_hangs_holds_up_neither_the_watchdog_nor_the_end() {
     heard("RELOADING=1", 3);
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.wait(), 0, "{}", daemon.log());
+}
+
+/// A pipe in the place of a configuration: whoever reads that hangs until the pipe is dropped.
+struct HangingFile {
+    path: PathBuf,
+    /// What was there before.
+    text: String,
+    /// This end, once the other one is being read.
+    writer: Option<File>,
+}
+
+impl HangingFile {
+    fn at(path: &Path) -> Self {
+        let text = std::fs::read_to_string(path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        Self { path: path.to_owned(), text, writer: None }
+    }
+
+    /// Waits until somebody reads it.
+    fn is_read(&mut self) {
+        let nonblock = OFlags::NONBLOCK.bits() as i32;
+        let open = || OpenOptions::new().write(true).custom_flags(nonblock).open(&self.path).ok();
+        self.writer = Some(wait_for("reader", open));
+    }
+
+    /// Puts a file there that answers, with `more` in it; who reads the pipe goes on to hang.
+    fn replace(&self, more: &str) {
+        let next = self.path.with_extension("next");
+        write(&next, format!("{}{more}", self.text).as_bytes());
+        std::fs::rename(next, &self.path).unwrap();
+    }
+
+    /// Gives who still reads it what was there before, and waits until that is read.
+    fn answer(mut self, daemon: &Daemon) {
+        self.writer.take().unwrap().write_all(self.text.as_bytes()).unwrap();
+        let gone = format!("{} (deleted)", self.path.display());
+        let descriptors = format!("/proc/{}/fd", daemon.id());
+        wait_for("end of reading", || {
+            let all = std::fs::read_dir(&descriptors).unwrap().flatten();
+            let mut targets = all.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+            (!targets.any(|target| target.as_os_str() == gone.as_str())).then_some(())
+        });
+    }
+}
+
+/// Asks for a reload of `a`, for longer than one may take.
+fn reload(room: &Room) -> Ran {
+    let run = room.text("run");
+    common::ctl(&["--runtime-dir", &run, "--timeout", "90s", "--node", "a", "reload"])
+}
+
+#[test]
+fn a_reload_that_hangs_is_given_up_and_what_it_still_reads_is_dropped() {
+    let room = Room::new(&["a"]);
+    let path = room.config("a", "");
+    let daemon = room.start("a");
+    let mut file = HangingFile::at(&path);
+    let refused = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| reload(&room));
+        file.is_read();
+        asked.join().unwrap()
+    });
+    let has_words = refused.stderr.contains("a.yaml: no answer within 30 s: its volume hangs");
+    assert!(refused.code == 1 && has_words, "{refused:#?}");
+    daemon.wait_for_log("reload refused, nothing has changed");
+    let status = room.ctl(&["--node", "a", "status"]);
+    assert!(status.code == 3 && status.stdout.contains("DWCP-H011"), "{status:#?}");
+    assert!(room.http("a", "/metrics").1.contains("dwcp_config_last_reload_success 0"));
+    // The next one goes on, and what the one before comes to is nobody's.
+    let before = room.status("a")["config"]["sha256"].clone();
+    file.replace("# newer\n");
+    reload(&room).ok();
+    let newest = room.status("a")["config"].clone();
+    assert_ne!(newest["sha256"], before);
+    file.answer(&daemon);
+    room.ctl(&["--node", "a", "status"]).ok();
+    assert_eq!(room.status("a")["config"], newest);
+}
+
+#[test]
+fn a_restart_does_not_wait_for_a_reload_that_hangs() {
+    let room = Room::new(&["a"]);
+    let path = room.config("a", "");
+    let mut daemon = room.start("a");
+    let mut file = HangingFile::at(&path);
+    let restart = ["--node", "a", "restart", "-o", "json"];
+    // If the new process does not start, the reload begins anew.
+    let refused = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| reload(&room));
+        file.is_read();
+        file.replace("netwrok: {}\n");
+        assert_eq!(room.ctl(&restart).code, 1);
+        asked.join().unwrap()
+    });
+    assert!(refused.code == 1 && refused.stderr.contains("netwrok"), "{refused:#?}");
+    assert_eq!(room.status("a")["pid"], daemon.id());
+    // Otherwise the new process has read the file.
+    file.replace("");
+    let mut second = HangingFile::at(&path);
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| reload(&room));
+        second.is_read();
+        second.replace("");
+        let report = room.ctl(&restart).ok().json();
+        assert_eq!(room.status("a")["pid"], report["pid"]);
+        asked.join().unwrap().ok();
+    });
+    // A thread that hangs keeps nobody from the end.
+    assert_eq!(daemon.wait(), 0, "{}", daemon.log());
+    room.ctl(&["--node", "a", "drain"]).ok();
 }
 
 #[test]

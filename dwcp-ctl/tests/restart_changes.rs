@@ -5,8 +5,13 @@
 mod common;
 
 use std::os::unix::fs::MetadataExt;
+use std::process::{Command, Stdio};
 
-use common::{Daemon, Room, ctl, skip};
+use common::{Daemon, PATIENCE, Room, ctl, skip, wait_for};
+use dwcp_tcp::succession::{Bequest, Candidate};
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixListener;
 
 /// Restarts `a`, which drains and ends: it has nothing to do. The new process.
 fn restart(room: &Room, before: Option<&mut Daemon>) -> u32 {
@@ -225,4 +230,48 @@ fn another_node_does_not_follow() {
     assert_eq!(room.ctl(&["--node", "a", "restart"]).code, 1);
     a.wait_for_log("stop the one and start the other");
     assert_eq!(room.status("a")["pid"], a.id());
+}
+
+/// Plays the process before the one that connects to `commands`, and gives it `listener`, until it is ready.
+async fn hand_over(commands: &UnixListener, listener: &std::net::TcpListener) -> Candidate {
+    let (mut stream, _) = commands.accept().await.unwrap();
+    while stream.read_u8().await.unwrap() != b'\n' {}
+    stream.write_all(b"{\"answer\":\"done\",\"result\":{\"node\":\"a\"}}\n").await.unwrap();
+    let socket = listener.try_clone().unwrap().into();
+    let sockets = vec![("listen 127.0.0.1:0".into(), socket)];
+    let bequest = Bequest { incarnation: 7, sockets, ..Bequest::default() };
+    bequest.send(stream).await.unwrap().ready().await.unwrap().expect("it has all it needs")
+}
+
+#[test]
+fn a_socket_goes_by_new_options_once_its_new_process_is_the_node() {
+    let room = Room::new(&["a"]);
+    room.config("a", "network: {tcp: {noDelay: false}}\n");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let is_undelayed = || SockRef::from(&listener).tcp_nodelay().unwrap();
+    SockRef::from(&listener).set_tcp_nodelay(true).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let commands =
+        runtime.block_on(async { UnixListener::bind(room.path("former.sock")).unwrap() });
+    let ready = || {
+        let taker = Command::new(env!("CARGO_BIN_EXE_dwcpd"))
+            .args(["--take-over", "--take-over-from", &room.text("former.sock")])
+            .args(["--config", &room.text("a.yaml"), "--runtime-dir", &room.text("run")])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let given = async { tokio::time::timeout(PATIENCE, hand_over(&commands, &listener)).await };
+        (taker, runtime.block_on(given).expect("it is ready"))
+    };
+    // One that is not accepted has changed nothing for the process that is the node still.
+    let (mut taker, candidate) = ready();
+    assert!(is_undelayed());
+    drop(candidate);
+    assert_eq!(wait_for("end", || taker.try_wait().unwrap()).code(), Some(1));
+    assert!(is_undelayed());
+    let (mut taker, candidate) = ready();
+    let _relay = runtime.block_on(candidate.accept()).unwrap();
+    wait_for("new options", || (!is_undelayed()).then_some(()));
+    room.ctl(&["--node", "a", "drain"]).ok();
+    assert_eq!(wait_for("end", || taker.try_wait().unwrap()).code(), Some(0));
 }

@@ -3,19 +3,33 @@
 
 mod common;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use common::{Room, skip, wait_for};
+use common::{Room, skip, wait_for, write};
 use rustix::process::Signal;
 
 /// Words before a program that make it the first process of a container, as far as processes go. `None` where that cannot be.
 fn container() -> Option<Vec<&'static str>> {
-    let mut words = vec!["unshare", "--pid", "--fork", "--kill-child"];
+    let mut words = vec!["unshare", "--pid", "--mount-proc", "--fork", "--kill-child"];
     if !rustix::process::geteuid().is_root() {
         words.extend(["--user", "--map-root-user"]);
     }
     let tried = Command::new(words[0]).args(&words[1..]).arg("true").status();
     tried.is_ok_and(|status| status.success()).then_some(words)
+}
+
+/// `a` does not give the node to a process that somebody else has started either, because of `words`.
+#[track_caller]
+fn is_not_given(room: &Room, words: &str) {
+    let taker = Command::new(env!("CARGO_BIN_EXE_dwcpd"))
+        .args(["--take-over", "--config", &room.text("a.yaml")])
+        .args(["--runtime-dir", &room.text("run")])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&taker.stderr);
+    assert!(taker.status.code() == Some(1) && said.contains(words), "{said}");
 }
 
 #[test]
@@ -31,15 +45,30 @@ fn the_first_process_of_a_container_is_not_followed() {
         assert!(refused.code == 1 && refused.stderr.contains("PID 1"), "{refused:#?}");
         assert!(refused.stderr.contains("Restart the container"), "{refused:#?}");
     }
-    // Nor does it give the node to a process that somebody else has started.
-    let taker = Command::new(env!("CARGO_BIN_EXE_dwcpd"))
-        .args(["--take-over", "--config", &room.text("a.yaml")])
-        .args(["--runtime-dir", &room.text("run")])
-        .output()
-        .unwrap();
-    let words = String::from_utf8_lossy(&taker.stderr);
-    assert!(taker.status.code() == Some(1) && words.contains("PID 1"), "{words}");
+    is_not_given(&room, "PID 1");
     assert_eq!(room.status("a")["pid"], 1);
+    assert_eq!(a.log().matches("dwcpd is ready").count(), 1, "{}", a.log());
+}
+
+#[test]
+fn the_child_of_a_containers_init_is_not_followed() {
+    let Some(mut words) = container() else {
+        return skip("a restart under an init", "no PID namespace can be made here");
+    };
+    let room = Room::new(&["a"]);
+    room.config("a", "");
+    // It does what the real one does: it ends with what it has started, and the kernel ends all others then.
+    let tini = room.text("tini");
+    write(tini.as_ref(), b"#!/bin/sh\n\"$@\" &\nwait $!\n");
+    std::fs::set_permissions(&tini, Permissions::from_mode(0o755)).unwrap();
+    words.push(&tini);
+    let a = room.start_in(&words, "a");
+    let pid = room.status("a")["pid"].clone();
+    assert_ne!(pid, 1);
+    let refused = room.ctl(&["--node", "a", "restart", "--force"]);
+    assert!(refused.code == 1 && refused.stderr.contains("init of a container"), "{refused:#?}");
+    is_not_given(&room, "init of a container");
+    assert_eq!(room.status("a")["pid"], pid);
     assert_eq!(a.log().matches("dwcpd is ready").count(), 1, "{}", a.log());
 }
 

@@ -36,6 +36,26 @@ pub struct Assembly {
     pub sockets: Vec<(String, OwnedFd)>,
 }
 
+impl Assembly {
+    /// Has the sockets that peers come by go by `config`: those of a process before this one have its options until then. Once it has
+    /// made way, and not before: it shares them. What the system refuses works worse.
+    pub fn set_socket_options(&mut self, config: &Config) {
+        let options = tcp_options(config);
+        let names: Vec<_> = listen_addresses(config).iter().map(|one| listen_name(one)).collect();
+        for (name, socket) in self.sockets.iter().filter(|(name, _)| names.contains(name)) {
+            if let Err(error) = TcpListener::set_options(socket, &options) {
+                let words = format!("{name}: options of the process before this one stay: {error}");
+                self.degraded.push(words);
+            }
+        }
+    }
+}
+
+/// The name of the socket that listens on `address`.
+fn listen_name(address: &str) -> String {
+    format!("listen {address}")
+}
+
 /// An endpoint as `config` describes it, listening. Call it inside a tokio runtime.
 ///
 /// # Errors
@@ -54,7 +74,7 @@ pub fn assemble(config: &Config, listen: Listen) -> Result<Assembly, AssemblyErr
 
 /// As [`assemble`], in a process that follows another one of the same node: with the sockets and the claim of `bequest`,
 /// as far as `config` still wants them. What resumes a session of `before`, or of one before that, is passed on to it. The
-/// endpoint does not listen yet: `before` has to make way first.
+/// endpoint does not listen yet: `before` has to make way first, and then [`Assembly::set_socket_options`] is to follow.
 ///
 /// # Errors
 /// [`AssemblyError`].
@@ -89,7 +109,7 @@ fn build(
     let mut sockets = Vec::new();
     if listen == Listen::Configured {
         for address in listen_addresses(config) {
-            let name = format!("listen {address}");
+            let name = listen_name(&address);
             let inherited = after.as_mut().and_then(|(bequest, _)| bequest.take(&name));
             let listener = match inherited {
                 Some(socket) => TcpListener::inherit(socket, options.clone(), identity.clone()),

@@ -20,7 +20,7 @@ mod zstd;
 pub use dialer::TcpDialer;
 pub use handshake::{ALPN, EXPORTER_LABEL};
 pub use identity::{
-    Identity, IdentityError, IdentityFiles, MAX_NODE_ID_BYTES, NODE_URI_PREFIX,
+    Identity, IdentityError, IdentityFiles, MAX_NODE_ID_BYTES, NODE_URI_PREFIX, Renewal,
     node_id_of_certificate, valid_node_id,
 };
 pub use link::TcpLink;

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use dwcp_core::link::{BoxFuture, DialError, Incoming, Listener, SecuredConnection};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::handshake::{Side, Unsecured};
 use crate::identity::Identity;
@@ -46,7 +46,8 @@ impl TcpListener {
         Ok(Self { listener, local, identity, options: Arc::new(options) })
     }
 
-    /// Goes on with a socket that another process of this node listens on, or did, by the options of this one.
+    /// Goes on with a socket that another process of this node listens on, or did. Connections go by `options`; the socket itself
+    /// keeps those of that process, which may go on as the node: see [`set_options`](Self::set_options).
     ///
     /// # Errors
     /// Those of the system; a descriptor that is no listening socket.
@@ -59,11 +60,20 @@ impl TcpListener {
         if !socket.is_listener()? {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a listening socket"));
         }
-        socket::listening(&socket, &options)?;
-        begin(&socket, &options)?;
         let listener = tokio::net::TcpListener::from_std(socket.into())?;
         let local = listener.local_addr()?;
         Ok(Self { listener, local, identity, options: Arc::new(options) })
+    }
+
+    /// Has the listening `socket`, and what is accepted on it from then on, go by `options`. All who share it have them: it is for
+    /// the process that alone is the node.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn set_options(socket: impl AsFd, options: &TcpOptions) -> io::Result<()> {
+        let socket = SockRef::from(&socket);
+        socket::listening(&socket, options)?;
+        begin(&socket, options)
     }
 
     /// The socket, for a process that is to follow this one.
@@ -169,8 +179,7 @@ mod tests {
             |options| Socket::from(listen(any, options).expect("free").into_std().expect("ok"));
         for (before, after) in [(&plain, &other), (&other, &plain)] {
             let taken = new(before);
-            socket::listening(&taken, after).expect("it listens");
-            begin(&taken, after).expect("it listens");
+            TcpListener::set_options(&taken, after).expect("it listens");
             assert_eq!(in_force(&taken), in_force(&new(after)));
         }
     }

@@ -150,6 +150,29 @@ fn a_reload_is_all_or_nothing() {
 }
 
 #[test]
+fn what_was_read_changes_nothing_until_it_is_put_in_force() {
+    let (room, ca) = (tempfile::tempdir().unwrap(), Ca::new("ca"));
+    let old = files(room.path(), &ca.issue(&Wanted::node("a")));
+    let identity = Identity::load(old.clone()).unwrap();
+    identity.claim().unwrap();
+    let first = identity.not_after();
+    fs::rename(&old.key, room.path().join("old.key")).unwrap();
+    let longer = Wanted { not_after: SystemTime::now() + 99 * DAY, ..Wanted::node("a") };
+    let new = files(room.path(), &ca.issue(&longer));
+    let is_free = |key: &str| fs::File::open(room.path().join(key)).unwrap().try_lock().is_ok();
+    // One that comes too late is dropped, and another one is put in force.
+    let late = identity.read_again().unwrap();
+    assert_eq!(identity.not_after(), first);
+    drop(late);
+    assert!(!is_free("old.key") && is_free("node.key"));
+    let renewal = identity.read_again().unwrap();
+    assert_eq!(identity.not_after(), first);
+    identity.renew(renewal);
+    assert!(identity.not_after() > first);
+    assert!(is_free("old.key") && Identity::load(new).unwrap().claim().is_err());
+}
+
+#[test]
 fn one_process_at_a_time_is_a_node() {
     let (room, ca) = (tempfile::tempdir().unwrap(), Ca::new("ca"));
     let files = files(room.path(), &ca.issue(&Wanted::node("a")));

@@ -73,7 +73,10 @@ impl io::Write for LogLines {
     }
 }
 
-fn append(path: &Path) -> io::Result<LineFile<File>> {
+/// The file that the log goes to.
+pub(super) type LogFile = LineFile<File>;
+
+fn append(path: &Path) -> io::Result<LogFile> {
     let file = OpenOptions::new().create(true).append(true).open(path);
     let file =
         file.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
@@ -97,11 +100,18 @@ impl LogControl {
         &self.repeats
     }
 
-    /// Opens the log file anew, if the log goes to one: whoever rotates logs has moved it away. If that fails, the
-    /// log goes on in the old one. Opening it takes as long as the volume likes.
-    pub fn reopen(&self) {
-        let Some(path) = &self.file else { return };
-        if let Err(error) = append(path).and_then(|file| self.lines.set(file)) {
+    /// What opens the log file anew, if the log goes to one: whoever rotates logs has moved it away. It takes as long as the volume
+    /// likes; [`follow`](Self::follow) is to follow.
+    pub(super) fn opener(
+        &self,
+    ) -> Option<impl FnOnce() -> io::Result<LogFile> + Send + 'static + use<>> {
+        let path = self.file.clone()?;
+        Some(move || append(&path))
+    }
+
+    /// Goes on in `file`. If that could not be opened, the log goes on in the old one.
+    pub(super) fn follow(&self, file: io::Result<LogFile>) {
+        if let Err(error) = file.and_then(|file| self.lines.set(file)) {
             warn!(%error, "cannot open the log file anew; the old one goes on");
         }
     }

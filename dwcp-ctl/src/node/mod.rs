@@ -1,6 +1,7 @@
 //! The daemon: `dwcpd`.
 
 mod admin;
+mod aside;
 mod chatter;
 mod command_server;
 mod drain;
@@ -52,6 +53,7 @@ pub use run::{DaemonOptions, run};
 
 use crate::service::Services;
 use crate::service::forward::ForwardListener;
+use aside::Aside;
 use evidence::EvidenceLog;
 use keeper::Keepers;
 pub use ledger::Doubt;
@@ -71,6 +73,8 @@ pub struct Node {
     /// Addresses of the admin HTTP server.
     admin: Vec<String>,
     logs: LogControl,
+    /// What reads files for a reload.
+    aside: Aside,
     began: Instant,
     /// What works worse than configured, since the start.
     degraded: Vec<String>,

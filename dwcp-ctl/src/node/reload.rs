@@ -1,19 +1,25 @@
 //! Reading the configuration again while the daemon runs: all or nothing, and beside all else that it does. A volume that
-//! hangs, or a name server, holds up the reload alone.
+//! hangs, or a name server, holds up the reload alone, and that until a deadline.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use dwcp_core::config::{Colour, Config};
+use dwcp_tcp::Renewal;
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
+use super::aside::Deadline;
 use super::evidence::EvidenceFile;
 use super::load::LoadedConfig;
 use super::{Node, load, plan, token};
 use crate::service::forward::{BoundForward, ForwardListener, ForwardSpec};
+
+/// How long a reload may take. A volume that answers at all does so sooner, also a disk that has to spin up or a server that fails
+/// over; and a service manager waits longer (systemd 90 s), so that it hears what came of it.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Why a reload was refused.
 struct Refusal {
@@ -39,7 +45,7 @@ pub(super) type ReloadOutcome = Result<(), String>;
 #[derive(Default)]
 pub(super) struct Reloads {
     under_way: Option<UnderWay>,
-    /// Whether one is due, and who waits for it. The one under way may have read the file before it changed.
+    /// Whether one is due, and who waits for it: the one under way may have read the file before it changed, or was put off.
     is_due: bool,
     askers: Vec<ReloadAsker>,
 }
@@ -76,26 +82,49 @@ impl Reloads {
     /// Cancel-safe.
     pub(super) async fn outcome(&mut self) -> ReloadOutcome {
         match &mut self.under_way {
-            Some(under_way) => {
-                (&mut under_way.task).await.unwrap_or_else(|_| Err("it broke off".into()))
-            }
+            Some(under_way) => (&mut under_way.task).await.unwrap_or_else(|_| broke_off()),
             None => std::future::pending().await,
         }
     }
 
     /// Tells whoever asked.
     pub(super) fn conclude(&mut self, outcome: &ReloadOutcome) {
-        for asker in self.under_way.take().into_iter().flat_map(|under_way| under_way.askers) {
-            let _ = asker.send(outcome.clone());
+        tell(self.under_way.take().into_iter().flat_map(|under_way| under_way.askers), outcome);
+    }
+
+    /// Ends the reload under way, if there is one: afterwards it changes nothing more. It is due again, and whoever asked waits.
+    pub(super) async fn put_off(&mut self) {
+        let Some(UnderWay { askers, task }) = self.under_way.take() else { return };
+        task.abort();
+        match task.await {
+            Err(error) if error.is_cancelled() => {
+                self.is_due = true;
+                self.askers.extend(askers);
+            }
+            // It was over a moment before.
+            outcome => tell(askers, &outcome.unwrap_or_else(|_| broke_off())),
         }
     }
 
-    /// Ends the reload under way, if there is one; afterwards it changes nothing more.
-    pub(super) async fn end(&mut self) {
-        let Some(UnderWay { task, .. }) = self.under_way.take() else { return };
-        task.abort();
-        let _ = task.await;
+    /// Ends all: nothing is due any more. Whether something was; another process `has_read` the file for those who asked.
+    pub(super) async fn end(&mut self, has_read: bool) -> bool {
+        self.put_off().await;
+        let askers = std::mem::take(&mut self.askers);
+        if has_read {
+            tell(askers, &Ok(()));
+        }
+        std::mem::take(&mut self.is_due)
     }
+}
+
+fn tell(askers: impl IntoIterator<Item = ReloadAsker>, outcome: &ReloadOutcome) {
+    for asker in askers {
+        let _ = asker.send(outcome.clone());
+    }
+}
+
+fn broke_off() -> ReloadOutcome {
+    Err("it broke off".into())
 }
 
 /// What a reload goes by, read and not in force yet.
@@ -103,6 +132,8 @@ struct Reread {
     loaded: LoadedConfig,
     token: token::Word,
     evidence: Option<EvidenceFile>,
+    listeners: Vec<BoundForward>,
+    renewal: Renewal,
 }
 
 impl Node {
@@ -129,53 +160,69 @@ impl Node {
         }
     }
 
-    async fn try_reload(self: &Arc<Self>) -> Result<(), Refusal> {
-        // Whatever can fail, first; and whatever takes as long as a disk likes, on threads that nobody else needs.
-        let Reread { loaded, token, evidence } = self.aside(Self::reread).await?;
-        let config = loaded.config;
-        let (mut listeners, to_bind) = self.new_forwards(&config);
-        for spec in to_bind {
-            let name = spec.name.clone();
-            let listen = spec.listen.clone();
-            let bound = spec
-                .bind()
-                .await
-                .map_err(|error| format!("forward {name}: cannot listen on {listen}: {error}"))?;
-            listeners.push(bound);
-        }
-        self.aside(|node| {
-            Ok(node.identity.reload().map_err(|error| crate::exit::chain(&error))?)
-        })
-        .await?;
+    async fn try_reload(&self) -> Result<(), Refusal> {
+        // Whatever can fail, first; and whatever takes as long as a disk likes, on threads that only read: one that is left behind
+        // changes nothing any more.
+        self.aside.has_room()?;
+        let Reread { loaded, token, evidence, listeners, renewal } =
+            self.reread(Deadline::after(DEADLINE)).await?;
+        self.identity.renew(renewal);
         self.token.set(token);
         self.evidence.set(evidence);
-        self.apply(config, loaded.sha256, listeners);
+        self.apply(loaded.config, loaded.sha256, listeners);
         Ok(())
     }
 
-    /// What `work` gives, done by a thread that may wait.
-    async fn aside<T: Send + 'static>(
-        self: &Arc<Self>,
-        work: impl FnOnce(&Self) -> Result<T, Refusal> + Send + 'static,
-    ) -> Result<T, Refusal> {
-        let node = self.clone();
-        let done = spawn_blocking(move || work(&node)).await;
-        done.unwrap_or_else(|_| Err("it broke off".to_owned().into()))
-    }
-
-    fn reread(&self) -> Result<Reread, Refusal> {
-        self.logs.reopen();
-        let loaded = load(&self.config_path, Colour::Off)
+    async fn reread(&self, deadline: Deadline) -> Result<Reread, Refusal> {
+        if let Some(open) = self.logs.opener() {
+            self.logs.follow(self.aside.run(deadline, "logging.output", open).await?);
+        }
+        let path = self.config_path.clone();
+        let name = path.display().to_string();
+        let loaded = self.aside.run(deadline, &name, move || load(&path, Colour::Off)).await?;
+        let loaded = loaded
             .map_err(|failure| Refusal { summary: failure.summary, text: failure.rendered })?;
-        let restart = plan::restart_keys(&self.current().config, &loaded.config);
+        let config = loaded.config.clone();
+        let restart = plan::restart_keys(&self.current().config, &config);
         if !restart.is_empty() {
             let keys = restart.join(", ");
             return Err(format!("a restart is needed to change {keys}").into());
         }
-        let token = token::read(&loaded.config)?;
-        let evidence = loaded.config.byzantine.evidence_log.as_ref();
-        let evidence = evidence.map(|path| self.evidence.open(path.as_path())).transpose()?;
-        Ok(Reread { loaded, token, evidence })
+        let evidence = self.open_evidence(&config, deadline).await?;
+        let listeners = self.bind_forwards(&config, deadline).await?;
+        let read = move || token::read(&config);
+        let token = self.aside.run(deadline, "admin.tokenFile", read).await??;
+        let identity = self.identity.clone();
+        let read = move || identity.read_again();
+        let renewal = self.aside.run(deadline, "keys.cert, keys.key or keys.ca", read).await?;
+        let renewal = renewal.map_err(|error| crate::exit::chain(&error))?;
+        Ok(Reread { loaded, token, evidence, listeners, renewal })
+    }
+
+    async fn open_evidence(
+        &self,
+        config: &Config,
+        deadline: Deadline,
+    ) -> Result<Option<EvidenceFile>, Refusal> {
+        let Some(path) = config.byzantine.evidence_log.clone() else { return Ok(None) };
+        let log = self.evidence.clone();
+        let open = move || log.open(path.as_path());
+        Ok(Some(self.aside.run(deadline, "byzantine.evidenceLog", open).await??))
+    }
+
+    async fn bind_forwards(
+        &self,
+        config: &Config,
+        deadline: Deadline,
+    ) -> Result<Vec<BoundForward>, Refusal> {
+        let (mut listeners, to_bind) = self.new_forwards(config);
+        for spec in to_bind {
+            let what = format!("forward {}: listen: {}", spec.name, spec.listen);
+            let failed = format!("forward {}: cannot listen on {}", spec.name, spec.listen);
+            let bound = deadline.meet(&what, spec.bind()).await?;
+            listeners.push(bound.map_err(|error| format!("{failed}: {error}"))?);
+        }
+        Ok(listeners)
     }
 
     /// The forwards that `config` adds or changes: those that take over a listening socket, and those to bind.

@@ -29,9 +29,6 @@ use crate::exit::DAEMON_CONFIG;
 const RESTARTING: &str =
     "a restart is under way: the new process reads the file; reload again once it is over";
 
-/// Why a process that asks for the node does not get it while the file is read again.
-const RELOADING: &str = "a reload is under way; take over once it is over";
-
 /// How the daemon is started.
 #[derive(Clone, Debug)]
 pub struct DaemonOptions {
@@ -115,10 +112,6 @@ pub(super) struct Daemon {
     pub(super) is_given_away: Arc<AtomicBool>,
     pub(super) hand_over: HandOver,
     pub(super) reloads: Reloads,
-    /// Whether a reload was asked for by a signal while another process was about to take over.
-    pub(super) is_reload_due: bool,
-    /// Restarts that wait for the end of a reload: who wants to know what comes of them, and whether they are forced.
-    pub(super) restarts_due: Vec<(Option<RestartAsker>, bool)>,
     /// The processes that this one followed, the newest first: a successor goes on with them.
     pub(super) older: Vec<OldProcess>,
     pub(super) signals: Signals,
@@ -165,29 +158,23 @@ impl Daemon {
         let listen = self.node.endpoint.local_addresses();
         let (node, socket) = (self.node.endpoint.node_id(), self.socket.display());
         info!(node, ?listen, %socket, version = env!("CARGO_PKG_VERSION"), "dwcpd is ready");
-        let status = format!("ready, listening on {}", listen.join(", "));
-        self.notifier.ready(&status);
+        self.tell_ready();
         let mut watchdog = watchdog_interval().map(tokio::time::interval);
         let end = loop {
             tokio::select! {
-                _ = self.signals.hangup.recv() => match self.hand_over.is_under_way() {
-                    true => self.is_reload_due = true,
-                    false => self.reload(None),
-                },
-                _ = self.signals.user.recv() => self.restart(None, false),
-                demand = self.demands.recv() => if let Some(end) = self.obey(demand) {
+                _ = self.signals.hangup.recv() => self.reload(None),
+                _ = self.signals.user.recv() => self.restart(None, false).await,
+                demand = self.demands.recv() => if let Some(end) = self.obey(demand).await {
                     break end;
                 },
-                outcome = self.reloads.outcome() => self.conclude_reload(&outcome, &status),
+                outcome = self.reloads.outcome() => self.conclude_reload(&outcome),
                 outcome = self.hand_over.outcome() => {
                     // Accepting another process takes a while, and is not broken off: it may be the node already.
                     let concluded = self.hand_over.conclude(outcome);
                     if let Some(successor) = fed(concluded, &mut watchdog, &self.notifier).await {
                         break End::Followed(successor);
                     }
-                    if std::mem::take(&mut self.is_reload_due) {
-                        self.reload(None);
-                    }
+                    self.begin_reload();
                 }
                 _ = self.signals.terminate.recv() => break End::Drain(None),
                 _ = self.signals.interrupt.recv() => break End::Drain(None),
@@ -195,10 +182,10 @@ impl Daemon {
             }
         };
         // What drains begins nothing new.
-        self.reloads.end().await;
-        self.restarts_due.clear();
+        let is_followed = matches!(end, End::Followed(_));
+        let is_reload_due = self.reloads.end(is_followed).await;
         if let End::Followed(successor) = &end
-            && self.is_reload_due
+            && is_reload_due
         {
             pass_on_hangup(successor.pid);
         }
@@ -247,57 +234,69 @@ impl Daemon {
     }
 
     /// Does what was asked for over the command socket; why the daemon stops serving, if it does.
-    fn obey(&mut self, demand: Option<Demand>) -> Option<End> {
+    async fn obey(&mut self, demand: Option<Demand>) -> Option<End> {
         match demand {
             Some(Demand::Reload(answer)) if self.hand_over.is_under_way() => {
                 let _ = answer.send(Err(RESTARTING.to_owned()));
             }
             Some(Demand::Reload(answer)) => self.reload(Some(answer)),
-            Some(Demand::Restart(answer, is_forced)) => self.restart(Some(answer), is_forced),
-            Some(Demand::HandOver(stream)) => self.give(stream),
+            Some(Demand::Restart(answer, is_forced)) => {
+                self.restart(Some(answer), is_forced).await;
+            }
+            Some(Demand::HandOver(stream)) => self.give(stream).await,
             Some(Demand::Drain(asker)) => return Some(End::Drain(Some(asker))),
             None => return Some(End::Drain(None)),
         }
         None
     }
 
-    /// Reloads, as soon as no other reload is under way; `asker` hears what comes of it.
+    /// Reloads, as soon as no other reload is under way, and no process about to take over; `asker` hears what comes of it.
     fn reload(&mut self, asker: Option<ReloadAsker>) {
         self.reloads.ask(asker);
-        if self.reloads.begin(&self.node) {
+        self.begin_reload();
+    }
+
+    /// Begins what is due, if it can begin now.
+    fn begin_reload(&mut self) {
+        if !self.hand_over.is_under_way() && self.reloads.begin(&self.node) {
             self.notifier.reloading();
         }
     }
 
-    fn conclude_reload(&mut self, outcome: &ReloadOutcome, status: &str) {
+    fn conclude_reload(&mut self, outcome: &ReloadOutcome) {
         self.reloads.conclude(outcome);
-        self.notifier.ready(status);
-        if self.reloads.begin(&self.node) {
-            return self.notifier.reloading();
-        }
-        for (asker, is_forced) in std::mem::take(&mut self.restarts_due) {
-            self.hand_over.restart(asker, is_forced);
+        self.tell_ready();
+        self.begin_reload();
+    }
+
+    /// Puts off a reload that is under way: it may hang, and a process that takes over reads the file anyway. It begins anew if that
+    /// one does not come to be the node.
+    async fn put_off_reload(&mut self) {
+        if self.reloads.is_under_way() {
+            self.reloads.put_off().await;
+            self.tell_ready();
         }
     }
 
-    /// Has a new process take over, by force if a guess may be wrong; `asker` hears what comes of it. A reload comes to its
-    /// end first: both open sockets.
-    fn restart(&mut self, asker: Option<RestartAsker>, is_forced: bool) {
-        if !self.reloads.is_under_way() {
-            self.hand_over.restart(asker, is_forced);
-        } else if asker.is_some() || self.restarts_due.is_empty() {
-            self.restarts_due.push((asker, is_forced));
-        }
+    fn tell_ready(&self) {
+        let listen = self.node.endpoint.local_addresses().join(", ");
+        self.notifier.ready(&format!("ready, listening on {listen}"));
+    }
+
+    /// Has a new process take over, by force if a guess may be wrong; `asker` hears what comes of it. It and a reload would both open
+    /// sockets: there is one of them at a time.
+    async fn restart(&mut self, asker: Option<RestartAsker>, is_forced: bool) {
+        self.put_off_reload().await;
+        self.hand_over.restart(asker, is_forced);
+        self.begin_reload();
     }
 
     /// Gives all it listens on to the process at the other end of `stream`.
-    fn give(&mut self, stream: UnixStream) {
-        if self.reloads.is_under_way() {
-            return refuse(stream, RELOADING.into());
-        }
+    async fn give(&mut self, stream: UnixStream) {
         if let Err(why) = self.hand_over.admit(&stream) {
             return refuse(stream, why);
         }
+        self.put_off_reload().await;
         match self.share() {
             Ok(sockets) => {
                 let bequest = Bequest {
@@ -310,6 +309,7 @@ impl Daemon {
             }
             Err(error) => refuse(stream, format!("cannot duplicate a listening socket: {error}")),
         }
+        self.begin_reload();
     }
 
     fn share(&self) -> std::io::Result<Vec<(String, OwnedFd)>> {

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::admin::AdminListener;
+use super::aside::Aside;
 use super::command_server::{CommandSocket, Demand};
 use super::drain::Visitors;
 use super::evidence::EvidenceLog;
@@ -118,7 +119,7 @@ pub(super) async fn start(
     logs: LogControl,
 ) -> Result<Daemon, StartFailure> {
     let mut before = take_over(options, &loaded.config).await?;
-    let got = get(options, &loaded.config, &mut before).await?;
+    let mut got = get(options, &loaded.config, &mut before).await?;
     // Before anybody can take this process for the daemon.
     let signals = Signals::watch();
     let signals = signals
@@ -128,6 +129,8 @@ pub(super) async fn start(
         process.succeed().await.map_err(|error| {
             StartFailure::new(1, format!("the process before this one does not make way: {error}"))
         })?;
+        // Not before: that process would have them too, and might be the node still.
+        got.assembly.set_socket_options(&loaded.config);
         older.push(process);
         older.extend(bequest.older);
     }
@@ -167,6 +170,7 @@ fn serve(
         ledger,
         evidence: evidence.clone(),
         logs,
+        aside: Aside::default(),
         began: Instant::now(),
         degraded,
         is_ready: AtomicBool::new(true),
@@ -199,8 +203,6 @@ fn serve(
         is_given_away,
         hand_over: HandOver::new(command_line, name),
         reloads: Reloads::default(),
-        is_reload_due: false,
-        restarts_due: Vec::new(),
         older,
         signals,
     }

@@ -34,7 +34,7 @@ impl Surroundings {
         let is_of_first = getppid().is_some_and(|parent| parent.is_init());
         let name = || std::fs::read_to_string("/proc/1/comm").ok();
         Self {
-            is_first: is_first(),
+            is_first: getpid().is_init(),
             parent: is_of_first.then(name).flatten().map(|name| name.trim().to_owned()),
             // What a service has started has INVOCATION_ID, too; systemd before 248 does not say whom it means.
             is_service: variable("INVOCATION_ID").is_some()
@@ -44,10 +44,15 @@ impl Surroundings {
     }
 
     fn hindrance(&self, is_forced: bool) -> Option<&'static str> {
+        let is_untold = self.is_service && !self.can_tell && !is_forced;
+        self.hindrance_for_all().or(is_untold.then_some(NOT_TOLD))
+    }
+
+    /// What ends all other processes with this one, whoever has started them.
+    fn hindrance_for_all(&self) -> Option<&'static str> {
         match &self.parent {
             _ if self.is_first => Some(FIRST),
             Some(name) if CONTAINER_INITS.contains(&name.as_str()) => Some(CHILD_OF_INIT),
-            _ if self.is_service && !self.can_tell && !is_forced => Some(NOT_TOLD),
             _ => None,
         }
     }
@@ -60,11 +65,7 @@ pub(super) fn hindrance(is_forced: bool) -> Option<&'static str> {
 
 /// Why no process can follow this one, whoever starts it.
 pub(super) fn hindrance_for_all() -> Option<&'static str> {
-    is_first().then_some(FIRST)
-}
-
-fn is_first() -> bool {
-    getpid().is_init()
+    Surroundings::look().hindrance_for_all()
 }
 
 #[cfg(test)]
@@ -86,6 +87,10 @@ mod tests {
         let service = Surroundings { is_service: true, ..parent("systemd") };
         assert_eq!(service.hindrance(false), Some(NOT_TOLD));
         assert_eq!(service.hindrance(true), None);
+        // Somebody else's process outlives a service that is told nothing, and no container.
+        assert_eq!(service.hindrance_for_all(), None);
+        assert_eq!(parent("tini").hindrance_for_all(), Some(CHILD_OF_INIT));
+        assert_eq!(first.hindrance_for_all(), Some(FIRST));
         assert_eq!(Surroundings { can_tell: true, ..service }.hindrance(false), None);
     }
 }

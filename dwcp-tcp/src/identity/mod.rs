@@ -45,7 +45,20 @@ struct Inner {
     /// Held only to clone or replace the `Arc`.
     current: Mutex<Arc<Material>>,
     /// Held by a process that is the node.
-    claim: Mutex<Option<Claim>>,
+    claim: Mutex<Option<Arc<Claim>>>,
+}
+
+/// What lies in an identity's files now, checked and not in force: [`Identity::renew`] puts it in force. Dropped, it changes nothing.
+pub struct Renewal {
+    material: Material,
+    /// On the key file, if that is another one and the identity was claimed.
+    claim: Option<Claim>,
+}
+
+impl std::fmt::Debug for Renewal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Renewal({})", self.material.facts.node_id)
+    }
 }
 
 impl Identity {
@@ -90,8 +103,8 @@ impl Identity {
     pub fn claim(&self) -> Result<(), IdentityError> {
         let Some(files) = &self.0.files else { return Ok(()) };
         let mut claim = locked(&self.0.claim);
-        if let Some(taken) = Claim::take(&self.0.node_id, &files.key, claim.as_ref())? {
-            *claim = Some(taken);
+        if let Some(taken) = Claim::take(&self.0.node_id, &files.key, claim.as_deref())? {
+            *claim = Some(Arc::new(taken));
         }
         Ok(())
     }
@@ -105,7 +118,7 @@ impl Identity {
         if let (Some(files), Some(before)) = (&self.0.files, before)
             && let Some(inherited) = Claim::inherited(before.into(), &files.key)
         {
-            *locked(&self.0.claim) = Some(inherited);
+            *locked(&self.0.claim) = Some(Arc::new(inherited));
             return Ok(());
         }
         self.claim()
@@ -123,18 +136,35 @@ impl Identity {
     /// As [`load`](Self::load), and [`IdentityError::NodeChanged`] if the new certificate is another node's,
     /// [`IdentityError::InUse`] if this identity was [claimed](Self::claim) and another process has the new key.
     pub fn reload(&self) -> Result<(), IdentityError> {
+        self.renew(self.read_again()?);
+        Ok(())
+    }
+
+    /// The first half of a [`reload`](Self::reload): reads the files, and changes nothing. Takes as long as their volume likes, and
+    /// holds up nobody else meanwhile.
+    ///
+    /// # Errors
+    /// As `reload`.
+    pub fn read_again(&self) -> Result<Renewal, IdentityError> {
         let Some(files) = &self.0.files else { return Err(IdentityError::NotFromFiles) };
         let material = Material::load(files)?;
-        let mut claim = locked(&self.0.claim);
-        let taken = match claim.as_ref() {
-            Some(before) => Claim::take(&self.0.node_id, &files.key, Some(before))?,
+        self.check(&material)?;
+        // Whoever hands the node over looks at the claim: it is not locked while a volume is waited for.
+        let before = locked(&self.0.claim).clone();
+        let claim = match before {
+            Some(before) => Claim::take(&self.0.node_id, &files.key, Some(&before))?,
             None => None,
         };
-        self.put(material)?;
-        if taken.is_some() {
-            *claim = taken;
+        Ok(Renewal { material, claim })
+    }
+
+    /// The second half: puts in force what was [read](Self::read_again) for this identity.
+    pub fn renew(&self, renewal: Renewal) {
+        let Renewal { material, claim } = renewal;
+        *locked(&self.0.current) = Arc::new(material);
+        if let Some(claim) = claim {
+            *locked(&self.0.claim) = Some(Arc::new(claim));
         }
-        Ok(())
     }
 
     /// Replaces an identity that lives in memory.
@@ -142,10 +172,14 @@ impl Identity {
     /// # Errors
     /// As [`reload`](Self::reload).
     pub fn replace(&self, cert: &[u8], key: &[u8], ca: &[u8]) -> Result<(), IdentityError> {
-        self.put(Material::from_memory(cert, key, ca)?)
+        let material = Material::from_memory(cert, key, ca)?;
+        self.check(&material)?;
+        *locked(&self.0.current) = Arc::new(material);
+        Ok(())
     }
 
-    fn put(&self, material: Material) -> Result<(), IdentityError> {
+    /// Whether `material` is this node's.
+    fn check(&self, material: &Material) -> Result<(), IdentityError> {
         let found = &material.facts.node_id;
         if *found != self.0.node_id {
             return Err(IdentityError::NodeChanged {
@@ -153,8 +187,6 @@ impl Identity {
                 found: found.clone(),
             });
         }
-        let material = Arc::new(material);
-        *locked(&self.0.current) = material;
         Ok(())
     }
 

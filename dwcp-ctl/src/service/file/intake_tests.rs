@@ -4,8 +4,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
+use super::super::lock::tests::without_locks;
 use super::super::part::hex;
 use super::super::protocol::End;
 use super::super::tree::UNFINISHED;
@@ -452,6 +454,30 @@ fn two_copies_of_one_file_at_once_are_both_whole() {
     assert!(matches!(take(&mut second, end).unwrap(), Some(Reply::Saved { .. })));
     assert_eq!(room.names(), ["hello"]);
     assert_eq!(fs::read(room.directory.path().join("hello")).unwrap(), b"hello");
+}
+
+#[test]
+fn without_locks_a_file_is_copied_and_nothing_else_stays() {
+    let mut room = Room::new();
+    let _none = without_locks(Errno::NOLCK);
+    room.begin_2();
+    // Nobody can tell that it is being written: a second copy has a name of its own, and so has the first.
+    room.take(&Frame::File(of("hello", 5))).unwrap();
+    room.data(b"hel").unwrap();
+    let mut first = std::mem::replace(&mut room.intake, intake(room.directory.path(), "a"));
+    room.begin_2();
+    assert_eq!(room.offer(of("hello", 5)), 0);
+    assert!(matches!(room.whole(of("hello", 5), b"hello"), Some(Reply::Saved { .. })));
+    assert_eq!(room.names().len(), 2);
+    first.take(&Frame::Data(b"lo").encode()).unwrap();
+    let end = Frame::End(End { sha256: sum(b"hello") });
+    assert!(matches!(first.take(&end.encode()).unwrap(), Some(Reply::Saved { .. })));
+    assert_eq!(room.names(), ["hello"]);
+    // What breaks off is not gone on with: it goes.
+    room.take(&Frame::File(of("other", 5))).unwrap();
+    room.data(b"oth").unwrap();
+    room.again("a");
+    assert_eq!(room.names(), ["hello"]);
 }
 
 /// Each step of one copy falls between any two of another at one time or another.

@@ -4,6 +4,7 @@ mod disk;
 mod intake;
 mod intake_error;
 mod limit;
+mod lock;
 mod part;
 mod places;
 mod protocol;

@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 
 use super::disk::{Disk, Promise};
 use super::intake_error::{IntakeError, at};
+use super::lock::{Lock, lock};
 use super::protocol::FileHead;
-use super::sweep;
 use super::tree::{Place, UNFINISHED};
 
 /// Read at a time, bytes.
@@ -171,7 +171,7 @@ impl Part {
         self.is_done = true;
         if let Some(own) = self.own.as_ref().filter(|_| !was_own) {
             // What an earlier copy left of it is of no use any more, unless it is another's that is under way.
-            if matches!(open_locked(directory, own), Ok(Lock::Got(_))) {
+            if matches!(open_locked(directory, own), Ok(Opened::Ours(_))) {
                 let _ = rustix::fs::unlinkat(directory, own, AtFlags::empty());
             }
         }
@@ -324,24 +324,26 @@ fn open_regular(directory: &OwnedFd, name: &str, flags: OFlags) -> io::Result<Op
 }
 
 /// What came of an attempt to have an unfinished file for oneself.
-enum Lock {
-    Got(File),
+enum Opened {
+    Ours(File),
     /// Another copy writes it.
     Busy,
     /// There is none that can be used.
     None,
 }
 
-fn open_locked(directory: &OwnedFd, name: &str) -> io::Result<Lock> {
-    let Some(file) = open_regular(directory, name, OFlags::RDWR)? else { return Ok(Lock::None) };
-    if !sweep::lock(&file) {
-        return Ok(Lock::Busy);
+fn open_locked(directory: &OwnedFd, name: &str) -> io::Result<Opened> {
+    let Some(file) = open_regular(directory, name, OFlags::RDWR)? else { return Ok(Opened::None) };
+    match lock(&file) {
+        Lock::Got => {}
+        Lock::Busy => return Ok(Opened::Busy),
+        Lock::None => return Ok(Opened::None),
     }
     // After the lock: between opening and locking it a sweep may have removed it, or a copy given it its final
     // name. Both do so while they hold the lock.
     let found = rustix::fs::fstat(&file)?;
     let is_ours = found.st_nlink == 1 && found.st_uid == rustix::process::geteuid().as_raw();
-    Ok(if is_ours && is_named(&file, directory, name)? { Lock::Got(file) } else { Lock::None })
+    Ok(if is_ours && is_named(&file, directory, name)? { Opened::Ours(file) } else { Opened::None })
 }
 
 /// Whether `file` is what `name` names.
@@ -359,10 +361,10 @@ fn is_named(file: &File, directory: &OwnedFd, name: &str) -> io::Result<bool> {
 fn open_own(sender: &mut Sender, directory: &OwnedFd, name: &str) -> io::Result<Option<File>> {
     loop {
         match open_locked(directory, name)? {
-            Lock::Got(file) => return Ok(Some(file)),
-            Lock::None => return Ok(None),
-            Lock::Busy if sender.patience < LOOK || (sender.is_gone)() => return Ok(None),
-            Lock::Busy => {
+            Opened::Ours(file) => return Ok(Some(file)),
+            Opened::None => return Ok(None),
+            Opened::Busy if sender.patience < LOOK || (sender.is_gone)() => return Ok(None),
+            Opened::Busy => {
                 std::thread::sleep(LOOK);
                 sender.patience -= LOOK;
             }
@@ -370,18 +372,28 @@ fn open_own(sender: &mut Sender, directory: &OwnedFd, name: &str) -> io::Result<
     }
 }
 
-/// As [`open_own`], and makes it if it is not there.
+/// As [`open_own`], and makes it if it is not there. `None` also where there are no locks: two copies that went on with one file
+/// could take it for whole while the other one cuts it short.
 fn create_own(sender: &mut Sender, directory: &OwnedFd, name: &str) -> io::Result<Option<File>> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     match rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR) {
         Ok(file) => {
             let file = File::from(file);
-            if sweep::lock(&file) && is_named(&file, directory, name)? {
-                return Ok(Some(file));
+            let got = lock(&file);
+            let is_named = is_named(&file, directory, name)?;
+            match got {
+                Lock::Got if is_named => Ok(Some(file)),
+                // Between making and locking it another copy has found it, and may be writing it: the name is not ours to
+                // remove.
+                Lock::Got | Lock::Busy => open_own(sender, directory, name),
+                // Nobody has a lock here, and nobody would write it.
+                Lock::None => {
+                    if is_named {
+                        let _ = rustix::fs::unlinkat(directory, name, AtFlags::empty());
+                    }
+                    Ok(None)
+                }
             }
-            // Between making and locking it another copy has found it, and may be writing it: the name is not ours to
-            // remove. On a file system without locks nobody ever has one, and it is left to whoever cleans up there.
-            open_own(sender, directory, name)
         }
         Err(Errno::EXIST) => open_own(sender, directory, name),
         Err(error) => Err(error.into()),
@@ -395,15 +407,15 @@ pub(super) fn random_name() -> io::Result<String> {
     Ok(format!("{UNFINISHED}{}", hex(&random)))
 }
 
-/// A new file with a name of its own, locked.
+/// A new file with a name of its own, locked where there are locks.
 fn random(directory: &OwnedFd) -> io::Result<(String, File)> {
     loop {
         let name = random_name()?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file = rustix::fs::openat(directory, &name, flags, Mode::RUSR | Mode::WUSR)?;
         let file = File::from(file);
-        // A sweep may have come between making it and locking it. File systems without locks have no sweep.
-        if !sweep::lock(&file) || rustix::fs::fstat(&file)?.st_nlink > 0 {
+        // A sweep may have come between making it and locking it. Without locks it goes by age, and this is new.
+        if lock(&file) != Lock::Got || rustix::fs::fstat(&file)?.st_nlink > 0 {
             return Ok((name, file));
         }
     }

@@ -2,12 +2,13 @@
 
 use std::ffi::CStr;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 
+use super::lock::{Lock, lock};
 use super::tree::{PARTS_MAX, is_unfinished};
 
 /// Entries that one sweep looks at: a huge tree is no reason to read a disk for hours.
@@ -28,7 +29,8 @@ pub struct Swept {
 }
 
 /// Removes unfinished files below `root` that belong to this process's user, that nobody has written since
-/// `kept_for` and that nobody is writing: a receiver holds a lock on what it writes. Follows no link.
+/// `kept_for` and that nobody is writing: a receiver holds a lock on what it writes. Where there are no locks, age alone tells.
+/// Follows no link.
 ///
 /// It blocks. What cannot be read or removed stays: the next start tries again.
 pub fn sweep(root: &Path, kept_for: Duration) -> Swept {
@@ -94,7 +96,7 @@ impl Sweep {
                 let look = || rustix::fs::fstat(&part);
                 // Locked until it is gone: its maker may be about to lock it.
                 if look().is_ok_and(|found| is_ours(&found))
-                    && lock(&part)
+                    && lock(&part) != Lock::Busy
                     && look().is_ok_and(|found| is_older(&found, self.before))
                 {
                     self.remove(directory, name);
@@ -124,13 +126,11 @@ fn is_ours(found: &Stat) -> bool {
     found.st_uid == rustix::process::geteuid().as_raw()
 }
 
-/// Takes the lock that a receiver holds while it writes a part; false if somebody has it.
-pub(super) fn lock(part: &File) -> bool {
-    rustix::fs::flock(part.as_fd(), FlockOperation::NonBlockingLockExclusive).is_ok()
-}
-
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
+    use super::super::lock::tests::without_locks;
     use super::*;
 
     #[test]
@@ -151,7 +151,7 @@ mod tests {
             std::fs::write(path(name), b"x").unwrap();
         }
         let busy = File::create(path("deep/.dwcp-part-00000000000000bb")).unwrap();
-        assert!(lock(&busy));
+        assert_eq!(lock(&busy), Lock::Got);
         // A link to elsewhere is neither followed nor removed.
         let other = tempfile::tempdir().unwrap();
         std::fs::write(other.path().join(stale[0]), b"x").unwrap();
@@ -170,6 +170,15 @@ mod tests {
         drop(busy);
         assert_eq!(removed(Duration::ZERO), 1);
         assert_eq!(sweep(&path("nowhere"), Duration::ZERO), Swept::default());
+    }
+
+    #[test]
+    fn without_locks_age_alone_tells_what_was_left_behind() {
+        let room = tempfile::tempdir().unwrap();
+        std::fs::write(room.path().join(".dwcp-part-0123456789abcdef"), b"").unwrap();
+        let _none = without_locks(Errno::NOSYS);
+        assert_eq!(sweep(room.path(), Duration::from_secs(3_600)).removed, 0);
+        assert_eq!(sweep(room.path(), Duration::ZERO).removed, 1);
     }
 
     #[test]
