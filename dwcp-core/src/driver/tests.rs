@@ -148,8 +148,8 @@ async fn what_has_arrived_is_read_before_a_path_is_taken_for_silent() {
     let clock = Clock::tokio();
     let [late, prompt] = pair(clock, [(); 2].map(|()| Pool::new(1 << 20)));
     let (left, right) = memory_pair();
-    add_path(&late, PathId(2), Box::new(left));
-    add_path(&prompt, PathId(2), Box::new(right));
+    add_path(&late, PathId(2), Box::new(left), &Ahead::default());
+    add_path(&prompt, PathId(2), Box::new(right), &Ahead::default());
     driven(&prompt);
     let mut turn = Turn::new(late.clone(), Arc::new(Deaf));
     late.with_state(|state| state.machine.open(Priority::Interactive, "x").expect("room"));

@@ -45,7 +45,7 @@ impl Surroundings {
 
     fn hindrance(&self, is_forced: bool) -> Option<&'static str> {
         let is_untold = self.is_service && !self.can_tell && !is_forced;
-        self.hindrance_for_all().or(is_untold.then_some(NOT_TOLD))
+        self.hindrance_for_all().or_else(|| is_untold.then_some(NOT_TOLD))
     }
 
     /// What ends all other processes with this one, whoever has started them.
