@@ -18,7 +18,7 @@ use crate::machine::{
 use crate::mem::{Account, Pool};
 use crate::rate::{Asked, SharedRate};
 use crate::sync::{Mutex, MutexGuard};
-use crate::wire::PathId;
+use crate::wire::{Frame, PathId};
 
 /// A session: the machine and its links, and who waits for what.
 ///
@@ -71,6 +71,8 @@ pub(crate) struct State {
     pub(crate) closed: Option<Closed>,
     /// What the end left in doubt, for as long as there is a handle: at most one entry a channel.
     pub(crate) in_doubt: Vec<InDoubt>,
+    /// What the peer asked on paths that stand by, and has no answer yet: the last question of each.
+    pub(super) asked: Vec<(PathId, u64)>,
     /// Events only the driver can act on.
     pub(crate) work: VecDeque<Event>,
     /// A flush was left to the driver and has not happened yet.
@@ -193,6 +195,7 @@ impl SessionCore {
                 ends: Waiters::default(),
                 closed: None,
                 in_doubt: Vec::new(),
+                asked: Vec::new(),
                 work: VecDeque::new(),
                 is_flush_due: false,
                 waits_for_memory: None,
@@ -321,6 +324,23 @@ impl State {
     pub(crate) fn active_path(&self) -> Option<&Arc<PathIo>> {
         let active = self.machine.active_path()?;
         self.paths.iter().find(|path| path.id == active)
+    }
+
+    /// Keeps what `frames` asks on a path that stands by for the driver, which answers when the active path is read and
+    /// flushed. Returns whether there was anything.
+    pub(super) fn put_off_answers(&mut self, path: PathId, frames: &mut Vec<Frame>) -> bool {
+        let mut last = None;
+        frames.retain(|frame| match frame {
+            Frame::Ping { token } => {
+                last = Some(*token);
+                false
+            }
+            _ => true,
+        });
+        let Some(token) = last else { return false };
+        self.asked.retain(|(other, _)| *other != path);
+        self.asked.push((path, token));
+        true
     }
 
     /// Hands the machine's events on: wakers of applications to `wakers`, the rest to the driver.

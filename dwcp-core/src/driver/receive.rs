@@ -379,6 +379,8 @@ impl SessionCore {
             self.counters.slowed.fetch_add(1, Ordering::Relaxed);
         }
         let mut state = self.lock();
+        let is_beside = state.machine.active_path().is_some_and(|active| active != path.id);
+        let mut needs_driver = is_beside && state.put_off_answers(path.id, frames);
         let taken = match opened.is_last {
             true => state.machine.handle_record_in_need(now, path.id, opened.epoch, frames),
             false => state.machine.handle_record(now, path.id, opened.epoch, frames).map(|()| true),
@@ -390,7 +392,6 @@ impl SessionCore {
             state.machine.handle_violation(violation);
             true
         });
-        let mut needs_driver = false;
         state.dispatch(wakers, &mut needs_driver);
         needs_driver |= state.machine.poll_timeout().is_some_and(|due| due < state.armed);
         scratch.is_flush_wanted |= state.machine.wants_transmit(now, path.id);

@@ -3,13 +3,14 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::carry::{AHEAD_BYTES, Ahead, Carry};
 use super::clock::Clock;
 use super::core::SessionCore;
+use super::overtake::is_looked_at;
 use super::path_io::{PathIo, PathSetup};
 use super::receive::Received;
 use super::scratch::{INPUT_BYTES, with_scratch};
@@ -21,7 +22,7 @@ use crate::machine::{
     Closed, Event, Machine, PathState, Priority, Role, Settings, SharedBudget, Time,
 };
 use crate::mem::{CLASS_BYTES, Message, Pool, SlotMut};
-use crate::wire::{HEADER_BYTES, PathId};
+use crate::wire::{Frame, HEADER_BYTES, PathId};
 
 /// Sets nothing up and tells nobody.
 struct Deaf;
@@ -143,14 +144,25 @@ impl ReadySet for Only {
     fn forget(&mut self, _: &PathIo) {}
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_has_arrived_is_read_before_a_path_is_taken_for_silent() {
-    let clock = Clock::tokio();
-    let [late, prompt] = pair(clock, [(); 2].map(|()| Pool::new(1 << 20)));
+/// Two ends of a session with two paths, and the paths of the first, the active one before the one that stands by. A task
+/// drives the second end.
+fn late_and_prompt() -> ([Arc<SessionCore>; 2], [Arc<PathIo>; 2]) {
+    let [late, prompt] = pair(Clock::tokio(), [(); 2].map(|()| Pool::new(1 << 20)));
     let (left, right) = memory_pair();
-    add_path(&late, PathId(2), Box::new(left), &Ahead::default());
+    let standby = add_path(&late, PathId(2), Box::new(left), &Ahead::default());
     add_path(&prompt, PathId(2), Box::new(right), &Ahead::default());
     driven(&prompt);
+    let active = late.path(PathId(0)).expect("it stands");
+    ([late, prompt], [active, standby])
+}
+
+fn states(core: &SessionCore) -> Vec<PathState> {
+    core.lock().machine.paths().map(|path| path.state).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_arrived_is_read_before_a_path_is_taken_for_silent() {
+    let ([late, _prompt], _) = late_and_prompt();
     let mut turn = Turn::new(late.clone(), Arc::new(Deaf));
     late.with_state(|state| state.machine.open(Priority::Interactive, "x").expect("room"));
     // The peer answers at once, on both paths; of those on the active one this end hears last.
@@ -161,9 +173,86 @@ async fn what_has_arrived_is_read_before_a_path_is_taken_for_silent() {
         }
         tokio::time::sleep(Duration::from_millis(1_001)).await;
     }
-    let state = late.lock();
-    let paths: Vec<_> = state.machine.paths().map(|path| path.state).collect();
-    assert_eq!(paths, [PathState::Active, PathState::Standby]);
+    assert_eq!(states(&late), [PathState::Active, PathState::Standby]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_path_is_not_judged_while_a_thread_without_a_processor_has_a_half_of_it() {
+    for is_receiver in [true, false] {
+        let ([late, _prompt], [active, _]) = late_and_prompt();
+        let mut turn = Turn::new(late.clone(), Arc::new(Deaf));
+        turn.turn(&mut Only(None));
+        late.with_state(|state| state.machine.open(Priority::Interactive, "x").expect("room"));
+        late.flush(&active);
+        {
+            let _receiver = is_receiver.then(|| active.rx.lock().expect("free"));
+            let _sender = (!is_receiver).then(|| active.tx.lock().expect("free"));
+            for _ in 0..1_000 {
+                turn.turn(&mut Only(Some(PathId(2))));
+                assert_eq!(states(&late), [PathState::Active, PathState::Standby], "{is_receiver}");
+                tokio::time::sleep(Duration::from_millis(3)).await;
+            }
+        }
+        for _ in 0..3_000 {
+            turn.turn(&mut Only(Some(PathId(2))));
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+        assert_eq!(states(&late), [PathState::Active, PathState::Standby], "{is_receiver}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_waits_for_threads_that_are_at_the_active_path_but_not_for_ever() {
+    for is_receiver in [true, false] {
+        let ([late, _prompt], [active, standby]) = late_and_prompt();
+        let mut turn = Turn::new(late.clone(), Arc::new(Deaf));
+        turn.turn(&mut Only(None));
+        let mut waited = async || {
+            let sent = || standby.counters.records_sent.load(Ordering::Relaxed);
+            let (before, asked_at) = (sent(), tokio::time::Instant::now());
+            let mut frames = vec![Frame::Ping { token: 7 }, Frame::Pong { token: 8 }];
+            assert!(late.lock().put_off_answers(standby.id, &mut frames));
+            assert!(matches!(frames[..], [Frame::Pong { token: 8 }]), "{frames:?}");
+            loop {
+                turn.turn(&mut Only(None));
+                if late.lock().asked.is_empty() {
+                    break;
+                }
+                assert_eq!(sent(), before);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            assert_eq!(sent(), before + 1);
+            asked_at.elapsed()
+        };
+        assert_eq!(waited().await, Duration::ZERO, "nobody is there");
+        {
+            let _receiver = is_receiver.then(|| active.rx.lock().expect("free"));
+            let _sender = (!is_receiver).then(|| active.tx.lock().expect("free"));
+            let (waited, limit) = (waited().await, Duration::from_millis(250));
+            assert!(waited >= limit && waited < limit * 2, "{is_receiver}: {waited:?}");
+        }
+        assert_eq!(waited().await, Duration::ZERO, "nobody is there any more");
+    }
+}
+
+#[test]
+fn a_receiver_that_runs_is_told_from_one_without_a_processor() {
+    let [core, _peer] = pair(Clock::system(), [(); 2].map(|()| Pool::new(1 << 20)));
+    let path = core.path(PathId(0)).expect("it stands");
+    let _receiver = path.rx.lock().expect("free");
+    assert!(!is_looked_at(&path));
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                path.looks.fetch_add(1, Ordering::Relaxed);
+                std::thread::yield_now();
+            }
+        });
+        // The thread may begin late, and have no processor for a while.
+        while !is_looked_at(&path) {}
+        is_over.store(true, Ordering::Relaxed);
+    });
 }
 
 /// Every slot of a pool that something received may have.

@@ -27,15 +27,19 @@ const BOTTLENECK_BYTES: usize = 16 << 10;
 
 impl SessionCore {
     /// Sends what `path` has to send, in this thread; if another is at it, that one goes on for us.
-    pub(crate) fn flush(&self, path: &PathIo) {
+    /// Returns whether this thread did: else the one does that has the sending half.
+    pub(crate) fn flush(&self, path: &PathIo) -> bool {
         let try_take = || path.tx.try_lock().ok();
+        let mut is_done = false;
         path.send_note.serve(try_take, |mut tx| {
+            is_done = true;
             with_scratch(|scratch| {
                 self.transmit(path, &mut tx, scratch);
                 drop(tx);
                 scratch.batch.clear(); // it may hold memory of the application's
             });
         });
+        is_done
     }
 
     fn transmit(&self, path: &PathIo, tx: &mut PathTx, scratch: &mut Scratch) {

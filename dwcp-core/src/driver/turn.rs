@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::better::Better;
 use super::core::SessionCore;
-use super::overtake::Overtaking;
+use super::overtake::{Overtaking, is_looked_at};
 use super::path_io::PathIo;
 use super::receive::Received;
 use super::starved::{RETRY_MAX, Starved, pause};
@@ -95,19 +95,23 @@ impl Turn {
         let mut count = self.act(ready, now);
         self.move_to_better(now);
         self.refresh();
-        // Whoever was kept from its links reads them before it takes the peer for silent, announced or not.
         let is_judgement_due = self.core.lock().machine.is_judgement_due(now);
         for at in 0..self.paths.len() {
-            count += self.read(ready, at, now, is_judgement_due);
+            // Whoever was kept from its links reads them before it takes the peer for silent, announced or not.
+            let (done, last) = self.read(ready, at, now, is_judgement_due);
+            count += done;
+            if is_judgement_due {
+                self.excuse(at, last, now);
+            }
         }
         self.core.with_state(|state| {
             if state.machine.poll_timeout().is_some_and(|due| due <= now) {
                 state.machine.handle_timeout(now);
             }
         });
+        count += self.answer(ready, now);
         // Before the looks below: whoever commits after them wakes this driver by itself.
         self.core.lock().is_flush_due = false;
-        let mut is_held_back = false;
         for path in &self.paths {
             if ready.is_writable(path) {
                 self.core.unblock(path);
@@ -115,17 +119,9 @@ impl Turn {
             } else if !path.is_blocked.load(Ordering::SeqCst)
                 && self.core.lock().machine.wants_transmit(now, path.id)
             {
-                let active = self.core.active_path().filter(|active| active.id != path.id);
-                if active.is_some_and(|active| self.overtaking.would_overtake(&active, now)) {
-                    is_held_back = true;
-                    continue;
-                }
                 self.core.flush(path);
                 count += 1;
             }
-        }
-        if is_held_back {
-            self.look_again(now, RETRY);
         }
         self.look_for_memory(now);
         count + self.core.lock().work.len()
@@ -329,20 +325,63 @@ impl Turn {
         });
     }
 
-    /// `is_wanted`: whether or not something was announced.
+    /// The path is not judged now if what has arrived is not all read, or if a thread that sends on it may have the question
+    /// still in its hands.
+    fn excuse(&self, at: usize, last: Received, now: Time) {
+        let path = &self.paths[at];
+        let is_read = match last {
+            Received::Nothing => is_looked_at(path),
+            last => last != Received::More,
+        };
+        if !is_read || !self.core.flush(path) {
+            self.core.with_state(|state| state.machine.excuse(now, path.id));
+        }
+    }
+
+    /// Answers what was asked on paths that stand by, once the active one is read and flushed.
+    fn answer(&mut self, ready: &mut dyn ReadySet, now: Time) -> usize {
+        let (active, limit) = {
+            let state = self.core.lock();
+            if state.asked.is_empty() {
+                return 0;
+            }
+            (state.machine.active_path(), state.machine.answer_wait_max())
+        };
+        let (mut count, mut is_held) = (0, false);
+        if let Some(at) = self.paths.iter().position(|path| Some(path.id) == active) {
+            let (done, last) = self.read(ready, at, now, true);
+            count += done;
+            let path = &self.paths[at];
+            is_held = !self.core.flush(path) || (last == Received::Nothing && !is_looked_at(path));
+        }
+        if self.overtaking.waits(is_held, now, limit) {
+            self.look_again(now, RETRY);
+            return count;
+        }
+        self.core.with_state(|state| {
+            for (path, token) in std::mem::take(&mut state.asked) {
+                state.machine.handle_ping(now, path, token);
+            }
+        });
+        count + 1
+    }
+
+    /// Returns how often something was read, and what the last look came to. `is_wanted`: whether or not something was
+    /// announced.
     fn read(
         &mut self,
         ready: &mut dyn ReadySet,
         at: usize,
         now: Time,
         mut is_wanted: bool,
-    ) -> usize {
+    ) -> (usize, Received) {
         let path = self.paths[at].clone();
-        let mut count = 0;
+        let (mut count, mut last) = (0, Received::Empty);
         while ready.is_readable(&path) | std::mem::take(&mut is_wanted) {
             ready.will_read(&path);
             let received = self.core.receive(&path);
             ready.was_read(&path, received);
+            last = received;
             match received {
                 Received::Drained | Received::More => count += 1,
                 Received::Starved(starved) => self.wait_for_memory(&path, starved, now),
@@ -354,7 +393,7 @@ impl Turn {
             }
         }
         self.collect(&path, now);
-        count
+        (count, last)
     }
 
     /// What has arrived on `path` stays there until there is memory.

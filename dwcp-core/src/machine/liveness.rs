@@ -1,12 +1,17 @@
 //! Whether paths are alive: the session's own judgement, on every kind of link.
 
+use std::time::Duration;
+
 use super::path::SuspicionStage;
 use super::settings::STANDBY_HEARTBEATS;
 use super::switching::Stage;
 use super::*;
 
 /// A session whose path is its whole life (`time_to_live` 0) waits for memory nevertheless: others may give some back.
-const MEMORY_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+const MEMORY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// An answer waits no longer, whatever the heartbeat.
+const ANSWER_WAIT_MAX: Duration = Duration::from_millis(250);
 
 /// Heartbeats for which an acceptor that is pinged goes by the round trip it has measured.
 const MEASURED_HEARTBEATS: u32 = 32;
@@ -96,6 +101,22 @@ impl Machine {
         self.check_suspects(now);
     }
 
+    /// `path` cannot be judged now: what has arrived is not all read, or what was to ask is not out. It has its patience anew.
+    pub fn excuse(&mut self, now: Time, path: PathId) {
+        let Some(path) = self.path_mut(path).filter(|path| path.is_live()) else { return };
+        path.progress = now;
+        if let Some(suspected) = &mut path.suspected {
+            (suspected.since, suspected.stage) = (now, SuspicionStage::Asked);
+        }
+    }
+
+    /// How long an answer may wait for threads that are at another path: a part of the silence that a peer with our settings
+    /// takes for the end.
+    pub fn answer_wait_max(&self) -> Duration {
+        let Settings { heartbeat_interval, timeout_multiplier, .. } = self.settings;
+        ANSWER_WAIT_MAX.min(heartbeat_interval.saturating_mul(timeout_multiplier) / 4)
+    }
+
     /// What has arrived on `path` waits for memory to be read into: the path is not silent, this end is deaf. The peer is
     /// told that we are here, for it hears no answers.
     pub fn handle_starved(&mut self, now: Time, path: PathId) {
@@ -121,7 +142,7 @@ impl Machine {
     /// waited in vain.
     ///
     /// Returns whether it is over.
-    pub fn give_up_for_memory(&mut self, waited: std::time::Duration) -> bool {
+    pub fn give_up_for_memory(&mut self, waited: Duration) -> bool {
         let is_vain = waited >= self.settings.time_to_live.max(MEMORY_PATIENCE);
         if is_vain && !self.is_over {
             self.end(Closed::MemoryShort);

@@ -147,6 +147,11 @@ impl Machine {
         Ok(!channel.is_over && !receive.has(frame.seq) && !is_good)
     }
 
+    /// A ping that was taken out of its record and kept for a while.
+    pub fn handle_ping(&mut self, now: Time, path: PathId, token: u64) {
+        self.handle_path_frame(now, path, &Frame::Ping { token });
+    }
+
     /// Frames that concern the path they came on.
     fn handle_path_frame(&mut self, now: Time, id: PathId, frame: &Frame) {
         let Some(path) = self.path_mut(id).filter(|path| path.is_live()) else { return };
