@@ -285,6 +285,36 @@ fn a_restart_does_not_wait_for_a_reload_that_hangs() {
 }
 
 #[test]
+fn a_restart_that_is_refused_does_not_disturb_a_reload() {
+    let room = Room::new(&["a"]);
+    let path = room.config("a", "");
+    // A service that systemd cannot be told of.
+    let environment =
+        "export INVOCATION_ID=7 SYSTEMD_EXEC_PID=$$; unset NOTIFY_SOCKET; exec \"$0\" \"$@\"";
+    let daemon = room.start_in(&["sh", "-c", environment], "a");
+    let mut file = HangingFile::at(&path);
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| reload(&room));
+        file.is_read();
+        // One that began anew would find this.
+        file.replace("netwrok: {}\n");
+        let refused = room.ctl(&["--node", "a", "restart"]);
+        assert!(refused.code == 1 && refused.stderr.contains("NotifyAccess=all"), "{refused:#?}");
+        daemon.signal(Signal::USR2);
+        wait_for("two refusals", || {
+            (daemon.log().matches("the node was not handed over").count() == 2).then_some(())
+        });
+        file.answer(&daemon);
+        asked.join().unwrap().ok();
+    });
+    let status = room.status("a");
+    assert_eq!(
+        (&status["pid"], &status["config"]["reloads_total"]),
+        (&daemon.id().into(), &1.into())
+    );
+}
+
+#[test]
 fn a_runtime_directory_without_room_is_named() {
     let room = Room::new(&["a"]);
     room.config("a", "");

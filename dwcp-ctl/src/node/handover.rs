@@ -193,16 +193,13 @@ impl HandOver {
         self.under_way.is_some()
     }
 
-    /// Starts a new process, by force if a guess may be wrong; `asker` hears what came of it.
-    pub(super) fn restart(&mut self, asker: Option<RestartAsker>, is_forced: bool) {
-        if let Some(why) = hindrance(is_forced) {
-            return tell(asker, why.into());
-        }
-        if self.is_under_way() {
-            return tell(asker, UNDER_WAY.into());
-        }
-        match self.command_line.start() {
-            Err(why) => tell(asker, why),
+    /// Starts a new process, by force if a guess may be wrong; `asker` hears what came of it. Whether it was started.
+    pub(super) fn restart(&mut self, asker: Option<RestartAsker>, is_forced: bool) -> bool {
+        match self.start(is_forced) {
+            Err(why) => {
+                tell(asker, why);
+                false
+            }
             Ok(started) => {
                 let (place, offer) = oneshot::channel();
                 // One that has ended already asks for nothing.
@@ -212,10 +209,19 @@ impl HandOver {
                 self.under_way = Some(UnderWay { asker, awaited, task });
             }
         }
+                true
     }
 
     /// Whether the process at the other end of `stream` may have the node: it outlives this process, nobody else is about to, and while a process
     /// that was started has not asked, it is that one.
+    fn start(&self, is_forced: bool) -> Result<Started, String> {
+        match hindrance(is_forced) {
+            Some(why) => Err(why.into()),
+            None if self.is_under_way() => Err(UNDER_WAY.into()),
+            None => self.command_line.start(),
+        }
+    }
+
     ///
     /// # Errors
     /// Why not, in words.

@@ -286,9 +286,10 @@ impl Daemon {
     /// Has a new process take over, by force if a guess may be wrong; `asker` hears what comes of it. It and a reload would both open
     /// sockets: there is one of them at a time.
     async fn restart(&mut self, asker: Option<RestartAsker>, is_forced: bool) {
-        self.put_off_reload().await;
-        self.hand_over.restart(asker, is_forced);
-        self.begin_reload();
+        // One that is refused puts nothing off: each time a reload begins anew, it leaves a thread behind.
+        if self.hand_over.restart(asker, is_forced) {
+            self.put_off_reload().await;
+        }
     }
 
     /// Gives all it listens on to the process at the other end of `stream`.
