@@ -10,7 +10,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use common::{Daemon, FullPipe, PATIENCE, Ran, Room, noise, wait_for, write};
@@ -82,7 +82,7 @@ fn a_pipe_that_nobody_reads_holds_up_nobody() {
     room.config("b", "peers: [{nodeId: a}]\nlogging: {level: trace}\nfiles: {receiveDirectory: inbox, keepFree: 0B}\n");
     std::fs::create_dir(room.path("inbox")).unwrap();
     let (reader, writer) = std::io::pipe().unwrap();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dwcpd"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dwcpd"));
     command.args(["--config", &room.text("b.yaml"), "--runtime-dir", &room.text("run")]);
     let _b = Killed(command.stdout(Stdio::null()).stderr(writer).spawn().unwrap());
     drop(command); // its end of the pipe
@@ -312,6 +312,48 @@ fn a_restart_that_is_refused_does_not_disturb_a_reload() {
         (&status["pid"], &status["config"]["reloads_total"]),
         (&daemon.id().into(), &1.into())
     );
+}
+
+#[test]
+fn a_reload_is_not_said_to_be_done_by_a_process_that_read_the_file_before() {
+    let room = Room::new(&["a"]);
+    let path = room.config("a", "");
+    let mut daemon = room.start("a");
+    // It reads the file, and waits then for a reader of its log.
+    let log = room.path("pipe");
+    drop(FullPipe::new(&log));
+    let mut file = HangingFile::at(&path);
+    let mut taker = Command::new(env!("CARGO_BIN_EXE_dwcpd"));
+    taker.args(["--take-over", "--config", &room.text("a.yaml")]);
+    taker.args(["--runtime-dir", &room.text("run")]).stderr(Stdio::null());
+    let mut taker = Killed(taker.spawn().unwrap());
+    file.is_read();
+    file.replace("");
+    let mut writer = file.writer.take().unwrap();
+    writer.write_all(format!("{}logging: {{output: pipe}}\n", file.text).as_bytes()).unwrap();
+    drop(writer);
+    // The file is changed, for the worse, and a reload of that is put off by the process.
+    let mut changed = HangingFile::at(&path);
+    let asked = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| reload(&room));
+        changed.is_read();
+        changed.replace("netwrok: {}\n");
+        let reader = File::open(&log).unwrap();
+        let asked = asked.join().unwrap();
+        // The reload goes on there, with the file that is there now.
+        let is_told = || {
+            let status = room.status("a");
+            let is_refused = status["config"]["last_reload_ok"] == false;
+            (status["pid"] == taker.0.id() && is_refused).then_some(())
+        };
+        wait_for("reload by the new process", is_told);
+        room.ctl(&["--node", "a", "drain"]).ok();
+        drop(reader);
+        asked
+    });
+    assert!(asked.code == 1 && asked.stderr.contains("reload again once it is over"), "{asked:#?}");
+    assert_eq!(daemon.wait(), 0, "{}", daemon.log());
+    assert_eq!(wait_for("end", || taker.0.try_wait().unwrap()).code(), Some(0));
 }
 
 #[test]

@@ -48,6 +48,8 @@ pub(super) type RestartAsker = oneshot::Sender<Result<RestartReport, String>>;
 pub(super) struct Successor {
     pub(super) pid: u32,
     pub(super) relay: RelayListener,
+    /// Whether this process has started it.
+    pub(super) is_started: bool,
     asker: Option<RestartAsker>,
 }
 
@@ -207,13 +209,11 @@ impl HandOver {
                 let awaited = pid.map(|pid| (pid, place));
                 let task = tokio::spawn(attend(started, offer));
                 self.under_way = Some(UnderWay { asker, awaited, task });
+                true
             }
         }
-                true
     }
 
-    /// Whether the process at the other end of `stream` may have the node: it outlives this process, nobody else is about to, and while a process
-    /// that was started has not asked, it is that one.
     fn start(&self, is_forced: bool) -> Result<Started, String> {
         match hindrance(is_forced) {
             Some(why) => Err(why.into()),
@@ -222,6 +222,8 @@ impl HandOver {
         }
     }
 
+    /// Whether the process at the other end of `stream` may have the node: it outlives this process, nobody else is about to, and while a process
+    /// that was started has not asked, it is that one.
     ///
     /// # Errors
     /// Why not, in words.
@@ -288,7 +290,7 @@ impl HandOver {
                 if let Some(started) = &mut started {
                     started.is_accepted = true;
                 }
-                Some(Successor { pid, relay, asker })
+                Some(Successor { pid, relay, is_started: started.is_some(), asker })
             }
             Err(why) => {
                 tell(asker, why);

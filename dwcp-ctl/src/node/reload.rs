@@ -106,12 +106,12 @@ impl Reloads {
         }
     }
 
-    /// Ends all: nothing is due any more. Whether something was; another process `has_read` the file for those who asked.
-    pub(super) async fn end(&mut self, has_read: bool) -> bool {
+    /// Ends all: nothing is due any more. Whether something was; those who asked hear what came of it, or nothing if the node ends.
+    pub(super) async fn end(&mut self, outcome: Option<ReloadOutcome>) -> bool {
         self.put_off().await;
         let askers = std::mem::take(&mut self.askers);
-        if has_read {
-            tell(askers, &Ok(()));
+        if let Some(outcome) = outcome {
+            tell(askers, &outcome);
         }
         std::mem::take(&mut self.is_due)
     }
