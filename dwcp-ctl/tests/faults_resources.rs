@@ -357,6 +357,47 @@ fn a_reload_is_not_said_to_be_done_by_a_process_that_read_the_file_before() {
 }
 
 #[test]
+fn a_name_that_hangs_is_given_up_and_its_thread_is_counted() {
+    let room = Room::new(&["a", "b"]);
+    // Who looks a name up opens this first, and waits: it stands for a name service that hangs.
+    let (hosts, services) = (room.path("hosts"), room.path("nsswitch.conf"));
+    mknodat(CWD, &hosts, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    write(&services, b"hosts: files\n");
+    let over = |file: &Path, place: &str| format!("mount --bind '{}' {place}", file.display());
+    let (hosts, services) = (over(&hosts, "/etc/hosts"), over(&services, "/etc/nsswitch.conf"));
+    let Some(words) = common::own_mounts(&format!("{hosts} && {services}")) else {
+        return common::skip("a name service that hangs", "it needs a mount namespace, and glibc");
+    };
+    let path = room.config("a", "peers: [{nodeId: b}]\n");
+    let mut daemon = room.start_in(&words, "a");
+    // Each reload that is put off leaves the thread that reads the file.
+    let (mut hanging, good) = (Vec::new(), std::fs::read(&path).unwrap());
+    for _ in 0..3 {
+        write(&path, &good);
+        let mut file = HangingFile::at(&path);
+        std::thread::scope(|scope| {
+            let asked = scope.spawn(|| reload(&room));
+            file.is_read();
+            file.replace("netwrok: {}\n");
+            assert_eq!(room.ctl(&["--node", "a", "restart"]).code, 1);
+            assert_eq!(asked.join().unwrap().code, 1);
+        });
+        hanging.push(file);
+    }
+    let forward = "{name: web, listen: \"name.invalid:0\", peer: b, target: \"127.0.0.1:9\"}";
+    room.config("a", &format!("peers: [{{nodeId: b}}]\nforwards: [{forward}]\n"));
+    let refused = reload(&room);
+    let words = "forward web: listen: name.invalid:0: no answer within 30 s: the name service";
+    assert!(refused.code == 1 && refused.stderr.contains(words), "{refused:#?}");
+    // It is one of the threads that there may be.
+    let refused = reload(&room);
+    assert!(refused.code == 1 && refused.stderr.contains("4 threads wait still"), "{refused:#?}");
+    drop(hanging);
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.wait(), 0, "{}", daemon.log());
+}
+
+#[test]
 fn a_runtime_directory_without_room_is_named() {
     let room = Room::new(&["a"]);
     room.config("a", "");

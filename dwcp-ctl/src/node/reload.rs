@@ -219,8 +219,11 @@ impl Node {
         for spec in to_bind {
             let what = format!("forward {}: listen: {}", spec.name, spec.listen);
             let failed = format!("forward {}: cannot listen on {}", spec.name, spec.listen);
-            let bound = deadline.meet(&what, spec.bind()).await?;
-            listeners.push(bound.map_err(|error| format!("{failed}: {error}"))?);
+            let failed = |error| format!("{failed}: {error}");
+            let named = spec.clone();
+            let resolved = self.aside.resolve(deadline, &what, move || named.resolve()).await?;
+            let bound = spec.bind_to(&resolved.map_err(failed)?).await;
+            listeners.push(bound.map_err(failed)?);
         }
         Ok(listeners)
     }
