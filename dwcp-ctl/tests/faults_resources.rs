@@ -10,7 +10,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use common::{Daemon, FullPipe, PATIENCE, Ran, Room, noise, wait_for, write};
@@ -82,7 +82,7 @@ fn a_pipe_that_nobody_reads_holds_up_nobody() {
     room.config("b", "peers: [{nodeId: a}]\nlogging: {level: trace}\nfiles: {receiveDirectory: inbox, keepFree: 0B}\n");
     std::fs::create_dir(room.path("inbox")).unwrap();
     let (reader, writer) = std::io::pipe().unwrap();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dwcpd"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dwcpd"));
     command.args(["--config", &room.text("b.yaml"), "--runtime-dir", &room.text("run")]);
     let _b = Killed(command.stdout(Stdio::null()).stderr(writer).spawn().unwrap());
     drop(command); // its end of the pipe
@@ -282,6 +282,119 @@ fn a_restart_does_not_wait_for_a_reload_that_hangs() {
     // A thread that hangs keeps nobody from the end.
     assert_eq!(daemon.wait(), 0, "{}", daemon.log());
     room.ctl(&["--node", "a", "drain"]).ok();
+}
+
+#[test]
+fn a_restart_that_is_refused_does_not_disturb_a_reload() {
+    let room = Room::new(&["a"]);
+    let path = room.config("a", "");
+    // A service that systemd cannot be told of.
+    let environment =
+        "export INVOCATION_ID=7 SYSTEMD_EXEC_PID=$$; unset NOTIFY_SOCKET; exec \"$0\" \"$@\"";
+    let daemon = room.start_in(&["sh", "-c", environment], "a");
+    let mut file = HangingFile::at(&path);
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| reload(&room));
+        file.is_read();
+        // One that began anew would find this.
+        file.replace("netwrok: {}\n");
+        let refused = room.ctl(&["--node", "a", "restart"]);
+        assert!(refused.code == 1 && refused.stderr.contains("NotifyAccess=all"), "{refused:#?}");
+        daemon.signal(Signal::USR2);
+        wait_for("two refusals", || {
+            (daemon.log().matches("the node was not handed over").count() == 2).then_some(())
+        });
+        file.answer(&daemon);
+        asked.join().unwrap().ok();
+    });
+    let status = room.status("a");
+    assert_eq!(
+        (&status["pid"], &status["config"]["reloads_total"]),
+        (&daemon.id().into(), &1.into())
+    );
+}
+
+#[test]
+fn a_reload_is_not_said_to_be_done_by_a_process_that_read_the_file_before() {
+    let room = Room::new(&["a"]);
+    let path = room.config("a", "");
+    let mut daemon = room.start("a");
+    // It reads the file, and waits then for a reader of its log.
+    let log = room.path("pipe");
+    drop(FullPipe::new(&log));
+    let mut file = HangingFile::at(&path);
+    let mut taker = Command::new(env!("CARGO_BIN_EXE_dwcpd"));
+    taker.args(["--take-over", "--config", &room.text("a.yaml")]);
+    taker.args(["--runtime-dir", &room.text("run")]).stderr(Stdio::null());
+    let mut taker = Killed(taker.spawn().unwrap());
+    file.is_read();
+    file.replace("");
+    let mut writer = file.writer.take().unwrap();
+    writer.write_all(format!("{}logging: {{output: pipe}}\n", file.text).as_bytes()).unwrap();
+    drop(writer);
+    // The file is changed, for the worse, and a reload of that is put off by the process.
+    let mut changed = HangingFile::at(&path);
+    let asked = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| reload(&room));
+        changed.is_read();
+        changed.replace("netwrok: {}\n");
+        let reader = File::open(&log).unwrap();
+        let asked = asked.join().unwrap();
+        // The reload goes on there, with the file that is there now.
+        let is_told = || {
+            let status = room.status("a");
+            let is_refused = status["config"]["last_reload_ok"] == false;
+            (status["pid"] == taker.0.id() && is_refused).then_some(())
+        };
+        wait_for("reload by the new process", is_told);
+        room.ctl(&["--node", "a", "drain"]).ok();
+        drop(reader);
+        asked
+    });
+    assert!(asked.code == 1 && asked.stderr.contains("reload again once it is over"), "{asked:#?}");
+    assert_eq!(daemon.wait(), 0, "{}", daemon.log());
+    assert_eq!(wait_for("end", || taker.0.try_wait().unwrap()).code(), Some(0));
+}
+
+#[test]
+fn a_name_that_hangs_is_given_up_and_its_thread_is_counted() {
+    let room = Room::new(&["a", "b"]);
+    // Who looks a name up opens this first, and waits: it stands for a name service that hangs.
+    let (hosts, services) = (room.path("hosts"), room.path("nsswitch.conf"));
+    mknodat(CWD, &hosts, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    write(&services, b"hosts: files\n");
+    let over = |file: &Path, place: &str| format!("mount --bind '{}' {place}", file.display());
+    let (hosts, services) = (over(&hosts, "/etc/hosts"), over(&services, "/etc/nsswitch.conf"));
+    let Some(words) = common::own_mounts(&format!("{hosts} && {services}")) else {
+        return common::skip("a name service that hangs", "it needs a mount namespace, and glibc");
+    };
+    let path = room.config("a", "peers: [{nodeId: b}]\n");
+    let mut daemon = room.start_in(&words, "a");
+    // Each reload that is put off leaves the thread that reads the file.
+    let (mut hanging, good) = (Vec::new(), std::fs::read(&path).unwrap());
+    for _ in 0..3 {
+        write(&path, &good);
+        let mut file = HangingFile::at(&path);
+        std::thread::scope(|scope| {
+            let asked = scope.spawn(|| reload(&room));
+            file.is_read();
+            file.replace("netwrok: {}\n");
+            assert_eq!(room.ctl(&["--node", "a", "restart"]).code, 1);
+            assert_eq!(asked.join().unwrap().code, 1);
+        });
+        hanging.push(file);
+    }
+    let forward = "{name: web, listen: \"name.invalid:0\", peer: b, target: \"127.0.0.1:9\"}";
+    room.config("a", &format!("peers: [{{nodeId: b}}]\nforwards: [{forward}]\n"));
+    let refused = reload(&room);
+    let words = "forward web: listen: name.invalid:0: no answer within 30 s: the name service";
+    assert!(refused.code == 1 && refused.stderr.contains(words), "{refused:#?}");
+    // It is one of the threads that there may be.
+    let refused = reload(&room);
+    assert!(refused.code == 1 && refused.stderr.contains("4 threads wait still"), "{refused:#?}");
+    drop(hanging);
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.wait(), 0, "{}", daemon.log());
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Work that takes as long as a volume likes, on threads that nobody else needs. A thread that hangs cannot be ended: once its time
-//! is over it is left behind, and what it still comes to is nobody's.
+//! Work that takes as long as a volume or a name service likes, on threads that nobody else needs. A thread that hangs cannot be
+//! ended: once its time is over it is left behind, and what it still comes to is nobody's.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
-/// Threads that may be left behind. Each holds its stack and perhaps a descriptor, and more of them would wait for the same volume.
+/// Threads that may be left behind. Each holds its stack and perhaps a descriptor, and more of them would wait for the same.
 const LEFT_BEHIND_MAX: usize = 4;
 
 /// The threads.
@@ -34,11 +34,7 @@ impl Deadline {
     ///
     /// # Errors
     /// In words for people: it is too late.
-    pub(super) async fn meet<T>(
-        self,
-        what: &str,
-        future: impl Future<Output = T>,
-    ) -> Result<T, String> {
+    async fn meet<T>(self, what: &str, future: impl Future<Output = T>) -> Result<T, String> {
         let seconds = self.time.as_secs();
         let met = timeout_at(self.end, future).await;
         met.map_err(|_| format!("{what}: no answer within {seconds} s"))
@@ -56,12 +52,13 @@ impl Aside {
         match alive < LEFT_BEHIND_MAX {
             true => Ok(()),
             false => Err(format!(
-                "{alive} threads wait still for files that do not answer: see to their volume, then reload; or restart"
+                "{alive} threads wait still for files or names that do not answer: see to their volume, or the name service, then \
+                 reload; or restart"
             )),
         }
     }
 
-    /// What `work`, which waits for `what`, gives until `deadline`; what it gives later is dropped.
+    /// What `work`, which waits for the file `what`, gives until `deadline`; what it gives later is dropped.
     ///
     /// # Errors
     /// In words for people: it gave nothing.
@@ -74,14 +71,39 @@ impl Aside {
         what: &str,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, String> {
+        let hang = "its volume hangs, or it is a pipe with nobody at the other end";
+        self.wait(deadline, what, hang, work).await
+    }
+
+    /// As [`run`](Self::run), for `work` that waits for the name in `what`.
+    ///
+    /// # Errors
+    /// In words for people: it gave nothing.
+    ///
+    /// # Cancel safety
+    /// Dropping it leaves the thread behind.
+    pub(super) async fn resolve<T: Send + 'static>(
+        &self,
+        deadline: Deadline,
+        what: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, String> {
+        self.wait(deadline, what, "the name service of this machine hangs", work).await
+    }
+
+    async fn wait<T: Send + 'static>(
+        &self,
+        deadline: Deadline,
+        what: &str,
+        hang: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, String> {
         let held = self.alive.clone();
         let task = spawn_blocking(move || {
             let _held = held;
             work()
         });
-        let done = deadline.meet(what, task).await.map_err(|words| {
-            format!("{words}: its volume hangs, or it is a pipe with nobody at the other end")
-        })?;
+        let done = deadline.meet(what, task).await.map_err(|words| format!("{words}: {hang}"))?;
         done.map_err(|_| format!("{what}: it broke off"))
     }
 }

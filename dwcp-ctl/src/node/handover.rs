@@ -48,6 +48,8 @@ pub(super) type RestartAsker = oneshot::Sender<Result<RestartReport, String>>;
 pub(super) struct Successor {
     pub(super) pid: u32,
     pub(super) relay: RelayListener,
+    /// Whether this process has started it.
+    pub(super) is_started: bool,
     asker: Option<RestartAsker>,
 }
 
@@ -193,16 +195,13 @@ impl HandOver {
         self.under_way.is_some()
     }
 
-    /// Starts a new process, by force if a guess may be wrong; `asker` hears what came of it.
-    pub(super) fn restart(&mut self, asker: Option<RestartAsker>, is_forced: bool) {
-        if let Some(why) = hindrance(is_forced) {
-            return tell(asker, why.into());
-        }
-        if self.is_under_way() {
-            return tell(asker, UNDER_WAY.into());
-        }
-        match self.command_line.start() {
-            Err(why) => tell(asker, why),
+    /// Starts a new process, by force if a guess may be wrong; `asker` hears what came of it. Whether it was started.
+    pub(super) fn restart(&mut self, asker: Option<RestartAsker>, is_forced: bool) -> bool {
+        match self.start(is_forced) {
+            Err(why) => {
+                tell(asker, why);
+                false
+            }
             Ok(started) => {
                 let (place, offer) = oneshot::channel();
                 // One that has ended already asks for nothing.
@@ -210,7 +209,16 @@ impl HandOver {
                 let awaited = pid.map(|pid| (pid, place));
                 let task = tokio::spawn(attend(started, offer));
                 self.under_way = Some(UnderWay { asker, awaited, task });
+                true
             }
+        }
+    }
+
+    fn start(&self, is_forced: bool) -> Result<Started, String> {
+        match hindrance(is_forced) {
+            Some(why) => Err(why.into()),
+            None if self.is_under_way() => Err(UNDER_WAY.into()),
+            None => self.command_line.start(),
         }
     }
 
@@ -282,7 +290,7 @@ impl HandOver {
                 if let Some(started) = &mut started {
                     started.is_accepted = true;
                 }
-                Some(Successor { pid, relay, asker })
+                Some(Successor { pid, relay, is_started: started.is_some(), asker })
             }
             Err(why) => {
                 tell(asker, why);

@@ -106,12 +106,12 @@ impl Reloads {
         }
     }
 
-    /// Ends all: nothing is due any more. Whether something was; another process `has_read` the file for those who asked.
-    pub(super) async fn end(&mut self, has_read: bool) -> bool {
+    /// Ends all: nothing is due any more. Whether something was; those who asked hear what came of it, or nothing if the node ends.
+    pub(super) async fn end(&mut self, outcome: Option<ReloadOutcome>) -> bool {
         self.put_off().await;
         let askers = std::mem::take(&mut self.askers);
-        if has_read {
-            tell(askers, &Ok(()));
+        if let Some(outcome) = outcome {
+            tell(askers, &outcome);
         }
         std::mem::take(&mut self.is_due)
     }
@@ -219,8 +219,11 @@ impl Node {
         for spec in to_bind {
             let what = format!("forward {}: listen: {}", spec.name, spec.listen);
             let failed = format!("forward {}: cannot listen on {}", spec.name, spec.listen);
-            let bound = deadline.meet(&what, spec.bind()).await?;
-            listeners.push(bound.map_err(|error| format!("{failed}: {error}"))?);
+            let failed = |error| format!("{failed}: {error}");
+            let named = spec.clone();
+            let resolved = self.aside.resolve(deadline, &what, move || named.resolve()).await?;
+            let bound = spec.bind_to(&resolved.map_err(failed)?).await;
+            listeners.push(bound.map_err(failed)?);
         }
         Ok(listeners)
     }

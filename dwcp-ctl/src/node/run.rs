@@ -25,7 +25,7 @@ use super::start::{forward_name, start};
 use super::{Node, load, start_logs};
 use crate::exit::DAEMON_CONFIG;
 
-/// Why a reload is refused while another process is about to take over.
+/// Why a reload is refused while another process is about to take over, or if that may have read the file before.
 const RESTARTING: &str =
     "a restart is under way: the new process reads the file; reload again once it is over";
 
@@ -125,6 +125,19 @@ enum End {
     Followed(Successor),
 }
 
+impl End {
+    /// What has come of a reload that was put off.
+    fn of_reload(&self) -> Option<ReloadOutcome> {
+        match self {
+            Self::Drain(_) => None,
+            // It was asked for before that process began, which has read the file since.
+            Self::Followed(successor) if successor.is_started => Some(Ok(())),
+            // One that somebody else has started may have read the file long before it asked for the node.
+            Self::Followed(_) => Some(Err(RESTARTING.to_owned())),
+        }
+    }
+}
+
 /// The signals it listens to.
 pub(super) struct Signals {
     hangup: Signal,
@@ -182,8 +195,7 @@ impl Daemon {
             }
         };
         // What drains begins nothing new.
-        let is_followed = matches!(end, End::Followed(_));
-        let is_reload_due = self.reloads.end(is_followed).await;
+        let is_reload_due = self.reloads.end(end.of_reload()).await;
         if let End::Followed(successor) = &end
             && is_reload_due
         {
@@ -286,9 +298,10 @@ impl Daemon {
     /// Has a new process take over, by force if a guess may be wrong; `asker` hears what comes of it. It and a reload would both open
     /// sockets: there is one of them at a time.
     async fn restart(&mut self, asker: Option<RestartAsker>, is_forced: bool) {
-        self.put_off_reload().await;
-        self.hand_over.restart(asker, is_forced);
-        self.begin_reload();
+        // One that is refused puts nothing off: each time a reload begins anew, it leaves a thread behind.
+        if self.hand_over.restart(asker, is_forced) {
+            self.put_off_reload().await;
+        }
     }
 
     /// Gives all it listens on to the process at the other end of `stream`.

@@ -13,8 +13,10 @@ const CHILD_OF_INIT: &str = "this process was started by the init of a container
 const NOT_TOLD: &str = "systemd takes the end of this process for the end of the service, and would end the new one: there is no \
      NOTIFY_SOCKET to tell it otherwise. Give the unit Type=notify and NotifyAccess=all, then `systemctl restart` once; if it is no \
      unit of systemd: dwcp-ctl restart --force";
-/// What starts one program in a container, and ends with it.
-const CONTAINER_INITS: [&str; 4] = ["catatonit", "docker-init", "dumb-init", "tini"];
+/// What starts one program in a container, and ends with it. Each by the name of its file: `podman --init` runs catatonit as
+/// `/run/podman-init`.
+const CONTAINER_INITS: [&str; 6] =
+    ["catatonit", "docker-init", "dumb-init", "podman-init", "tini", "tini-static"];
 
 /// What a process can know of whoever started it.
 struct Surroundings {
@@ -81,7 +83,10 @@ mod tests {
         assert_eq!(at_a_shell().hindrance(false), None);
         let parent = |name: &str| Surroundings { parent: Some(name.into()), ..at_a_shell() };
         assert_eq!(parent("systemd").hindrance(false), None);
-        assert_eq!(parent("tini").hindrance(true), Some(CHILD_OF_INIT));
+        for name in ["catatonit", "docker-init", "dumb-init", "podman-init", "tini", "tini-static"]
+        {
+            assert_eq!(parent(name).hindrance(true), Some(CHILD_OF_INIT), "{name}");
+        }
         let first = Surroundings { is_first: true, can_tell: true, ..at_a_shell() };
         assert_eq!(first.hindrance(true), Some(FIRST));
         let service = Surroundings { is_service: true, ..parent("systemd") };

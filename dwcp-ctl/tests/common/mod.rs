@@ -339,13 +339,17 @@ impl Drop for Daemon {
 /// Words before a program that give it, and no other process, a file system of its own at `directory`: a tmpfs with `options`,
 /// which goes when the program does. `None` where that cannot be.
 pub(crate) fn own_disk(directory: &Path, options: &str) -> Option<Vec<String>> {
-    let mount = format!("mount -t tmpfs -o {options} none '{}'", directory.display());
+    own_mounts(&format!("mount -t tmpfs -o {options} none '{}'", directory.display()))
+}
+
+/// Words before a program that give it, and no other process, what the command `mount` mounts. `None` where that cannot be.
+pub(crate) fn own_mounts(mount: &str) -> Option<Vec<String>> {
     let mut words = vec!["unshare", "--mount"];
     if !rustix::process::geteuid().is_root() {
         words.extend(["--user", "--map-root-user"]);
     }
     words.extend(["sh", "-c"]);
-    let tried = Command::new(words[0]).args(&words[1..]).arg(&mount).status();
+    let tried = Command::new(words[0]).args(&words[1..]).arg(mount).status();
     let script = format!("{mount} && exec \"$0\" \"$@\"");
     let words = words.into_iter().map(str::to_owned).chain([script]);
     tried.is_ok_and(|status| status.success()).then(|| words.collect())

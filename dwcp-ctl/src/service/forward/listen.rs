@@ -1,7 +1,7 @@
 //! The end of a forward that listens.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -78,6 +78,24 @@ impl ForwardSpec {
     /// Those of the operating system, such as an address in use.
     pub async fn bind(self) -> io::Result<BoundForward> {
         let listener = TcpListener::bind(&self.listen).await?;
+        self.on(listener)
+    }
+
+    /// The addresses to listen on, for [`bind_to`](Self::bind_to). Blocks: a name takes as long as the name service of this
+    /// machine likes.
+    ///
+    /// # Errors
+    /// Those of the name service.
+    pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        Ok(self.listen.to_socket_addrs()?.collect())
+    }
+
+    /// Binds the listening socket to the first of `addresses` that can be had. It waits for nothing.
+    ///
+    /// # Errors
+    /// Those of the operating system, such as an address in use.
+    pub async fn bind_to(self, addresses: &[SocketAddr]) -> io::Result<BoundForward> {
+        let listener = TcpListener::bind(addresses).await?;
         self.on(listener)
     }
 
