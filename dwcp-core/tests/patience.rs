@@ -95,6 +95,24 @@ fn a_suspected_path_lives_if_the_peer_was_kept_from_answering_on_it() {
 }
 
 #[test]
+fn an_excused_path_that_is_dead_is_found_out_as_soon_as_any() {
+    let (mut machine, asked_at, asked) = suspecting();
+    let now = asked_at + Duration::from_millis(1);
+    pong(&mut machine, now, PATHS[1], asked[1]);
+    // A thread had it when it was to be judged.
+    machine.excuse(now, PATHS[0]);
+    for _ in 0..2 {
+        let again = *pings(&mut machine, now, PATHS[1]).last().expect("it is asked at once");
+        pong(&mut machine, now, PATHS[1], again);
+        assert_eq!(lost(&mut machine), []);
+        let due = machine.poll_timeout().expect("something is due");
+        assert!(due <= now + Duration::from_secs(1), "{due:?}");
+        machine.handle_timeout(now + Duration::from_millis(1_000));
+    }
+    assert_eq!(lost(&mut machine), [PATHS[0]]);
+}
+
+#[test]
 fn a_suspected_path_that_stays_silent_while_another_answers_is_lost() {
     let (mut machine, asked_at, asked) = suspecting();
     let now = asked_at + Duration::from_millis(1);

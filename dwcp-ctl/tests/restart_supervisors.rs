@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::fs::Permissions;
+use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
@@ -23,13 +23,17 @@ fn container() -> Option<Vec<&'static str>> {
 /// `a` does not give the node to a process that somebody else has started either, because of `words`.
 #[track_caller]
 fn is_not_given(room: &Room, words: &str) {
-    let taker = Command::new(env!("CARGO_BIN_EXE_dwcpd"))
+    let log = File::create(room.path("taker.log")).unwrap();
+    let mut taker = Command::new(env!("CARGO_BIN_EXE_dwcpd"))
         .args(["--take-over", "--config", &room.text("a.yaml")])
         .args(["--runtime-dir", &room.text("run")])
-        .output()
+        .stderr(log)
+        .spawn()
         .unwrap();
-    let said = String::from_utf8_lossy(&taker.stderr);
-    assert!(taker.status.code() == Some(1) && said.contains(words), "{said}");
+    // One that gets the node serves on.
+    let end = wait_for("end of a process", || taker.try_wait().unwrap());
+    let said = std::fs::read_to_string(room.path("taker.log")).unwrap();
+    assert!(end.code() == Some(1) && said.contains(words), "{said}");
 }
 
 #[test]

@@ -10,60 +10,86 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::receive::Received;
+
 use super::path_io::PathIo;
 use crate::machine::Time;
 
-/// How long a thread is watched that has the receiving half: one that runs looks twice in a fraction of that.
-const WATCH: Duration = Duration::from_micros(50);
+/// How long a thread is watched that has a half: one that runs goes round twice in a fraction of that.
+const WATCH: Duration = Duration::from_micros(5);
 
-/// How long answers have waited.
+/// How long answers have waited, and for which rounds.
 #[derive(Default)]
 pub(super) struct Overtaking {
-    since: Option<Time>,
+    since: Option<(Time, Rounds)>,
+}
+
+/// How often those who had a half of a path went round until some moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rounds {
+    looks: u64,
+    sends: u64,
+}
+
+impl Rounds {
+    /// Until now.
+    pub(super) fn of(path: &PathIo) -> Self {
+        let [looks, sends] = [&path.looks, &path.sends].map(|count| count.load(Ordering::Acquire));
+        Self { looks, sends }
+    }
+
+    /// Whether who has the receiving half has since read all there was: one round may have begun before, a second one has
+    /// not.
+    fn has_looked(self, path: &PathIo) -> bool {
+        Self::of(path).looks.wrapping_sub(self.looks) >= 2
+    }
+
+    /// The same of who has the sending half.
+    fn has_sent(self, path: &PathIo) -> bool {
+        Self::of(path).sends.wrapping_sub(self.sends) >= 2
+    }
+}
+
+/// Whether what `path` carries is neither here nor out: `last` is what a read of it came to, and another thread has a half of
+/// it and has not gone round since `rounds`.
+pub(super) fn is_held(
+    path: &PathIo,
+    rounds: Rounds,
+    last: Received,
+    flush: impl FnOnce() -> bool,
+) -> bool {
+    let is_read = match last {
+        Received::Nothing => soon(|| rounds.has_looked(path)),
+        Received::More | Received::Starved(_) | Received::Resting(_) => false,
+        Received::Empty | Received::Drained => true,
+    };
+    !is_read || !(flush() || soon(|| rounds.has_sent(path)))
+}
+
+/// Whether `is_so` within moments. It takes no turn of another thread's processor, and gives none away.
+fn soon(is_so: impl Fn() -> bool) -> bool {
+    let began = Instant::now();
+    loop {
+        if is_so() || began.elapsed() >= WATCH {
+            return is_so();
+        }
+        std::hint::spin_loop();
+    }
 }
 
 impl Overtaking {
-    /// Whether answers wait on. `is_held`: somebody is at the active path, and what it holds is neither here nor there.
-    /// `limit`: a thread that is at it for longer hangs.
+    /// The rounds at the active path that do not count yet.
+    pub(super) fn rounds(&mut self, active: &PathIo, now: Time) -> Rounds {
+        self.since.get_or_insert_with(|| (now, Rounds::of(active))).1
+    }
+
+    /// Whether answers wait on. `is_held`: as [`is_held`] says of the active path. `limit`: a thread that is at it for longer
+    /// hangs.
     pub(super) fn waits(&mut self, is_held: bool, now: Time, limit: Duration) -> bool {
-        let since = *self.since.get_or_insert(now);
-        let waits = is_held && now.since(since) < limit;
+        let waits = is_held && self.since.is_some_and(|(since, _)| now.since(since) < limit);
         if !waits {
             self.since = None;
         }
         waits
-    }
-}
-
-/// Whether the thread that has the receiving half of `path` looks for what has arrived: one look may have begun before,
-/// a second one has not.
-pub(super) fn is_looked_at(path: &PathIo) -> bool {
-    let (seen, began) = (path.looks.load(Ordering::Relaxed), Instant::now());
-    loop {
-        if path.looks.load(Ordering::Relaxed).wrapping_sub(seen) >= 2 {
-            return true;
-        }
-        if began.elapsed() >= WATCH {
-            return false;
-        }
-        std::thread::yield_now();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_wait_while_somebody_is_at_the_active_path_but_not_for_ever() {
-        let (mut overtaking, now) = (Overtaking::default(), Time(1_000_000_000));
-        let limit = Duration::from_millis(250);
-        assert!(!overtaking.waits(false, now, limit));
-        for later in [0, 1, 249] {
-            assert!(overtaking.waits(true, now + Duration::from_millis(later), limit));
-        }
-        assert!(!overtaking.waits(true, now + limit, limit));
-        assert!(overtaking.waits(true, now + limit, limit), "the next one waits anew");
-        assert!(!overtaking.waits(false, now + limit, limit));
     }
 }

@@ -25,8 +25,10 @@ pub(crate) struct PathIo {
     pub(super) send_note: SendNote,
     /// The same for the receiving half: its holder wakes the driver when it leaves.
     pub(super) receive_note: ReceiveNote,
-    /// How often somebody has looked whether something had arrived.
+    /// How often somebody has read all that had arrived.
     pub(super) looks: AtomicU64,
+    /// How often somebody has begun to look for what is to be sent.
+    pub(super) sends: AtomicU64,
     /// The next record is to be sealed under a new key phase, as soon as there may be one.
     pub(super) wants_rekey: AtomicBool,
     /// The link takes nothing now; the driver waits for it.
@@ -157,6 +159,7 @@ impl PathIo {
             send_note: SendNote::default(),
             receive_note: ReceiveNote::default(),
             looks: AtomicU64::new(0),
+            sends: AtomicU64::new(0),
             wants_rekey: AtomicBool::new(false),
             rx_ready: rx_link.readiness(),
             tx_ready: tx_link.readiness(),

@@ -89,7 +89,6 @@ impl SessionCore {
         if rx.is_ended {
             return Received::Nothing;
         }
-        path.looks.fetch_add(1, Ordering::Relaxed);
         if rx.rests_until > Time(0) {
             if self.clock.now() < rx.rests_until {
                 return Received::Resting(rx.rests_until);
@@ -110,6 +109,9 @@ impl SessionCore {
         });
         if !matches!(received, Received::Starved(_)) {
             rx.starved = None;
+        }
+        if matches!(received, Received::Empty | Received::Drained) {
+            path.looks.fetch_add(1, Ordering::Release);
         }
         self.tell_posted(path, rx);
         received
@@ -231,7 +233,9 @@ impl SessionCore {
             let slot = slot.or_else(|| self.slot_to_begin(begun_bytes(rx, rest)?));
             rx.carry.keep(rest, slot);
         }
-        let is_full = carried + count == end;
+        // A link that gives whole records gives one at a time.
+        let is_whole = path.attributes.features.has(LinkFeatures::MESSAGE_BOUNDARIES);
+        let is_full = is_whole || carried + count == end;
         Ok(why.unwrap_or(if is_full { Received::More } else { Received::Drained }))
     }
 
@@ -379,8 +383,8 @@ impl SessionCore {
             self.counters.slowed.fetch_add(1, Ordering::Relaxed);
         }
         let mut state = self.lock();
-        let is_beside = state.machine.active_path().is_some_and(|active| active != path.id);
-        let mut needs_driver = is_beside && state.put_off_answers(path.id, frames);
+        let mut needs_driver =
+            state.machine.stands_by(path.id) && state.put_off_answers(path.id, frames);
         let taken = match opened.is_last {
             true => state.machine.handle_record_in_need(now, path.id, opened.epoch, frames),
             false => state.machine.handle_record(now, path.id, opened.epoch, frames).map(|()| true),

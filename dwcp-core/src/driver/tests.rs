@@ -3,14 +3,14 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::carry::{AHEAD_BYTES, Ahead, Carry};
 use super::clock::Clock;
 use super::core::SessionCore;
-use super::overtake::is_looked_at;
+use super::overtake::{Rounds, is_held};
 use super::path_io::{PathIo, PathSetup};
 use super::receive::Received;
 use super::scratch::{INPUT_BYTES, with_scratch};
@@ -228,7 +228,7 @@ async fn an_answer_waits_for_threads_that_are_at_the_active_path_but_not_for_eve
         {
             let _receiver = is_receiver.then(|| active.rx.lock().expect("free"));
             let _sender = (!is_receiver).then(|| active.tx.lock().expect("free"));
-            let (waited, limit) = (waited().await, Duration::from_millis(250));
+            let (waited, limit) = (waited().await, Duration::from_millis(100));
             assert!(waited >= limit && waited < limit * 2, "{is_receiver}: {waited:?}");
         }
         assert_eq!(waited().await, Duration::ZERO, "nobody is there any more");
@@ -236,23 +236,23 @@ async fn an_answer_waits_for_threads_that_are_at_the_active_path_but_not_for_eve
 }
 
 #[test]
-fn a_receiver_that_runs_is_told_from_one_without_a_processor() {
+fn a_thread_that_goes_round_is_told_from_one_without_a_processor() {
     let [core, _peer] = pair(Clock::system(), [(); 2].map(|()| Pool::new(1 << 20)));
     let path = core.path(PathId(0)).expect("it stands");
-    let _receiver = path.rx.lock().expect("free");
-    assert!(!is_looked_at(&path));
-    let is_over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !is_over.load(Ordering::Relaxed) {
-                path.looks.fetch_add(1, Ordering::Relaxed);
-                std::thread::yield_now();
-            }
-        });
-        // The thread may begin late, and have no processor for a while.
-        while !is_looked_at(&path) {}
-        is_over.store(true, Ordering::Relaxed);
-    });
+    let held = |rounds, last, is_flushed| is_held(&path, rounds, last, || is_flushed);
+    let rounds = Rounds::of(&path);
+    assert!(!held(rounds, Received::Empty, true), "nobody is there");
+    assert!(held(rounds, Received::More, true) && held(rounds, Received::Nothing, true));
+    assert!(held(rounds, Received::Empty, false));
+    for count in [&path.looks, &path.sends] {
+        count.fetch_add(1, Ordering::Release);
+    }
+    assert!(held(rounds, Received::Nothing, true), "that round may have begun before");
+    assert!(held(rounds, Received::Empty, false));
+    for count in [&path.looks, &path.sends] {
+        count.fetch_add(1, Ordering::Release);
+    }
+    assert!(!held(rounds, Received::Nothing, false));
 }
 
 /// Every slot of a pool that something received may have.

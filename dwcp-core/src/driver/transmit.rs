@@ -45,6 +45,7 @@ impl SessionCore {
     fn transmit(&self, path: &PathIo, tx: &mut PathTx, scratch: &mut Scratch) {
         let mut now = self.clock.now();
         loop {
+            path.sends.fetch_add(1, Ordering::Release);
             let is_blocked = path.is_blocked.load(Ordering::SeqCst);
             if tx.is_dead || is_blocked || !self.write_pending(path, tx, now) {
                 return;

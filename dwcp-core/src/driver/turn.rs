@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::better::Better;
 use super::core::SessionCore;
-use super::overtake::{Overtaking, is_looked_at};
+use super::overtake::{Overtaking, Rounds, is_held};
 use super::path_io::PathIo;
 use super::receive::Received;
 use super::starved::{RETRY_MAX, Starved, pause};
@@ -329,11 +329,9 @@ impl Turn {
     /// still in its hands.
     fn excuse(&self, at: usize, last: Received, now: Time) {
         let path = &self.paths[at];
-        let is_read = match last {
-            Received::Nothing => is_looked_at(path),
-            last => last != Received::More,
-        };
-        if !is_read || !self.core.flush(path) {
+        if self.core.lock().machine.may_be_judged(path.id)
+            && is_held(path, Rounds::of(path), last, || self.core.flush(path))
+        {
             self.core.with_state(|state| state.machine.excuse(now, path.id));
         }
     }
@@ -347,14 +345,15 @@ impl Turn {
             }
             (state.machine.active_path(), state.machine.answer_wait_max())
         };
-        let (mut count, mut is_held) = (0, false);
+        let (mut count, mut is_at_it) = (0, false);
         if let Some(at) = self.paths.iter().position(|path| Some(path.id) == active) {
+            let rounds = self.overtaking.rounds(&self.paths[at], now);
             let (done, last) = self.read(ready, at, now, true);
             count += done;
             let path = &self.paths[at];
-            is_held = !self.core.flush(path) || (last == Received::Nothing && !is_looked_at(path));
+            is_at_it = is_held(path, rounds, last, || self.core.flush(path));
         }
-        if self.overtaking.waits(is_held, now, limit) {
+        if self.overtaking.waits(is_at_it, now, limit) {
             self.look_again(now, RETRY);
             return count;
         }

@@ -11,7 +11,7 @@ use super::*;
 const MEMORY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// An answer waits no longer, whatever the heartbeat.
-const ANSWER_WAIT_MAX: Duration = Duration::from_millis(250);
+const ANSWER_WAIT_MAX: Duration = Duration::from_millis(100);
 
 /// Heartbeats for which an acceptor that is pinged goes by the round trip it has measured.
 const MEASURED_HEARTBEATS: u32 = 32;
@@ -107,7 +107,19 @@ impl Machine {
         path.progress = now;
         if let Some(suspected) = &mut path.suspected {
             (suspected.since, suspected.stage) = (now, SuspicionStage::Asked);
+            self.ask_all(now);
         }
+    }
+
+    /// Whether `path` may come under suspicion, or is.
+    pub fn may_be_judged(&self, path: PathId) -> bool {
+        let is_doubtful = |path: &Path| path.in_flight > 0 || path.suspected.is_some();
+        self.has_alternative() && self.path(path).is_some_and(is_doubtful)
+    }
+
+    /// Whether data goes another way than `path`, which can take it at any time.
+    pub fn stands_by(&self, path: PathId) -> bool {
+        self.path(path).is_some_and(|path| path.state == PathState::Standby)
     }
 
     /// How long an answer may wait for threads that are at another path: a part of the silence that a peer with our settings

@@ -63,6 +63,18 @@ struct Got {
     command_line: CommandLine,
 }
 
+impl Got {
+    /// Changes what a process before this one, if it `is_after` one, had a part in: not before this one is the node.
+    fn own(&mut self, config: &Config, is_after: bool) {
+        self.commands.own(&config.admin.group);
+        // It leads to that process, which is about to leave.
+        self.former_socket.take().map(std::fs::remove_file);
+        if is_after {
+            self.assembly.set_socket_options(config);
+        }
+    }
+}
+
 /// Gets it, from `before` where that has it.
 async fn get(
     options: &DaemonOptions,
@@ -119,7 +131,7 @@ pub(super) async fn start(
     logs: LogControl,
 ) -> Result<Daemon, StartFailure> {
     let mut before = take_over(options, &loaded.config).await?;
-    let mut got = get(options, &loaded.config, &mut before).await?;
+    let got = get(options, &loaded.config, &mut before).await?;
     // Before anybody can take this process for the daemon.
     let signals = Signals::watch();
     let signals = signals
@@ -129,8 +141,6 @@ pub(super) async fn start(
         process.succeed().await.map_err(|error| {
             StartFailure::new(1, format!("the process before this one does not make way: {error}"))
         })?;
-        // Not before: that process would have them too, and might be the node still.
-        got.assembly.set_socket_options(&loaded.config);
         older.push(process);
         older.extend(bequest.older);
     }
@@ -142,15 +152,13 @@ fn serve(
     options: &DaemonOptions,
     loaded: LoadedConfig,
     logs: LogControl,
-    got: Got,
+    mut got: Got,
     signals: Signals,
     older: Vec<OldProcess>,
 ) -> Daemon {
-    let Got { assembly, forwards, admin, socket, commands, former_socket, .. } = got;
+    got.own(&loaded.config, !older.is_empty());
+    let Got { assembly, forwards, admin, socket, commands, .. } = got;
     let (token, evidence, command_line) = (got.token, got.evidence, got.command_line);
-    commands.own(&loaded.config.admin.group);
-    // It leads to the process before this one, which is about to leave.
-    former_socket.map(std::fs::remove_file);
     let Assembly { endpoint, identity, degraded, sockets } = assembly;
     degraded.iter().for_each(|reason| warn!("degraded: {reason}"));
     let config = loaded.config;
