@@ -110,7 +110,7 @@ async fn count(mut stream: RecvStream) -> Result<u64, Failure> {
 }
 
 /// What protects the first packets, before keys are agreed: fixed by QUIC.
-fn initial_suite() -> Result<quinn::crypto::rustls::Suite, Failure> {
+fn initial_suite() -> Result<rustls::quic::Suite, Failure> {
     let suite = TLS13_AES_128_GCM_SHA256.tls13().and_then(|suite| suite.quic_suite());
     Ok(suite.ok_or("no QUIC in this build of rustls")?)
 }
