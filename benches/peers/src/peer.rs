@@ -135,11 +135,11 @@ impl Peer {
 
     /// The congestion control that it takes by itself, where that is not the system's.
     pub fn own_congestion(self) -> Option<&'static str> {
-        match self {
-            #[cfg(feature = "quinn")]
-            Self::Quinn => Some(quic::CONGESTION),
-            _ => None,
+        #[cfg(feature = "quinn")]
+        if self == Self::Quinn {
+            return Some(quic::CONGESTION);
         }
+        None
     }
 
     pub fn client(self, client: &Client, meter: &mut Meter) -> Result<Outcome, Failure> {
