@@ -36,6 +36,10 @@ fn priority(priority: u8) -> Result<(), Failure> {
     let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
     let value = ThreadPriority::Crossplatform(priority.try_into()?);
     set_thread_priority_and_policy(thread_native_id(), value, policy).map_err(|error| {
+        let error = match error {
+            thread_priority::Error::OS(code) => std::io::Error::from_raw_os_error(code).to_string(),
+            error => error.to_string(),
+        };
         format!("--realtime: {error}; run it as root, with CAP_SYS_NICE, or after 'ulimit -r {WATCHDOG_PRIORITY}'").into()
     })
 }

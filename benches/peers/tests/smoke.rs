@@ -43,7 +43,7 @@ fn figures(what: &str) -> &'static [&'static str] {
 #[ignore = "half a minute, and its figures say nothing in a debug build"]
 fn each_peer_gives_figures_in_each_of_its_measurements() {
     for (what, peer) in all() {
-        let (is_good, said) = run(&format!("{what} {peer} --seconds 0.2 --sessions 300"));
+        let (is_good, said) = run(&format!("{what} {peer} --seconds 0.2 --sessions 1000"));
         assert!(is_good, "{what} {peer}: {said}");
         let line: Value = serde_json::from_str(&said).expect(&said);
         assert_eq!(line["schema"], "dwcp.peer-bench/v2", "{said}");
