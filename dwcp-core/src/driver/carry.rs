@@ -180,6 +180,7 @@ mod tests {
         carry.begin(pool.take(1).expect("room"));
         assert!(carry.is_begun() && carry.len() == 20 && carry.held_bytes() == 0);
     }
+
     #[test]
     fn what_is_read_ahead_counts_where_it_belongs_until_it_is_let_go_of() {
         let (full, other) = (Ahead::default(), Ahead::default());

@@ -10,18 +10,19 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::receive::Received;
-
 use super::path_io::PathIo;
+use super::receive::Received;
 use crate::machine::Time;
+use crate::wire::PathId;
 
 /// How long a thread is watched that has a half: one that runs goes round twice in a fraction of that.
 const WATCH: Duration = Duration::from_micros(5);
 
-/// How long answers have waited, and for which rounds.
+/// Since when answers have waited, and for which rounds at which path.
 #[derive(Default)]
 pub(super) struct Overtaking {
-    since: Option<(Time, Rounds)>,
+    since: Option<Time>,
+    before: Option<(PathId, Rounds)>,
 }
 
 /// How often those who had a half of a path went round until some moment.
@@ -80,15 +81,18 @@ fn soon(is_so: impl Fn() -> bool) -> bool {
 impl Overtaking {
     /// The rounds at the active path that do not count yet.
     pub(super) fn rounds(&mut self, active: &PathIo, now: Time) -> Rounds {
-        self.since.get_or_insert_with(|| (now, Rounds::of(active))).1
+        self.since.get_or_insert(now);
+        // The session may have moved while they waited.
+        let before = self.before.filter(|(path, _)| *path == active.id);
+        self.before.insert(before.unwrap_or_else(|| (active.id, Rounds::of(active)))).1
     }
 
     /// Whether answers wait on. `is_held`: as [`is_held`] says of the active path. `limit`: a thread that is at it for longer
     /// hangs.
     pub(super) fn waits(&mut self, is_held: bool, now: Time, limit: Duration) -> bool {
-        let waits = is_held && self.since.is_some_and(|(since, _)| now.since(since) < limit);
+        let waits = is_held && self.since.is_some_and(|since| now.since(since) < limit);
         if !waits {
-            self.since = None;
+            (self.since, self.before) = (None, None);
         }
         waits
     }
