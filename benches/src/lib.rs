@@ -3,4 +3,5 @@
 #![deny(unsafe_code)] // `counting_allocator` alone relaxes it; .ci/unsafe-rooms.txt lists the rooms
 
 pub mod counting_allocator;
+pub mod counts;
 pub mod demo;

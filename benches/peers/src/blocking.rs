@@ -1,4 +1,4 @@
-//! Raw TCP: blocking reads, or a short spin before them.
+//! `raw-std` and `raw-spin`: TCP with blocking reads, or a short spin before them.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -8,10 +8,13 @@ use rustix::net::{RecvFlags, recv};
 
 use crate::Failure;
 use crate::load::{Outcome, RoundTrips};
-use crate::options::{Options, What};
+use crate::meter::Meter;
+use crate::options::Options;
+use crate::peer::What;
+use crate::run::{Client, Serving};
 
 /// A wake-up of a sleeping thread costs about as much: longer spinning would not pay.
-const SPIN: Duration = Duration::from_micros(60);
+pub const SPIN: Duration = Duration::from_micros(60);
 
 /// Fills `buffer`. False at the end of the stream.
 fn fill(stream: &mut TcpStream, buffer: &mut [u8], is_spinning: bool) -> Result<bool, Failure> {
@@ -48,53 +51,60 @@ fn spin(stream: &TcpStream, buffer: &mut [u8]) -> Result<usize, Failure> {
     }
 }
 
-pub fn client(
+pub fn client(client: &Client, meter: &mut Meter) -> Result<Outcome, Failure> {
+    let stream = client.connect()?;
+    if client.options.what == What::Latency {
+        return ping(stream, client.peer.spins(), client.options, meter);
+    }
+    pour(stream, client.options, meter)
+}
+
+fn ping(
     mut stream: TcpStream,
     is_spinning: bool,
     options: &Options,
+    meter: &mut Meter,
 ) -> Result<Outcome, Failure> {
     let mut buffer = vec![7; options.size];
-    if options.what == What::Latency {
-        let mut trips = RoundTrips::begin(options.duration);
-        loop {
-            let sent = Instant::now();
-            stream.write_all(&buffer)?;
-            if !fill(&mut stream, &mut buffer, is_spinning)? {
-                return Err("the server closed the connection".into());
-            }
-            if !trips.record(sent) {
-                return Ok(trips.outcome());
-            }
+    let mut trips = RoundTrips::begin(options.duration);
+    loop {
+        let sent = Instant::now();
+        stream.write_all(&buffer)?;
+        if !fill(&mut stream, &mut buffer, is_spinning)? {
+            return Err("the server closed the connection".into());
+        }
+        if !trips.record(sent, meter)? {
+            return Ok(trips.outcome());
         }
     }
-    let began = Instant::now();
-    while began.elapsed() < options.duration {
+}
+
+fn pour(mut stream: TcpStream, options: &Options, meter: &mut Meter) -> Result<Outcome, Failure> {
+    let buffer = vec![7; options.size];
+    meter.begin()?;
+    while meter.elapsed() < options.duration {
         stream.write_all(&buffer)?;
     }
     stream.shutdown(Shutdown::Write)?;
-    let mut total = [0; 8];
-    stream.read_exact(&mut total)?;
-    Ok(Outcome::Throughput {
-        bytes: u64::from_be_bytes(total),
-        seconds: began.elapsed().as_secs_f64(),
-    })
+    Ok(Outcome::Bytes(meter.end_with_total()?))
 }
 
-pub fn server(mut stream: TcpStream, is_spinning: bool, options: &Options) -> Result<(), Failure> {
-    let mut buffer = vec![0; options.size];
-    if options.what == What::Latency {
-        while fill(&mut stream, &mut buffer, is_spinning)? {
+pub fn server(serving: &Serving) -> Result<(), Failure> {
+    let mut stream = serving.accept()?;
+    let mut buffer = vec![0; serving.options.size];
+    if serving.options.what == What::Latency {
+        while fill(&mut stream, &mut buffer, serving.peer.spins())? {
             stream.write_all(&buffer)?;
         }
         return Ok(());
     }
-    let mut total = 0_u64;
+    let mut total = 0;
     loop {
         match stream.read(&mut buffer)? {
             0 => break,
             bytes => total += bytes as u64,
         }
     }
-    stream.write_all(&total.to_be_bytes())?;
+    serving.took(total);
     Ok(())
 }

@@ -63,7 +63,9 @@ impl Identity {
         let builder = rustls::ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_root_certificates(self.trusted()?);
-        Ok(builder.with_client_auth_cert(self.chain(), self.key())?.into())
+        let mut config = builder.with_client_auth_cert(self.chain(), self.key())?;
+        config.resumption = rustls::client::Resumption::disabled();
+        Ok(config.into())
     }
 
     pub fn server_config(&self) -> Result<Arc<rustls::ServerConfig>, Failure> {
@@ -72,7 +74,10 @@ impl Identity {
         let builder = rustls::ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_client_cert_verifier(verifier);
-        Ok(builder.with_single_cert(self.chain(), self.key())?.into())
+        let mut config = builder.with_single_cert(self.chain(), self.key())?;
+        // Nothing is resumed, so the tickets would be work for nothing.
+        config.send_tls13_tickets = 0;
+        Ok(config.into())
     }
 }
 

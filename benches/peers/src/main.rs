@@ -1,44 +1,78 @@
 //! `peer-bench`: what DWCP is compared with, under the same load, in two processes over loopback.
 //!
 //! ```text
-//! peer-bench latency|throughput|messages PEER… [--seconds N] [--size BYTES] [--congestion NAME] [--cores A,B]
+//! peer-bench latency|throughput|messages|handshake|idle PEER… [OPTION…]
+//! peer-bench list
 //! ```
-//! PEER is `std` (blocking), `spin` (60 us of non-blocking reads, then blocking), `tokio` or `tokio-rustls`
-//! (TLS 1.3, both ends authenticated). Each prints one line of JSON, schema `dwcp.peer-bench/v1`.
-//! Exit: 0 measured, 1 failed, 2 usage.
+//! | peer | what it is | security |
+//! |---|---|---|
+//! | `raw-std` | std's TCP, blocking | clear |
+//! | `raw-spin` | 60 us of non-blocking reads, then blocking | clear |
+//! | `spin-rustls` | rustls in the caller's thread, waiting like `raw-spin` | tls13 |
+//! | `tokio`, `tokio-rustls` | a runtime of one thread | clear, tls13 |
+//! | `length-delimited`, `rustls-framed` | the same with tokio-util's codec, `feed`, a boundary of 64 KiB | clear, tls13 |
+//! | `zeromq` | libzmq: DEALER to DEALER, PUSH to PULL | clear |
+//! | `quinn` | QUIC: one stream, its windows raised; `messages` by the same codec | tls13 |
+//! | `tonic` | gRPC with messages of bare bytes: unary calls, a client stream; windows of 16 and 32 MiB | clear |
+//!
+//! `tls13` is TLS 1.3 by aws-lc-rs with AES-256-GCM, both ends authenticated by P-256 certificates, nothing resumed.
+//!
+//! Each peer prints one line of JSON, schema `dwcp.peer-bench/v2`. `seconds` is the measured part; `cpu_us_client` and
+//! `cpu_us_server` are the processor time, user and system, of all threads of both processes in it. By measurement:
+//!
+//! | measurement | figures |
+//! |---|---|
+//! | `latency` | `rtt_p50_us`, `rtt_p99_us`, `count` of round trips, `cpu_us_per_message` (a round trip is two) |
+//! | `throughput` | `bytes`, `bytes_per_s`, `cpu_ns_per_byte` |
+//! | `messages` | `count`, `messages_per_s`, `bytes_per_s`, `cpu_us_per_message` |
+//! | `handshake` | `count`, `handshakes_per_s`, `cpu_us_per_handshake`: connect, TLS unless clear, one echo of 64 bytes, close |
+//! | `idle` | `sessions`, `bytes_per_session_client` and `_server`: growth of VmRSS, without the kernel's memory |
+//!
+//! Processor time is that of both ends together unless it says so. Exit: 0 measured, 1 failed, 2 usage.
 
 mod asynchronous;
 mod blocking;
+mod framed;
+#[cfg(feature = "tonic")]
+mod grpc;
+mod handshake;
 mod identity;
+mod idle;
 mod load;
+mod meter;
 mod options;
+mod peer;
+#[cfg(feature = "quinn")]
+mod quic;
+mod report;
+mod run;
+mod schedule;
+mod spinning;
+#[cfg(feature = "zeromq")]
+mod zeromq;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::io::Write;
+use std::process::ExitCode;
 
-use identity::Identity;
-use load::Outcome;
-use options::{Options, Peer, Role};
+use options::{Options, Role};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
-        Ok(options) => options,
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if words == ["list"] {
+        return ended(std::io::stdout().write_all(options::list().as_bytes()).map_err(Into::into));
+    }
+    match Options::parse(words.into_iter()) {
+        Ok(options) => ended(carry_out(&options)),
         Err(message) => {
             eprintln!("peer-bench: {message}\n\n{}", options::USAGE);
-            return ExitCode::from(2);
+            ExitCode::from(2)
         }
-    };
-    if let Err(error) = options.own_core().map_or(Ok(()), stay_on) {
-        eprintln!("peer-bench: --cores: {error}; 'nproc' tells how many there are");
-        return ExitCode::FAILURE;
     }
-    let result = match options.role {
-        Role::Client => options.peers.iter().try_for_each(|&peer| measure(peer, &options)),
-        Role::Server => serve(options.peers[0], &options),
-    };
+}
+
+fn ended(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -48,111 +82,20 @@ fn main() -> ExitCode {
     }
 }
 
-fn stay_on(core: usize) -> rustix::io::Result<()> {
-    let mut set = rustix::thread::CpuSet::new();
-    set.set(core);
-    rustix::thread::sched_setaffinity(None, &set)
-}
-
-/// The other process. It ends by itself when its standard input closes, so it never outlives this one.
-struct Server {
-    child: Child,
-    port: u16,
-}
-
-impl Server {
-    fn start(peer: Peer, options: &Options, identity: &Identity) -> Result<Self, Failure> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(options.for_server(peer))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let input = child.stdin.as_mut().ok_or("the server has no input")?;
-        input.write_all(identity.to_line().as_bytes())?;
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().ok_or("the server has no output")?)
-            .read_line(&mut line)?;
-        let port =
-            line.trim().parse().map_err(|_| format!("the server said '{line}', not its port"))?;
-        Ok(Self { child, port })
+fn carry_out(options: &Options) -> Result<(), Failure> {
+    if let Some(core) = options.own_core() {
+        schedule::stay_on(core)?;
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        // It may have ended already; there is nothing to do about a failure here.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    if options.is_realtime {
+        schedule::realtime()?;
     }
-}
-
-fn measure(peer: Peer, options: &Options) -> Result<(), Failure> {
-    let (ours, theirs) = identity::pair()?;
-    let server = Server::start(peer, options, &theirs)?;
-    let stream = TcpStream::connect(("127.0.0.1", server.port))?;
-    let congestion = prepare(&stream, options)?;
-    let outcome = match peer {
-        Peer::Std | Peer::Spin => blocking::client(stream, peer == Peer::Spin, options)?,
-        Peer::Tokio | Peer::TokioRustls => {
-            asynchronous::client(stream, (peer == Peer::TokioRustls).then_some(&ours), options)?
-        }
-    };
-    report(peer, options, &congestion, &outcome);
+    if options.role == Role::Server {
+        return run::serve(options.peers[0], options);
+    }
+    for &peer in &options.peers {
+        let line =
+            run::measure(peer, options).map_err(|error| format!("{}: {error}", peer.name()))?;
+        writeln!(std::io::stdout(), "{line}")?;
+    }
     Ok(())
-}
-
-fn serve(peer: Peer, options: &Options) -> Result<(), Failure> {
-    let mut input = BufReader::new(std::io::stdin());
-    let mut line = String::new();
-    input.read_line(&mut line)?;
-    let identity = Identity::from_line(&line)?;
-    std::thread::spawn(move || end_with_the_client(input));
-    let listener = TcpListener::bind(("127.0.0.1", 0))?;
-    println!("{}", listener.local_addr()?.port());
-    let (stream, _) = listener.accept()?;
-    prepare(&stream, options)?;
-    match peer {
-        Peer::Std | Peer::Spin => blocking::server(stream, peer == Peer::Spin, options),
-        Peer::Tokio | Peer::TokioRustls => {
-            asynchronous::server(stream, (peer == Peer::TokioRustls).then_some(&identity), options)
-        }
-    }
-}
-
-/// Reads until the input closes: then nobody reads what this process could still say.
-#[expect(clippy::disallowed_methods, reason = "the main thread may be blocked in a read for ever")]
-fn end_with_the_client(mut input: impl Read) {
-    let _ = input.read(&mut [0]);
-    std::process::exit(1);
-}
-
-/// Sets what was asked for and returns the congestion control that is in force.
-fn prepare(stream: &TcpStream, options: &Options) -> Result<String, Failure> {
-    stream.set_nodelay(true)?;
-    if let Some(name) = &options.congestion {
-        rustix::net::sockopt::set_tcp_congestion(stream, name)
-            .map_err(|error| format!("congestion control '{name}': {error}; sysctl net.ipv4.tcp_allowed_congestion_control names those allowed"))?;
-    }
-    Ok(rustix::net::sockopt::tcp_congestion(stream)?)
-}
-
-fn report(peer: Peer, options: &Options, congestion: &str, outcome: &Outcome) {
-    let figures = match outcome {
-        Outcome::Latency { p50_us, p99_us, count } => {
-            format!("\"p50_us\":{p50_us:.2},\"p99_us\":{p99_us:.2},\"count\":{count}")
-        }
-        Outcome::Throughput { bytes, seconds } => {
-            format!("\"bytes\":{bytes},\"bytes_per_s\":{:.0}", *bytes as f64 / seconds)
-        }
-        Outcome::Messages { count, seconds } => {
-            format!("\"count\":{count},\"messages_per_s\":{:.0}", *count as f64 / seconds)
-        }
-    };
-    println!(
-        "{{\"schema\":\"dwcp.peer-bench/v1\",\"peer\":\"{}\",\"what\":\"{}\",\"size\":{},\"congestion\":\"{congestion}\",{figures}}}",
-        peer.name(),
-        options.what.name(),
-        options.size
-    );
 }

@@ -98,7 +98,7 @@ pub(super) fn is_reduced(facts: &Facts) -> bool {
 pub(super) fn rows(facts: &Facts) -> &'static [(&'static str, &'static str)] {
     let all = &[
         ("DWCP, encrypted", "dwcp"),
-        ("raw TCP, blocking", "raw-tcp"),
+        ("raw TCP, blocking", "raw-std"),
         ("tokio", "tokio"),
         ("tokio-rustls", "tokio-rustls"),
     ];
@@ -148,7 +148,7 @@ pub(super) mod tests {
 
     pub(in super::super) const GOOD: &str = "lost 0\nduplicated 0\nreordered 0\nin_doubt 0\nredis_errors 0\nredis_requests 100000\n\
         cuts 3\nbytes 210000000\nfiles 68\nsha256_ok 1\ndwcp_p50_us 7.5\ndwcp_p99_us 12\ndwcp_bytes_per_s 3e9\n\
-        raw-tcp_p50_us 75\nraw-tcp_p99_us 100\nraw-tcp_bytes_per_s 3e9\ntokio_p50_us 75\ntokio_p99_us 100\n\
+        raw-std_p50_us 75\nraw-std_p99_us 100\nraw-std_bytes_per_s 3e9\ntokio_p50_us 75\ntokio_p99_us 100\n\
         tokio_bytes_per_s 2e9\ntokio-rustls_p50_us 90\ntokio-rustls_p99_us 100\ntokio-rustls_bytes_per_s 1e9\n";
 
     #[test]
@@ -161,7 +161,7 @@ pub(super) mod tests {
         assert_eq!(report["schema"], "dwcp.demo/v1");
         assert_eq!((&report["bytes"], &report["sha256_ok"]), (&json!(210_000_000), &json!(true)));
         assert_eq!(report["ratios"]["latency_vs_tokio-rustls"], 12.0);
-        assert_eq!(report["ratios"]["throughput_vs_raw-tcp"], 1.0);
+        assert_eq!(report["ratios"]["throughput_vs_raw-std"], 1.0);
         assert_eq!(report["timeline"]["redis_replies"], json!([9]));
     }
 
