@@ -31,7 +31,7 @@ pub use machine::{
 pub use mem::Message;
 pub use rate::Rate;
 pub use session::{
-    Channel, ChannelOptions, Chunk, Claim, DirectSetup, MessageCounts, PathStats, Receiver,
+    Batch, Channel, ChannelOptions, Chunk, Claim, DirectSetup, MessageCounts, PathStats, Receiver,
     RecvError, Retry, Scope, SendError, Sender, Session, SessionError, SessionStats, SwitchRecord,
     TryRecvError, block_on, block_on_for,
 };

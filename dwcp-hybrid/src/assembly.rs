@@ -86,6 +86,25 @@ pub fn assemble_after(
     build(config, Listen::Configured, Some((bequest, before)))
 }
 
+/// An endpoint that dials the peers of `config` as whoever `identity` is, and lays no claim to be the only one: for programs
+/// that play many nodes. Call it inside a tokio runtime.
+///
+/// # Errors
+/// [`AssemblyError`].
+pub fn dialing(config: &Config, identity: &Identity) -> Result<Endpoint, AssemblyError> {
+    let mut settings = endpoint_settings(config);
+    settings.cluster_key = cluster_key(config)?;
+    let endpoint = Endpoint::builder(identity.node_id())
+        .dialer(Arc::new(TcpDialer::new(identity.clone(), tcp_options(config))))
+        .suite(suite(config))
+        .compression(Arc::new(compression(config)))
+        .peers(peers(config))
+        .settings(settings)
+        .build()?;
+    set_features(&endpoint, config);
+    Ok(endpoint)
+}
+
 fn build(
     config: &Config,
     listen: Listen,

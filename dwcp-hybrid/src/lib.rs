@@ -12,7 +12,9 @@ mod obeyed;
 mod process;
 mod settings;
 
-pub use assembly::{Assembly, Listen, assemble, assemble_after, endpoint, peers, set_features};
+pub use assembly::{
+    Assembly, Listen, assemble, assemble_after, dialing, endpoint, peers, set_features,
+};
 pub use error::AssemblyError;
 pub use key_files::{KeyProblem, check_keys};
 pub use process::{on_first_processors, prepare_process};

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use super::clock::Clock;
 use super::grave;
+use super::own_polls::OwnPolls;
 use super::path_io::PathIo;
+use super::stage::Stage;
 use super::waiting::Waiters;
 use crate::link::Signal;
 use crate::machine::{
@@ -32,6 +34,8 @@ pub(crate) struct SessionCore {
     pub(crate) pool: Pool,
     /// How long a receiver polls the link before it sleeps.
     pub(crate) spin: Duration,
+    /// Receivers that do.
+    pub(super) own_polls: OwnPolls,
     /// The same pool for what is received, and what of it is out: in frames, and in messages that the application has.
     pub(super) receive_pool: Pool,
     pub(super) received: Arc<Account>,
@@ -77,6 +81,8 @@ pub(crate) struct State {
     pub(crate) work: VecDeque<Event>,
     /// A flush was left to the driver and has not happened yet.
     pub(crate) is_flush_due: bool,
+    /// Batches that senders fill without this lock. Only while a flush is due.
+    lent: Vec<(ChannelKey, Arc<Stage>)>,
     /// A sender found no memory for so many bytes: other sessions' acks may free some, so the driver looks again.
     pub(crate) waits_for_memory: Option<usize>,
     /// Messages that come in pieces, gathered by receivers.
@@ -198,6 +204,7 @@ impl SessionCore {
                 asked: Vec::new(),
                 work: VecDeque::new(),
                 is_flush_due: false,
+                lent: Vec::new(),
                 waits_for_memory: None,
                 gathered: Gathered::default(),
                 flushed_at: Time(0),
@@ -209,6 +216,7 @@ impl SessionCore {
             clock,
             pool,
             spin,
+            own_polls: OwnPolls::default(),
             counters: SessionCounters::default(),
             request_rate: Arc::default(),
             asked: Arc::default(),
@@ -234,7 +242,18 @@ impl SessionCore {
         self.asked.rests_until(self.clock.now(), self.request_rate.get()?)
     }
 
+    /// The state, with all that was committed.
     pub(crate) fn lock(&self) -> Locked<'_> {
+        let mut state = self.peek();
+        if !state.lent.is_empty() {
+            state.take_back();
+        }
+        state
+    }
+
+    /// The state, but for what senders have committed without the lock since it was taken last: for those who only want
+    /// to know of what was received, and of paths.
+    pub(crate) fn peek(&self) -> Locked<'_> {
         grave::enter();
         // The machine asserts its invariants; after a panic inside it the session is of no use, but other
         // sessions are, so the lock stays usable for closing.
@@ -293,7 +312,7 @@ impl SessionCore {
 
     /// The path that data goes to.
     pub(crate) fn active_path(&self) -> Option<Arc<PathIo>> {
-        self.lock().active_path().cloned()
+        self.peek().active_path().cloned()
     }
 }
 
@@ -321,6 +340,26 @@ impl Drop for Locked<'_> {
 }
 
 impl State {
+    /// Lends the batch that `channel` is filling to its sender. Returns whether there is one. Only while a flush is due: whoever
+    /// does it takes the batch back.
+    pub(crate) fn lend(&mut self, channel: ChannelKey, stage: &Arc<Stage>) -> bool {
+        debug_assert!(self.is_flush_due, "somebody comes for it");
+        let Some(lent) = self.machine.lend_batch(channel) else { return false };
+        stage.put(lent);
+        self.lent.push((channel, stage.clone()));
+        true
+    }
+
+    /// Takes back what senders have.
+    #[cold]
+    fn take_back(&mut self) {
+        while let Some((channel, stage)) = self.lent.pop() {
+            if let Some(lent) = stage.take() {
+                self.machine.take_back(channel, lent);
+            }
+        }
+    }
+
     pub(crate) fn active_path(&self) -> Option<&Arc<PathIo>> {
         let active = self.machine.active_path()?;
         self.paths.iter().find(|path| path.id == active)

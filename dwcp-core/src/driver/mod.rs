@@ -17,10 +17,12 @@ mod loom_tests;
 mod notes;
 mod outbox;
 mod overtake;
+mod own_polls;
 mod path_io;
 mod poll;
 mod receive;
 mod scratch;
+mod stage;
 mod starved;
 #[cfg(feature = "tokio")]
 mod task;
@@ -37,6 +39,7 @@ pub(crate) use self::grave::hold;
 pub use self::path_io::TooWeak;
 pub(crate) use self::path_io::{PathIo, PathSetup};
 pub use self::poll::{PollDriver, PollMode, PollSettings, PollStats};
+pub(crate) use self::stage::Stage;
 #[cfg(feature = "tokio")]
 pub(crate) use self::task::drive;
 pub(crate) use self::transmit::{CORK, CORK_BYTES};

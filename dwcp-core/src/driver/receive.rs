@@ -58,6 +58,7 @@ impl SessionCore {
         mut keep_on: impl FnMut() -> bool,
     ) -> bool {
         let Ok(mut rx) = path.rx.try_lock() else { return false };
+        self.own_polls.begin();
         let (mut found, mut received) = (false, Received::Empty);
         while !rx.is_ended {
             received = self.read(path, &mut rx);
@@ -79,7 +80,8 @@ impl SessionCore {
             std::thread::yield_now();
         }
         // What is left for want of memory is looked for by time, which is the driver's.
-        if path.receive_note.leave(rx) || received.waits() {
+        let is_called = path.receive_note.leave(rx) || received.waits();
+        if is_called | (!found && self.own_polls.end_in_vain()) {
             self.wake.raise();
         }
         found

@@ -8,6 +8,7 @@ mod event;
 pub mod halves;
 mod held;
 mod ids;
+mod lending;
 #[cfg(test)]
 mod limits_tests;
 mod liveness;
@@ -27,6 +28,7 @@ use std::collections::{HashMap, VecDeque};
 
 pub use event::{Closed, Event, InDoubt, PathCause, PullRequest, Switch, SwitchFailure, Violation};
 pub use ids::ChannelKey;
+pub(crate) use lending::Lent;
 pub use path::{PathAttributes, PathState};
 pub use settings::{
     BATCH_MESSAGE_BYTES_MAX, CHANNEL_WINDOW_MIN, FRAME_COST_MIN, MAX_FRAMES_AHEAD, Priority, Role,
@@ -493,6 +495,11 @@ impl Machine {
     /// pause, or the answer to what came last.
     pub fn is_quiet(&self) -> bool {
         self.active.and_then(|id| self.path(id)).is_some_and(|path| path.in_flight == 0)
+    }
+
+    /// Bytes of memory that `channel` keeps until its peer has acked what lies there.
+    pub fn kept_bytes(&self, channel: ChannelKey) -> u64 {
+        self.channels.get(channel).map_or(0, |channel| channel.send.kept_bytes())
     }
 
     /// Our switch epoch.

@@ -186,6 +186,34 @@ impl SendSide {
         }
     }
 
+    /// The credit that is left.
+    pub(super) fn credit(&self) -> u64 {
+        self.limit - self.committed
+    }
+
+    /// Bytes of memory that are kept until they are acked, the batch being filled among them.
+    pub(super) fn kept_bytes(&self) -> u64 {
+        self.kept.here()
+    }
+
+    /// Whether a message is on its way that is too long for a batch.
+    pub(super) fn is_cutting(&self) -> bool {
+        self.large.is_some()
+    }
+
+    /// The batch that is being filled, and the messages in it. Until it is [put back](Self::put_batch) it counts as un-acked.
+    pub(super) fn take_batch(&mut self) -> Option<(SlotMut, u32)> {
+        self.batch.take().map(|batch| (batch.slot, batch.messages))
+    }
+
+    /// A batch that was taken is back: it has `count` more messages, which cost so much more.
+    pub(super) fn put_batch(&mut self, slot: SlotMut, messages: u32, count: u32, cost: u64) {
+        debug_assert!(self.batch.is_none(), "no other was begun meanwhile");
+        self.batch = Some(Batch { slot, messages });
+        self.messages += u64::from(count);
+        self.committed += cost;
+    }
+
     fn has_credit(&self, cost: u64) -> bool {
         self.committed + cost <= self.limit
     }
@@ -200,7 +228,7 @@ impl SendSide {
         self.frames.push_back(Sent { kind, payload, messages, state, acked_until: 0 });
     }
 
-    fn close_batch(&mut self) {
+    pub(super) fn close_batch(&mut self) {
         if let Some(Batch { slot, messages }) = self.batch.take() {
             self.push(DataKind::Batch, Payload::Slot(slot.freeze().into()), messages);
         }

@@ -54,6 +54,11 @@ impl Share {
         own == 0 || own.saturating_add(self.budget.held_bytes()) <= self.budget.total_bytes
     }
 
+    /// What this part holds, bytes.
+    pub(super) fn here(&self) -> u64 {
+        self.here
+    }
+
     /// Holds so many bytes more.
     pub fn add(&mut self, bytes: u64) {
         self.here += bytes;

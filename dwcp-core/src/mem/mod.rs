@@ -21,4 +21,5 @@ pub use account::Account;
 pub use message::{Message, Payload};
 pub use pool::{CLASS_BYTES, Pool, PoolStats};
 pub use region::RegionId;
+pub(crate) use slot::Prepaid;
 pub use slot::{Slice, Slot, SlotMut};

@@ -88,6 +88,19 @@ impl Handle {
         account.sub(u64::from(meta.capacity));
     }
 
+    /// Counts so many more references.
+    fn count(&self, more: u32) {
+        let refs = &self.meta().refs;
+        let before = refs.fetch_add(more, Ordering::Relaxed);
+        if before > REFS_MAX {
+            // Not counted: whoever catches the panics may try as often as it likes, and a count that comes round
+            // would free a slot that is still read.
+            refs.fetch_sub(more, Ordering::Relaxed);
+            panic!("a slot has {before} references; they are forgotten rather than dropped");
+        }
+    }
+
+    #[inline]
     fn meta(&self) -> &SlotMeta {
         // SAFETY: `meta` points into a box of the pool's. This handle's share of the count keeps the pool alive, and the
         // pool keeps that box while one of its slots is out, as this one is until its last handle is gone.
@@ -97,29 +110,86 @@ impl Handle {
 
 impl Clone for Handle {
     fn clone(&self) -> Self {
-        let refs = &self.meta().refs;
-        let before = refs.fetch_add(1, Ordering::Relaxed);
-        if before > REFS_MAX {
-            // Not counted: whoever catches the panics may try as often as it likes, and a count that comes round
-            // would free a slot that is still read.
-            refs.fetch_sub(1, Ordering::Relaxed);
-            panic!("a slot has {before} references; they are forgotten rather than dropped");
-        }
+        self.count(1);
         Self { meta: self.meta, pool: self.pool }
     }
 }
 
 impl Drop for Handle {
+    #[inline]
     fn drop(&mut self) {
-        if self.meta().refs.fetch_sub(1, Ordering::Release) != 1 {
-            return;
+        if self.meta().refs.fetch_sub(1, Ordering::Release) == 1 {
+            self.give_back();
         }
+    }
+}
+
+impl Handle {
+    /// Ends the last handle.
+    #[cold]
+    fn give_back(&mut self) {
         // Pairs with the Release above: every use of the bytes happens before the slot is given away again.
         fence(Ordering::Acquire);
         self.credit();
         // SAFETY: this was the last handle, so the strong count leaked by `first` is ours to take back, once.
         let pool = unsafe { Arc::from_raw(self.pool.as_ptr().cast_const()) };
         pool.give_back(self.meta);
+    }
+}
+
+/// References taken at once, to be given out one by one: whoever cuts a slot into many parts pays for one atomic operation
+/// where each part would cost one.
+pub(crate) struct Prepaid {
+    slot: Slot,
+    left: u32,
+}
+
+/// References that [`Prepaid`] takes at a time.
+const PREPAID: u32 = 64;
+
+impl Prepaid {
+    /// Parts are to be cut of `slot`.
+    pub(crate) fn new(slot: Slot) -> Self {
+        Self { slot, left: 0 }
+    }
+
+    /// The part of the slot that starts at `start`.
+    ///
+    /// # Panics
+    /// If it leaves the slot.
+    #[inline]
+    pub(crate) fn slice(&mut self, start: usize, len: usize) -> Slice {
+        let end = start.checked_add(len);
+        assert!(end.is_some_and(|end| end <= self.slot.len as usize), "slice in slot");
+        if self.left == 0 {
+            self.refill();
+        }
+        self.left -= 1;
+        // One of those that were counted: a handle like any other from here on.
+        let handle = Handle { meta: self.slot.handle.meta, pool: self.slot.handle.pool };
+        let slot = Slot { handle, len: self.slot.len };
+        Slice { slot, start: start as u32, len: len as u32 }
+    }
+
+    #[cold]
+    fn refill(&mut self) {
+        self.slot.handle.count(PREPAID);
+        self.left = PREPAID;
+    }
+}
+
+impl Deref for Prepaid {
+    type Target = [u8];
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        &self.slot
+    }
+}
+
+impl Drop for Prepaid {
+    fn drop(&mut self) {
+        // `slot` has a reference of its own, and goes after this: none of these is the last.
+        self.slot.handle.meta().refs.fetch_sub(self.left, Ordering::Release);
     }
 }
 
@@ -166,11 +236,34 @@ impl SlotMut {
     ///
     /// # Panics
     /// If they do not fit; see [`room`](Self::room).
+    #[inline]
     pub fn extend(&mut self, bytes: &[u8]) {
         let (at, room) = (self.len(), self.room());
         assert!(bytes.len() <= room, "{} bytes do not fit in {room}", bytes.len());
         self.all_mut()[at..at + bytes.len()].copy_from_slice(bytes);
         self.len += bytes.len() as u32;
+    }
+
+    /// Has `bytes` of the memory that is `ahead` of what is written come to this processor, to be written to: who waits for its
+    /// stores with each message (an atomic operation does) would wait for memory else.
+    #[inline]
+    pub(crate) fn prefetch(&self, ahead: usize, bytes: usize) {
+        #[cfg(all(target_arch = "x86_64", not(dwcp_loom), not(miri)))]
+        {
+            use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+            const LINE_BYTES: usize = 64;
+            let from = self.len() + ahead;
+            let end = (from + bytes).min(self.capacity());
+            for at in (from..end).step_by(LINE_BYTES) {
+                // SAFETY: the address lies in this slot, whose region is mapped; a prefetch reads and writes nothing.
+                unsafe {
+                    let at = self.handle.meta().data.as_ptr().add(at);
+                    _mm_prefetch::<_MM_HINT_ET0>(at.cast::<i8>().cast_const());
+                }
+            }
+        }
+        #[cfg(not(all(target_arch = "x86_64", not(dwcp_loom), not(miri))))]
+        let _ = (ahead, bytes);
     }
 
     /// Sets how many bytes count as written. Bytes never written are zero or left from an earlier use.
@@ -183,6 +276,7 @@ impl SlotMut {
     }
 
     /// The whole slot, written or not.
+    #[inline]
     pub fn all_mut(&mut self) -> &mut [u8] {
         let capacity = self.capacity();
         #[cfg(dwcp_loom)]
@@ -266,6 +360,7 @@ impl Slot {
 
 impl Deref for Slot {
     type Target = [u8];
+    #[inline]
     fn deref(&self) -> &[u8] {
         #[cfg(dwcp_loom)]
         self.handle.meta().bytes.with(|_| ());
@@ -302,6 +397,11 @@ impl Slice {
         Self { slot: self.slot.clone(), start: self.start + start as u32, len: len as u32 }
     }
 
+    /// The slot behind the slice, with the slice's reference to it.
+    pub(crate) fn into_slot(self) -> Slot {
+        self.slot
+    }
+
     /// The slot behind the slice.
     pub fn slot(&self) -> &Slot {
         &self.slot
@@ -322,6 +422,7 @@ impl From<Slot> for Slice {
 
 impl Deref for Slice {
     type Target = [u8];
+    #[inline]
     fn deref(&self) -> &[u8] {
         &self.slot[self.start as usize..(self.start + self.len) as usize]
     }
@@ -339,6 +440,36 @@ mod tests {
 
     use super::*;
     use crate::mem::Pool;
+
+    #[test]
+    fn parts_cut_from_prepaid_references_free_the_slot_in_any_order() {
+        let pool = Pool::new(1 << 20);
+        for cut in [0, 1, PREPAID as usize, PREPAID as usize + 1, 200] {
+            let mut slot = pool.take(512).expect("room");
+            (0..=255).for_each(|byte| slot.extend(&[byte]));
+            let mut prepaid = Prepaid::new(slot.freeze());
+            let mut parts: Vec<_> = (0..cut).map(|at| prepaid.slice(at, 2)).collect();
+            assert!(
+                parts.iter().enumerate().all(|(at, part)| part[..] == [at as u8, at as u8 + 1])
+            );
+            parts.truncate(cut / 2);
+            drop(prepaid);
+            assert_eq!(pool.stats().used_bytes > 0, cut >= 2, "{cut}: kept as long as a part");
+            if let Some(part) = parts.first() {
+                assert_eq!(part.slot().references() as usize, cut / 2, "none is left over");
+            }
+            drop(parts);
+            assert_eq!(pool.stats().used_bytes, 0, "{cut}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "slice in slot")]
+    fn a_prepaid_part_stays_in_its_slot() {
+        let mut slot = Pool::new(1 << 20).take(8).expect("room");
+        slot.extend(&[0; 8]);
+        Prepaid::new(slot.freeze()).slice(usize::MAX, 2);
+    }
 
     #[test]
     fn references_beyond_the_most_are_refused_and_not_counted() {

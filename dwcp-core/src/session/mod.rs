@@ -1,5 +1,6 @@
 //! The public face of a session: handles, channels, statistics.
 
+mod batch;
 mod channel;
 mod direct;
 mod error;
@@ -19,6 +20,7 @@ use std::sync::Mutex;
 use std::task::Poll;
 use std::time::Duration;
 
+pub use batch::Batch;
 pub use channel::{Channel, ChannelOptions};
 #[cfg(all(test, dwcp_loom))]
 pub(crate) use direct::assemble;

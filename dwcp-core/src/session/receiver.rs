@@ -8,21 +8,23 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 
+use super::batch::{Batch, Malformed, Reading};
 use super::channel::ChannelShared;
 use super::error::{RecvError, TryRecvError};
 use super::spin::Spin;
 use crate::machine::{ChannelEnd, Violation};
 use crate::mem::{Message, Payload};
-use crate::wire::{DataFrame, DataKind, read_length};
+use crate::wire::{DataFrame, DataKind};
 
 /// Receives the messages of a channel: each once, in the order they were sent.
 ///
 /// Dropping the receiver drops what arrives; the peer is not told until the sender is gone, too.
 pub struct Receiver {
     shared: Arc<ChannelShared>,
-    /// The batch being read, and where in it.
-    batch: Payload,
-    at: usize,
+    /// The batch being read.
+    batch: Reading,
+    /// The message that begins a [`Batch`] and has not been looked at.
+    held: Option<Message>,
     /// A long message whose fragments have not all come.
     partial: Option<Partial>,
     /// Bytes of it that count as gathered, if it is being gathered: its first piece may be empty.
@@ -78,8 +80,8 @@ impl Receiver {
         let spin = Spin::new(shared.core.spin);
         Self {
             shared,
-            batch: Payload::default(),
-            at: 0,
+            batch: Reading::none(),
+            held: None,
             partial: None,
             gathered: None,
             is_held_up: false,
@@ -97,7 +99,15 @@ impl Receiver {
     ///
     /// # Errors
     /// [`TryRecvError`].
+    #[inline]
     pub fn try_recv(&mut self) -> Result<Option<Message>, TryRecvError> {
+        match self.next_at_hand() {
+            Some(message) => Ok(Some(message)),
+            None => self.try_next(),
+        }
+    }
+
+    fn try_next(&mut self) -> Result<Option<Message>, TryRecvError> {
         match self.next() {
             Ok(Step::Message(message)) => Ok(Some(message)),
             Ok(Step::End) => Ok(None),
@@ -127,8 +137,54 @@ impl Receiver {
     /// # Cancel safety
     /// Cancel-safe: no message is lost when the future is dropped.
     pub async fn recv(&mut self) -> Result<Option<Message>, RecvError> {
+        if let Some(message) = self.next_at_hand() {
+            return Ok(Some(message));
+        }
         let waiting = Waiting(self);
         poll_fn(|context| waiting.0.poll_recv(context)).await
+    }
+
+    /// As [`recv`](Self::recv), but all short messages that have arrived together at once, to be looked at where they lie: the
+    /// cheapest way to receive many. A long message is a batch of its own. `None` when the peer has finished.
+    ///
+    /// ```
+    /// # async fn count(receiver: &mut dwcp_core::Receiver) -> Result<usize, dwcp_core::RecvError> {
+    /// let mut bytes = 0;
+    /// while let Some(mut batch) = receiver.recv_batch().await? {
+    ///     while let Some(message) = batch.next_message() {
+    ///         bytes += message.len();
+    ///     }
+    /// }
+    /// # Ok(bytes)
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`RecvError`]; nothing more will come.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: no message is lost when the future is dropped.
+    pub async fn recv_batch(&mut self) -> Result<Option<Batch<'_>>, RecvError> {
+        {
+            let waiting = Waiting(self);
+            let is_any = poll_fn(|context| waiting.0.poll_with(context, Self::hold)).await?;
+            if !is_any {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Batch::new(self)))
+    }
+
+    /// Holds the next message, for a batch to begin with. Ready with false at the end.
+    fn hold(&mut self) -> Result<Poll<bool>, RecvError> {
+        Ok(match self.next()? {
+            Step::Message(message) => {
+                self.held = Some(message);
+                Poll::Ready(true)
+            }
+            Step::End => Poll::Ready(false),
+            Step::Nothing => Poll::Pending,
+        })
     }
 
     /// As [`recv`](Self::recv), for code that polls.
@@ -173,7 +229,7 @@ impl Receiver {
                 return Poll::Ready(Ok(value));
             }
         }
-        let replaced = self.shared.core.lock().wait_recv(self.shared.key, context.waker());
+        let replaced = self.shared.core.peek().wait_recv(self.shared.key, context.waker());
         drop(replaced);
         // Something may have come before the waker was there.
         match step(self)? {
@@ -184,6 +240,9 @@ impl Receiver {
 
     /// The next message, from the batch at hand or from the machine.
     fn next(&mut self) -> Result<Step, RecvError> {
+        if let Some(message) = self.held.take() {
+            return Ok(Step::Message(message));
+        }
         loop {
             if let Some(message) = self.next_of_batch() {
                 return Ok(Step::Message(message));
@@ -202,28 +261,55 @@ impl Receiver {
         }
     }
 
-    fn next_of_batch(&mut self) -> Option<Message> {
-        let rest = self.batch.get(self.at..).filter(|rest| !rest.is_empty())?;
-        let Some((length, used)) = read_length(rest) else {
-            self.refuse_batch();
+    /// The next message of the batch at hand. Small enough to become a part of the caller: a message that is handed from call
+    /// to call is copied each time, and that costs more than all else.
+    #[inline(always)]
+    fn next_at_hand(&mut self) -> Option<Message> {
+        if self.held.is_some() {
             return None;
-        };
-        let start = self.at + used;
-        self.at = start + length;
-        self.uncounted += 1;
-        let message = Message(self.batch.slice(start, length));
-        if self.at == self.batch.len() {
-            self.batch = Payload::default();
-            self.at = 0;
         }
-        Some(message)
+        let message = self.batch.next().ok()?;
+        self.uncounted += u64::from(message.is_some());
+        message
+    }
+
+    fn next_of_batch(&mut self) -> Option<Message> {
+        match self.batch.next() {
+            Ok(None) => None,
+            Ok(Some(message)) => {
+                self.uncounted += 1;
+                Some(message)
+            }
+            Err(Malformed) => {
+                self.refuse_batch();
+                None
+            }
+        }
+    }
+
+    /// What a [`Batch`] begins with.
+    #[inline]
+    pub(super) fn take_held(&mut self) -> Option<Message> {
+        self.held.take()
+    }
+
+    /// The next message of the batch at hand, where it lies. One that is malformed the next receive refuses.
+    #[inline]
+    pub(super) fn next_in_place(&mut self) -> Option<&[u8]> {
+        let message = self.batch.next_in_place();
+        self.uncounted += u64::from(message.is_some());
+        message
+    }
+
+    /// Of a batch that is read to its end nothing is kept.
+    pub(super) fn let_go_of_read(&mut self) {
+        self.batch.let_go();
     }
 
     /// A length leads out of its batch. The machine has acked the frame without looking inside, so the rest
     /// cannot be asked for again: the session ends, and says why.
     fn refuse_batch(&mut self) {
-        self.batch = Payload::default();
-        self.at = 0;
+        self.batch = Reading::none();
         let violation = Violation::FrameOutOfPlace { channel: self.id() };
         tracing::warn!(%violation, "a batch of messages is malformed");
         self.shared.core.with_state(|state| state.machine.handle_violation(violation));
@@ -239,7 +325,7 @@ impl Receiver {
             core.counters.messages_received.fetch_add(self.uncounted, Ordering::Relaxed);
             self.uncounted = 0;
         }
-        let mut state = core.lock();
+        let mut state = core.peek();
         // After the end nobody tells that there is room.
         let is_piece = gathers && !state.machine.is_over() && state.machine.is_next_a_piece(key);
         if is_piece && !state.gathered.may_take(key) {
@@ -281,8 +367,7 @@ impl Receiver {
     fn take_in(&mut self, frame: DataFrame) -> Step {
         match frame.kind {
             DataKind::Batch => {
-                self.batch = frame.payload;
-                self.at = 0;
+                self.batch = Reading::of(frame.payload);
                 Step::Nothing
             }
             DataKind::First { total } if total == u64::from(frame.length) => {
@@ -347,7 +432,7 @@ impl Receiver {
             let total_bytes = bytes.len() as u64;
             Poll::Ready(Some(Chunk { bytes, is_last: true, total_bytes }))
         };
-        if let Some(message) = self.next_of_batch() {
+        if let Some(message) = self.held.take().or_else(|| self.next_of_batch()) {
             return Ok(whole(message));
         }
         // What `recv` had begun to gather is the first piece.

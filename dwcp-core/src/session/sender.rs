@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::channel::ChannelShared;
 use super::error::{SendError, describe_short};
-use crate::driver::{CORK, CORK_BYTES, Locked, SessionCore, hold, wait};
+use crate::driver::{CORK, CORK_BYTES, Locked, Stage, hold, wait};
 use crate::machine::{BATCH_MESSAGE_BYTES_MAX, ChannelKey, InDoubt, SendError as Refused};
 use crate::mem::{Message, SlotMut};
 
@@ -26,9 +26,26 @@ use crate::mem::{Message, SlotMut};
 /// Dropping the sender finishes the channel's direction after everything committed.
 pub struct Sender {
     shared: Arc<ChannelShared>,
-    /// Bytes committed since this sender last flushed.
-    corked_bytes: usize,
+    cork: Cork,
 }
+
+/// What a sender has committed and not flushed.
+#[derive(Default)]
+struct Cork {
+    /// Bytes committed since this sender last flushed.
+    bytes: usize,
+    /// Where messages go without the session's lock, once the sender has had use for it.
+    stage: Option<Arc<Stage>>,
+    /// Messages that went there since it was given a batch last; `None`: it has none.
+    staged: Option<u32>,
+    /// Messages to commit without, since it was of little use.
+    unstaged: u32,
+}
+
+/// Fewer messages than these are not worth a batch of the sender's own: others take the session's lock as often.
+const STAGED_MIN: u32 = 4;
+/// So many are committed without, then.
+const UNSTAGED: u32 = 32;
 
 /// How far the messages of a channel have come, counted from its beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,9 +58,66 @@ pub struct MessageCounts {
     pub confirmed: u64,
 }
 
+impl Cork {
+    /// Commits a message without the session's lock. False: there is no batch at hand, or no room in it.
+    #[inline]
+    fn append(&mut self, message: &[u8]) -> bool {
+        let Some(staged) = &mut self.staged else { return false };
+        if !self.stage.as_ref().is_some_and(|stage| stage.append(message)) {
+            self.let_go();
+            return false;
+        }
+        *staged += 1;
+        self.bytes += message.len() + 2;
+        true
+    }
+
+    /// There is no batch at hand any more.
+    #[cold]
+    fn let_go(&mut self) {
+        if self.staged.take().is_some_and(|staged| staged < STAGED_MIN) {
+            self.unstaged = UNSTAGED;
+        }
+    }
+
+    /// A message of `bytes` was committed: decides who sends it, this thread now or the driver soon.
+    fn push(&mut self, shared: &ChannelShared, mut state: Locked<'_>, bytes: usize) {
+        let core = &shared.core;
+        self.bytes += bytes + 2;
+        let is_first = !state.is_flush_due;
+        let is_due = |state: &Locked<'_>| {
+            // As long as a full write is on its way besides, the peer has something to do, and waits for nothing.
+            state.machine.kept_bytes(shared.key) < 2 * CORK_BYTES as u64
+                && core.clock.now() >= state.flushed_at + CORK
+        };
+        let must_flush =
+            self.bytes >= CORK_BYTES || (is_first && (state.machine.is_quiet() || is_due(&state)));
+        if must_flush {
+            let path = state.active_path().cloned();
+            drop(state);
+            self.bytes = 0;
+            if let Some(path) = path {
+                core.flush(&path);
+            }
+            return;
+        }
+        state.is_flush_due = true;
+        if self.unstaged > 0 {
+            self.unstaged -= 1;
+        } else {
+            let stage = self.stage.get_or_insert_default();
+            self.staged = state.lend(shared.key, stage).then_some(0);
+        }
+        drop(state);
+        if is_first {
+            core.wake.raise();
+        }
+    }
+}
+
 impl Sender {
     pub(super) fn new(shared: Arc<ChannelShared>) -> Self {
-        Self { shared, corked_bytes: 0 }
+        Self { shared, cork: Cork::default() }
     }
 
     pub(super) fn key(&self) -> ChannelKey {
@@ -60,6 +134,10 @@ impl Sender {
     /// # Errors
     /// [`SendError`]: the message was not taken.
     pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
+        let message = message.into();
+        if self.is_staged(&message) {
+            return Ok(());
+        }
         self.commit(&held(message)).map_err(|refused| self.error(refused))
     }
 
@@ -68,6 +146,9 @@ impl Sender {
     /// # Errors
     /// [`SendError`]: the message was not taken.
     pub fn try_send_copy(&mut self, bytes: &[u8]) -> Result<(), SendError> {
+        if self.is_staged(bytes) {
+            return Ok(());
+        }
         if bytes.len() > BATCH_MESSAGE_BYTES_MAX {
             return self.try_send(Bytes::copy_from_slice(bytes));
         }
@@ -83,6 +164,9 @@ impl Sender {
     /// # Cancel safety
     /// Cancel-safe: when the future is dropped before it is ready, the message was not taken.
     pub async fn send_copy(&mut self, bytes: &[u8]) -> Result<(), SendError> {
+        if self.is_staged(bytes) {
+            return Ok(());
+        }
         if bytes.len() > BATCH_MESSAGE_BYTES_MAX {
             return self.send(Bytes::copy_from_slice(bytes)).await;
         }
@@ -100,6 +184,10 @@ impl Sender {
     /// # Cancel safety
     /// Cancel-safe: when the future is dropped before it is ready, the message was not taken.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
+        let message = message.into();
+        if self.is_staged(&message) {
+            return Ok(());
+        }
         let message = held(message);
         poll_fn(|context| {
             self.poll_commit(context, message.len(), |sender| sender.commit(&message))
@@ -237,44 +325,35 @@ impl Sender {
         }
     }
 
+    /// Commits a message without the session's lock, if there is a batch at hand and room in it. A flush is due then.
+    #[inline]
+    fn is_staged(&mut self, message: &[u8]) -> bool {
+        if !self.cork.append(message) {
+            return false;
+        }
+        if self.cork.bytes >= CORK_BYTES {
+            self.flush();
+        }
+        true
+    }
+
     fn commit(&mut self, message: &Message) -> Result<(), Refused> {
         let mut state = self.shared.core.lock();
         state.machine.send(self.shared.key, message)?;
-        Self::push(&self.shared.core, state, &mut self.corked_bytes, message.len());
+        self.cork.push(&self.shared, state, message.len());
         Ok(())
     }
 
     fn commit_copy(&mut self, bytes: &[u8]) -> Result<(), Refused> {
         let mut state = self.shared.core.lock();
         state.machine.send_copy(self.shared.key, bytes)?;
-        Self::push(&self.shared.core, state, &mut self.corked_bytes, bytes.len());
+        self.cork.push(&self.shared, state, bytes.len());
         Ok(())
-    }
-
-    /// A message of `bytes` was committed: decides who sends it, this thread now or the driver soon.
-    fn push(core: &SessionCore, mut state: Locked<'_>, corked_bytes: &mut usize, bytes: usize) {
-        *corked_bytes += bytes + 2;
-        let is_first = !state.is_flush_due;
-        let must_flush = *corked_bytes >= CORK_BYTES
-            || (is_first
-                && (state.machine.is_quiet() || core.clock.now() >= state.flushed_at + CORK));
-        if must_flush {
-            let path = state.active_path().cloned();
-            drop(state);
-            *corked_bytes = 0;
-            if let Some(path) = path {
-                core.flush(&path);
-            }
-        } else if is_first {
-            state.is_flush_due = true;
-            drop(state);
-            core.wake.raise();
-        }
     }
 
     /// Sends what has gathered, now, in this thread.
     pub fn flush(&mut self) {
-        self.corked_bytes = 0;
+        self.cork.bytes = 0;
         self.shared.core.flush_active();
     }
 

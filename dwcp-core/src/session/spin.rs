@@ -42,7 +42,7 @@ impl Spin {
         };
         // The wall clock, not the runtime's: a paused one would never end.
         let start = Instant::now();
-        let is_readable = || core.lock().machine.is_readable(channel);
+        let is_readable = || core.peek().machine.is_readable(channel);
         let found = core.spin(&path, is_readable, || start.elapsed() < self.budget);
         if found {
             self.failures = 0;

@@ -4,6 +4,7 @@
 const LENGTH_BYTES_MAX: usize = 3;
 
 /// Bytes of the encoding of `length`.
+#[inline]
 pub(crate) fn length_bytes(length: usize) -> usize {
     match length {
         0..0x80 => 1,
@@ -13,6 +14,7 @@ pub(crate) fn length_bytes(length: usize) -> usize {
 }
 
 /// Hands the encoding of `length`, which is less than 2^21, to `put`.
+#[inline]
 pub(crate) fn write_length(length: usize, put: impl FnOnce(&[u8])) {
     debug_assert!(length < 1 << (7 * LENGTH_BYTES_MAX));
     match length_bytes(length) {
@@ -23,7 +25,17 @@ pub(crate) fn write_length(length: usize, put: impl FnOnce(&[u8])) {
 }
 
 /// Reads a length and how many bytes it took. `None`: it leads out of `rest`.
+#[inline]
 pub(crate) fn read_length(rest: &[u8]) -> Option<(usize, usize)> {
+    // Nearly all are short.
+    if let Some(&first) = rest.first().filter(|first| **first < 0x80) {
+        let length = usize::from(first);
+        return (length < rest.len()).then_some((length, 1));
+    }
+    read_longer(rest)
+}
+
+fn read_longer(rest: &[u8]) -> Option<(usize, usize)> {
     let mut length = 0;
     for (at, &byte) in rest.iter().take(LENGTH_BYTES_MAX).enumerate() {
         length |= usize::from(byte & 0x7f) << (7 * at);

@@ -120,6 +120,7 @@ impl PollDriver {
             .iter()
             .min_by_key(|thread| thread.sessions.load(Ordering::Relaxed))
             .expect("there is at least one thread");
+        core.own_polls.watch();
         thread.give(core, observer);
     }
 

@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::bell::{Bell, Door};
 use crate::driver::core::SessionCore;
+use crate::driver::own_polls::Seen;
 use crate::driver::path_io::PathIo;
 use crate::driver::receive::Received;
 use crate::driver::turn::{ReadySet, SessionObserver, Turn};
@@ -27,6 +28,7 @@ pub(super) struct Seat<D> {
     deadline: Option<Instant>,
     /// When a turn last found something to do.
     pub(super) active: Instant,
+    own_polls: Seen,
 }
 
 /// Calls for a turn of one session, from any thread.
@@ -122,7 +124,13 @@ impl<D: Door + Send + Sync + 'static> Seat<D> {
             caller,
             deadline: None,
             active: Instant::now(),
+            own_polls: Seen::nothing(),
         }
+    }
+
+    /// Whether receivers of the session poll its links by themselves.
+    pub(super) fn is_polled_by_others(&mut self, now: Instant) -> bool {
+        self.own_polls.looks(&self.turn.core().own_polls, now)
     }
 
     pub(super) fn is_done(&self) -> bool {

@@ -11,6 +11,7 @@ use super::PollMode;
 use super::bell::{Bell, WakeFd};
 use super::seat::Seat;
 use crate::driver::core::SessionCore;
+use crate::driver::own_polls::ASIDE;
 use crate::driver::turn::SessionObserver;
 
 /// A session on its way to the thread.
@@ -78,6 +79,9 @@ impl Thread {
 
     /// Drives sessions until it is stopped and all of them are over.
     pub(super) fn run(mut self) {
+        /// Looks in vain after which a thread that spins gives way once.
+        const GIVE_WAY: u32 = 16;
+        let mut in_vain = 0;
         loop {
             self.shared.bell.look();
             let is_stopping = self.shared.is_stopping.load(Ordering::SeqCst);
@@ -90,15 +94,28 @@ impl Thread {
             if is_stopping && self.seats.is_empty() {
                 return;
             }
-            if self.mode == PollMode::BusySpin || now.duration_since(self.active) < self.spin {
-                std::hint::spin_loop();
+            let is_aside = self.is_aside(now);
+            let is_spinning =
+                self.mode == PollMode::BusySpin || now.duration_since(self.active) < self.spin;
+            if is_spinning && !is_aside {
+                in_vain = (in_vain + 1) % GIVE_WAY;
+                match in_vain {
+                    // Whoever shares the processor may be the one that everybody waits for.
+                    0 => std::thread::yield_now(),
+                    _ => std::hint::spin_loop(),
+                }
                 continue;
             }
             // Who rings from here on knocks; who rang before makes us look again.
             if self.shared.bell.arm() {
-                self.sleep();
+                self.sleep(is_aside);
             }
         }
+    }
+
+    /// Whether the links of all sessions are polled by their receivers.
+    fn is_aside(&mut self, now: Instant) -> bool {
+        !self.seats.is_empty() && self.seats.iter_mut().all(|seat| seat.is_polled_by_others(now))
     }
 
     /// Seats the sessions that have arrived.
@@ -126,8 +143,9 @@ impl Thread {
     fn round(&mut self, now: Instant) -> bool {
         let (mut is_any, mut at) = (false, 0);
         while let Some(seat) = self.seats.get_mut(at) {
-            let is_hot =
-                self.mode == PollMode::BusySpin || now.duration_since(seat.active) < self.spin;
+            let is_hot = (self.mode == PollMode::BusySpin
+                || now.duration_since(seat.active) < self.spin)
+                && !seat.is_polled_by_others(now);
             if !is_hot && !seat.wants_turn(now) {
                 at += 1;
                 continue;
@@ -151,10 +169,11 @@ impl Thread {
         is_any
     }
 
-    /// Sleeps until a descriptor is ready, somebody rings, or a deadline passes.
-    fn sleep(&mut self) {
+    /// Sleeps until a descriptor is ready, somebody rings, or a deadline passes. `is_aside`: for a moment, and whatever the
+    /// descriptors say.
+    fn sleep(&mut self, is_aside: bool) {
         let now = Instant::now();
-        let mut limit: Option<Duration> = None;
+        let mut limit = is_aside.then_some(ASIDE);
         for seat in &self.seats {
             // A seat may have been called before the bell was armed, or hold a path it read only in part.
             if seat.wants_turn(now) {
@@ -170,7 +189,9 @@ impl Thread {
             tv_nsec: limit.subsec_nanos().into(),
         });
         let mut waits = vec![PollFd::new(self.shared.bell.door(), PollFlags::IN)];
-        self.seats.iter().for_each(|seat| seat.descriptors(&mut waits));
+        if !is_aside {
+            self.seats.iter().for_each(|seat| seat.descriptors(&mut waits));
+        }
         // An interruption is as good as a wake-up.
         let ready = poll(&mut waits, limit.as_ref()).unwrap_or(0);
         let said: Vec<PollFlags> = waits.iter().map(PollFd::revents).collect();
@@ -183,7 +204,9 @@ impl Thread {
         if said.next().is_some_and(|flags| !flags.is_empty()) {
             self.shared.bell.door().clear();
         }
-        self.seats.iter_mut().for_each(|seat| seat.note(&mut said));
+        if !is_aside {
+            self.seats.iter_mut().for_each(|seat| seat.note(&mut said));
+        }
     }
 }
 
