@@ -12,7 +12,7 @@ use super::latency_record::LatencyRecord;
 use super::report::round;
 use super::schedule::Schedule;
 use super::sequence::{Order, SequenceCheck, stamped};
-use super::{Cpu, Cuts, Environment, LatencyReport, Numbered};
+use super::{Cpu, Cuts, Environment, LatencyReport, Numbered, in_a_thread};
 use crate::service::bench::{PeerReport, Start};
 use crate::service::{ServiceError, json, labels, receive_json};
 
@@ -29,6 +29,9 @@ pub struct LatencyPlan {
     pub rate: Option<f64>,
     /// How often to cut the connection meanwhile.
     pub cuts: u32,
+    /// In a thread of its own at each end; not with a rate.
+    #[serde(default)]
+    pub blocking: bool,
 }
 
 /// What a run gathers.
@@ -54,7 +57,7 @@ pub async fn latency(session: &Session, plan: &LatencyPlan) -> Result<LatencyRep
     let channel = session.open(labels::BENCH_LATENCY, options);
     let channel = channel.map_err(|error| ServiceError::Channel(crate::exit::chain(&error)))?;
     let (mut sender, mut receiver) = channel.split();
-    sender.send(json(&Start {})).await?;
+    sender.send(json(&Start { blocking: plan.blocking })).await?;
     let before = session.stats();
     let (cpu, start) = (process_time(), Instant::now());
     let warm = start + Duration::from_millis(plan.warm_up_ms);
@@ -64,14 +67,18 @@ pub async fn latency(session: &Session, plan: &LatencyPlan) -> Result<LatencyRep
         tokio::time::sleep_until(warm.into()).await;
         cut_evenly(session, plan.cuts, duration).await
     };
-    let running = async {
-        match plan.rate {
-            None => closed_loop(&mut sender, &mut receiver, plan.size, warm, end).await,
-            Some(rate) => open_loop(&mut sender, &mut receiver, plan.size, rate, warm, end).await,
-        }
+    let (size, rate, blocking) = (plan.size, plan.rate, plan.blocking);
+    let loops = async move {
+        let ends = (&mut sender, &mut receiver);
+        let gathered = match rate {
+            None => closed_loop(ends.0, ends.1, size, warm, end).await,
+            Some(rate) => open_loop(ends.0, ends.1, size, rate, warm, end).await,
+        };
+        gathered.map(|gathered| (gathered, sender, receiver))
     };
+    let running = async { if blocking { in_a_thread(loops).await } else { loops.await } };
     let (gathered, made) = tokio::join!(running, cutting);
-    let gathered = gathered?;
+    let (gathered, mut sender, mut receiver) = gathered?;
     sender.finish();
     let peer: PeerReport = receive_json(&mut receiver).await?;
     let elapsed = start.elapsed();

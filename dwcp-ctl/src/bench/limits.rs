@@ -33,6 +33,9 @@ pub enum PlanError {
     /// No rate, or one that nothing keeps.
     #[error("--rate is messages a second, more than 0 and at most {RATE_MAX}")]
     Rate,
+    /// A thread that waits for its messages keeps no schedule, and the peer's sending end has none.
+    #[error("--blocking goes with neither --rate nor --direction receive")]
+    Blocking,
     /// So rare that none need be due.
     #[error(
         "--rate {rate} with --duration {seconds}s: not one message need be due; raise one of them"
@@ -75,6 +78,9 @@ impl LatencyPlan {
         size(self.size)?;
         not_short(self.duration_ms)?;
         let Some(rate) = self.rate else { return Ok(()) };
+        if self.blocking {
+            return Err(PlanError::Blocking);
+        }
         if !(rate > 0.0 && rate <= RATE_MAX) {
             return Err(PlanError::Rate);
         }
@@ -93,6 +99,7 @@ impl ThroughputPlan {
     /// What is wrong with it.
     pub fn check(&self) -> Result<(), PlanError> {
         match self.direction {
+            Direction::Receive if self.blocking => Err(PlanError::Blocking),
             Direction::Receive => check_source(self.size, self.duration_ms),
             Direction::Send => size(self.size).and_then(|()| not_short(self.duration_ms)),
         }
@@ -104,7 +111,14 @@ mod tests {
     use super::*;
 
     fn latency() -> LatencyPlan {
-        LatencyPlan { size: 64, duration_ms: 1_000, warm_up_ms: 0, rate: None, cuts: 0 }
+        LatencyPlan {
+            size: 64,
+            duration_ms: 1_000,
+            warm_up_ms: 0,
+            rate: None,
+            cuts: 0,
+            blocking: false,
+        }
     }
 
     #[test]
@@ -125,7 +139,7 @@ mod tests {
     #[test]
     fn the_limit_of_the_peer_holds_where_the_peer_sends() {
         let plan = |direction, duration_ms| {
-            ThroughputPlan { direction, size: 8, duration_ms, cuts: 0 }.check()
+            ThroughputPlan { direction, size: 8, duration_ms, cuts: 0, blocking: false }.check()
         };
         assert_eq!(plan(Direction::Receive, 600_000), Ok(()));
         assert_eq!(plan(Direction::Receive, 600_001), Err(PlanError::Long));

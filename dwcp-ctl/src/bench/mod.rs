@@ -1,6 +1,7 @@
 //! `dwcp-ctl bench`: what is measured, how, and what it comes to.
 
 pub mod cpu;
+pub mod crowd;
 mod cuts;
 mod latency;
 pub mod latency_record;
@@ -16,9 +17,24 @@ pub use report::{Cpu, Cuts, Environment, LatencyReport, ThroughputReport};
 pub use throughput::{Direction, ThroughputPlan, throughput};
 
 use std::collections::VecDeque;
+use std::future::Future;
 
 use bytes::{Bytes, BytesMut};
 use dwcp_core::{SendError, Sender};
+
+/// Runs `work` in a thread that does nothing else, and waits there for what it waits for. Dropping it leaves the thread to
+/// end by itself, with its session.
+///
+/// # Panics
+/// As `work` does.
+pub(crate) async fn in_a_thread<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> T {
+    match tokio::task::spawn_blocking(move || dwcp_core::block_on(work)).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
 
 /// Messages of one size with 0, 1, 2, … at their front. Their memory is used again when the session is done
 /// with it, as a service would: what is measured is the transport, not the allocator.

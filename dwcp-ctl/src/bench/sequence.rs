@@ -36,10 +36,18 @@ pub struct SequenceCheck {
 
 impl SequenceCheck {
     /// Notes that `number` came.
+    #[inline]
     pub fn note(&mut self, number: u64) {
         if number == self.next {
             self.next = number.saturating_add(1);
-        } else if number > self.next {
+        } else {
+            self.note_other(number);
+        }
+    }
+
+    #[cold]
+    fn note_other(&mut self, number: u64) {
+        if number > self.next {
             self.order.lost += number - self.next;
             if self.gaps.len() < GAPS_MAX {
                 self.gaps.insert(self.next, number);

@@ -9,7 +9,7 @@ use super::cpu::process_time;
 use super::cuts::cut_evenly;
 use super::report::round;
 use super::sequence::{Order, SequenceCheck, stamped};
-use super::{Cpu, Cuts, Environment, Numbered, ThroughputReport};
+use super::{Cpu, Cuts, Environment, Numbered, ThroughputReport, in_a_thread};
 use crate::service::bench::{PeerReport, SourcePlan, Start};
 use crate::service::{ServiceError, json, labels, receive_json};
 
@@ -35,6 +35,9 @@ pub struct ThroughputPlan {
     pub duration_ms: u64,
     /// How often to cut the connection meanwhile.
     pub cuts: u32,
+    /// In a thread of its own at each end; not where the peer sends.
+    #[serde(default)]
+    pub blocking: bool,
 }
 
 /// Measures throughput over `session`.
@@ -62,6 +65,12 @@ pub async fn throughput(
     let duration = Duration::from_millis(plan.duration_ms);
     let running = async {
         match plan.direction {
+            Direction::Send if plan.blocking => {
+                let plan = plan.clone();
+                let push =
+                    async move { push(&mut sender, &mut receiver, &plan, start + duration).await };
+                in_a_thread(push).await
+            }
             Direction::Send => push(&mut sender, &mut receiver, plan, start + duration).await,
             Direction::Receive => pull(&mut sender, &mut receiver, plan).await,
         }
@@ -102,7 +111,7 @@ async fn push(
 ) -> Result<PeerReport, ServiceError> {
     /// Messages between two looks at the clock.
     const STRIDE: u64 = 16;
-    sender.send(json(&Start {})).await?;
+    sender.send(json(&Start { blocking: plan.blocking })).await?;
     let mut numbered = Numbered::new(plan.size);
     while !numbered.count().is_multiple_of(STRIDE) || Instant::now() < end {
         numbered.send(sender).await?;

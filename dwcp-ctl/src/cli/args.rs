@@ -197,6 +197,45 @@ pub(super) enum BenchCommand {
     Latency(BenchLatency),
     /// Bytes a second.
     Throughput(BenchThroughput),
+    /// Sessions begun, used for one round trip and closed, a second; between two processes of this machine.
+    Handshakes(BenchCrowd),
+    /// Sessions that come back a second when their connections were cut; between two processes of this machine.
+    Resumes(BenchCrowd),
+    /// Memory that idle sessions take; between two processes of this machine.
+    Sessions(BenchCrowd),
+}
+
+/// Options of the benches with many sessions.
+#[derive(Debug, Args)]
+pub(super) struct BenchCrowd {
+    /// Sessions: each of another node, which this process plays [default: 64, resumes 2000, sessions 1000]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub(super) sessions: Option<u32>,
+    /// How long to measure, whole rounds of all sessions; nothing that `sessions` needs.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "3s")]
+    pub(super) duration: Duration,
+    #[command(flatten)]
+    pub(super) pair: BenchPair,
+}
+
+/// How the two processes run that a bench by itself starts.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct BenchPair {
+    /// With --self: the processors of this process and of the other, such as 0,1.
+    #[arg(long, value_name = "A,B", value_parser = parse_cores)]
+    pub(super) cores: Option<[u16; 2]>,
+    /// With --self: both ends with `performance.pollingMode: true`.
+    #[arg(long)]
+    pub(super) polling: bool,
+}
+
+fn parse_cores(text: &str) -> Result<[u16; 2], String> {
+    let (near, far) = text.split_once(',').unwrap_or_default();
+    let core = |text: &str| {
+        let wrong = |_| format!("'{text}' is no processor: write two numbers, such as 0,1");
+        text.trim().parse::<u16>().map_err(wrong)
+    };
+    Ok([core(near)?, core(far)?])
 }
 
 /// Options of both benches.
@@ -208,6 +247,12 @@ pub(super) struct BenchCommon {
     /// Measure between two processes of this machine, with keys made for the purpose.
     #[arg(long = "self", id = "self_made")]
     pub(super) self_made: bool,
+    #[command(flatten)]
+    pub(super) pair: BenchPair,
+    /// Each end in a thread of its own that waits for its messages itself, and not in a task; many short messages are looked
+    /// at where they arrived.
+    #[arg(long)]
+    pub(super) blocking: bool,
     /// How long to measure.
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "5s")]
     pub(super) duration: Duration,

@@ -1,12 +1,14 @@
 //! `dwcp-ctl bench …`.
 
+use dwcp_hybrid::prepare_process;
 use serde_json::Value;
 
-use super::args::{BenchCommand, BenchCommon, BenchLatency, BenchThroughput, Global};
+use super::args::{BenchCommand, BenchCommon, BenchLatency, BenchPair, BenchThroughput, Global};
+use super::bench_crowd;
 use super::output::Output;
 use super::peers::understood;
 use super::route::{Route, run_own};
-use super::self_pair::SelfPair;
+use super::self_pair::{SelfOptions, SelfPair};
 use crate::bench::{
     Cuts, Environment, LatencyPlan, LatencyReport, ThroughputPlan, ThroughputReport,
 };
@@ -22,6 +24,9 @@ pub(super) fn run(
     match command {
         BenchCommand::Latency(arguments) => latency(&arguments, global, output),
         BenchCommand::Throughput(arguments) => throughput(&arguments, global, output),
+        BenchCommand::Handshakes(arguments) => bench_crowd::handshakes(&arguments, output),
+        BenchCommand::Resumes(arguments) => bench_crowd::resumes(&arguments, output),
+        BenchCommand::Sessions(arguments) => bench_crowd::sessions(&arguments, output),
     }
 }
 
@@ -32,6 +37,7 @@ fn latency(arguments: &BenchLatency, global: &Global, output: &Output) -> Result
         warm_up_ms: millis(arguments.warm_up),
         rate: arguments.rate,
         cuts: arguments.common.cut,
+        blocking: arguments.common.blocking,
     };
     plan.check().map_err(|error| Failure::usage(error.to_string()))?;
     let value =
@@ -51,6 +57,7 @@ fn throughput(
         size: size(arguments.size),
         duration_ms: millis(arguments.common.duration),
         cuts: arguments.common.cut,
+        blocking: arguments.common.blocking,
     };
     plan.check().map_err(|error| Failure::usage(error.to_string()))?;
     let value = measure(&arguments.common, global, output, |peer| Operation::BenchThroughput {
@@ -69,12 +76,18 @@ fn measure(
     operation: impl FnOnce(String) -> Operation,
 ) -> Result<Value, Failure> {
     match &common.peer {
+        Some(_) if common.pair.cores.is_some() || common.pair.polling => Err(Failure::usage(
+            "--cores and --polling go with --self: a node has its configuration",
+        )),
         Some(peer) => {
             let route = Route::find(&common.via, global, output)?;
             route.run(operation(peer.clone()), None, &mut |_| {})
         }
         None => {
-            let pair = SelfPair::start()?;
+            let BenchPair { cores, polling } = common.pair;
+            let options = SelfOptions { cores, is_polling: polling, crowd: 0 };
+            let pair = SelfPair::start(options)?;
+            prepare_process(pair.config()).iter().for_each(|problem| output.error(problem));
             run_own(pair.config(), operation(pair.peer().to_owned()), &mut |_| {})
         }
     }

@@ -2,6 +2,7 @@
 
 mod args;
 mod bench;
+mod bench_crowd;
 mod client;
 mod config;
 mod config_init;

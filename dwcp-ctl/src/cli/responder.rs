@@ -4,18 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dwcp_hybrid::{Listen, assemble};
+use dwcp_hybrid::{Listen, assemble, prepare_process};
 use tokio::io::AsyncReadExt;
 
-use super::route::own_config;
+use super::route::{own_config, runtime};
 use crate::exit::{Exit, Failure, chain};
 use crate::node::serve_sessions;
 use crate::service::{Offer, Services};
 
 pub(super) fn run(config: &Path) -> Result<Exit, Failure> {
     let config = own_config(config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::problem(format!("cannot start: {error}")))?;
+    prepare_process(&config).iter().for_each(|problem| eprintln!("dwcp-ctl: {problem}"));
+    let runtime = runtime()?;
     let result = runtime.block_on(async {
         let assembly = assemble(&config, Listen::Configured);
         let endpoint = assembly.map_err(|error| Failure::problem(chain(&error)))?.endpoint;

@@ -7,6 +7,7 @@ use dwcp_core::config::{Colour, Config};
 use dwcp_hybrid::{AssemblyError, Listen, assemble};
 use dwcp_tcp::IdentityError;
 use serde_json::Value;
+use tokio::runtime::{Builder, Runtime};
 
 use super::args::{Global, Via};
 use super::client::ask;
@@ -71,9 +72,7 @@ pub(super) fn run_own(
     operation: Operation,
     progress: &mut (dyn FnMut(CopyProgress) + Send),
 ) -> Result<Value, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::problem(format!("cannot start: {error}")))?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let assembly = assemble(config, Listen::No);
         let endpoint = assembly.map_err(|error| not_own(&error))?.endpoint;
         let outcome = run_operation(&endpoint, operation, progress).await;
@@ -83,6 +82,17 @@ pub(super) fn run_own(
             Err(error) => Err(Failure { exit: error.exit(), message: error.to_string() }),
         }
     })
+}
+
+/// A runtime for the processors that this process may use: with one, threads would only hand work to each other.
+pub(super) fn runtime() -> Result<Runtime, Failure> {
+    let is_single = std::thread::available_parallelism().is_ok_and(|count| count.get() == 1);
+    let mut builder = match is_single {
+        true => Builder::new_current_thread(),
+        false => Builder::new_multi_thread(),
+    };
+    let runtime = builder.enable_all().build();
+    runtime.map_err(|error| Failure::problem(format!("cannot start: {error}")))
 }
 
 /// Why there is no endpoint of our own, and what to do if another process is the node.

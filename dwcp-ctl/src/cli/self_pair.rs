@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use dwcp_core::Endpoint;
 use dwcp_core::config::Config;
+use dwcp_hybrid::dialing;
+use dwcp_tcp::Identity;
 use dwcp_tcp::keygen::{Ca, NodeRequest, write, write_file};
 
 use super::route::own_config;
@@ -20,6 +23,7 @@ const FAR: &str = "self-b";
 pub(super) struct SelfPair {
     config: Config,
     child: Child,
+    ca: Ca,
     _room: Room,
 }
 
@@ -32,8 +36,19 @@ impl Drop for Room {
     }
 }
 
+/// How the pair runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SelfOptions {
+    /// The processors of this process and of the child.
+    pub(super) cores: Option<[u16; 2]>,
+    /// Both with `performance.pollingMode: true`.
+    pub(super) is_polling: bool,
+    /// Nodes besides, which this process plays.
+    pub(super) crowd: usize,
+}
+
 impl SelfPair {
-    pub(super) fn start() -> Result<Self, Failure> {
+    pub(super) fn start(options: SelfOptions) -> Result<Self, Failure> {
         let room = room()?;
         let failed = |error: &(dyn std::error::Error + 'static)| Failure::problem(chain(error));
         let ca = Ca::new("bench CA", DAY).map_err(|error| failed(&error))?;
@@ -45,13 +60,16 @@ impl SelfPair {
             write(&pem, &cert, &key, false).map_err(|error| failed(&error))?;
         }
         let far = room.0.join("far.yaml");
-        put(&far, &text(FAR, "[\"127.0.0.1:0\"]", &format!("[{{nodeId: {NEAR}}}]")))?;
+        let crowd = (0..options.crowd).map(|number| format!(", {{nodeId: {}}}", member(number)));
+        let peers = format!("[{{nodeId: {NEAR}}}{}]", crowd.collect::<String>());
+        put(&far, &text(FAR, "[\"127.0.0.1:0\"]", &peers, options, 1))?;
         let (mut child, address) = spawn(&far)?;
         let near = room.0.join("near.yaml");
         let peers = format!("[{{nodeId: {FAR}, addresses: [\"{address}\"]}}]");
-        let config = put(&near, &text(NEAR, "[]", &peers)).and_then(|()| own_config(&near));
+        let config =
+            put(&near, &text(NEAR, "[]", &peers, options, 0)).and_then(|()| own_config(&near));
         match config {
-            Ok(config) => Ok(Self { config, child, _room: room }),
+            Ok(config) => Ok(Self { config, child, ca, _room: room }),
             Err(failure) => {
                 end(&mut child);
                 Err(failure)
@@ -61,6 +79,21 @@ impl SelfPair {
 
     pub(super) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// An endpoint of the crowd's node `number`.
+    pub(super) fn member(&self, number: usize) -> Result<Endpoint, Failure> {
+        let failed = |error: &(dyn std::error::Error + 'static)| Failure::problem(chain(error));
+        let pem =
+            self.ca.issue(&NodeRequest::new(&member(number))).map_err(|error| failed(&error))?;
+        let [cert, key, ca] = [&pem.cert, &pem.key, &self.ca.pem().cert].map(String::as_bytes);
+        let identity = Identity::from_pem(cert, key, ca).map_err(|error| failed(&error))?;
+        dialing(&self.config, &identity).map_err(|error| failed(&error))
+    }
+
+    /// The process id of the child.
+    pub(super) fn child(&self) -> u32 {
+        self.child.id()
     }
 
     pub(super) fn peer(&self) -> &str {
@@ -87,11 +120,27 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-fn text(node: &str, listen: &str, peers: &str) -> String {
-    format!(
+fn member(number: usize) -> String {
+    format!("self-crowd-{number}")
+}
+
+fn text(node: &str, listen: &str, peers: &str, options: SelfOptions, end: usize) -> String {
+    let mut text = format!(
         "mode: internet\nnodeId: {node}\nlisten: {listen}\nadmin: {{listen: []}}\n\
          keys: {{cert: {node}.crt, key: {node}.key, ca: ca.crt}}\npeers: {peers}\n"
-    )
+    );
+    if options.crowd > 0 {
+        // All of them come from one address, and a bench is no attack.
+        text.push_str("security: {rateLimit: {enabled: false}}\n");
+    }
+    text.push_str(&format!("performance:\n  maxConnections: {}\n", options.crowd + 1));
+    if options.is_polling {
+        text.push_str("  pollingMode: true\n");
+    }
+    if let Some(cores) = options.cores {
+        text.push_str(&format!("  cpuAffinity: {{enabled: true, cores: [{}]}}\n", cores[end]));
+    }
+    text
 }
 
 fn put(path: &Path, text: &str) -> Result<(), Failure> {

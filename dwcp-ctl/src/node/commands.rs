@@ -198,8 +198,14 @@ mod tests {
     #[test]
     fn requests_and_answers_round_trip_in_one_line() {
         let peer = String::from("b");
-        let plan =
-            LatencyPlan { size: 64, duration_ms: 1, warm_up_ms: 0, rate: Some(1.0), cuts: 0 };
+        let plan = LatencyPlan {
+            size: 64,
+            duration_ms: 1,
+            warm_up_ms: 0,
+            rate: Some(1.0),
+            cuts: 0,
+            blocking: false,
+        };
         for request in [
             Request::Status,
             Request::Drain { wait_ms: Some(5) },

@@ -1,8 +1,9 @@
 //! `bench/…`: the end of a benchmark that answers.
 
+use std::future::Future;
 use std::time::{Duration, Instant};
 
-use dwcp_core::Channel;
+use dwcp_core::{Channel, Receiver, Sender};
 use serde::{Deserialize, Serialize};
 
 use super::{ServiceError, codes, json, receive_first};
@@ -12,8 +13,12 @@ use crate::bench::limits::check_source;
 use crate::bench::sequence::{Order, SequenceCheck, stamped};
 
 /// The first message of `bench/sink` and `bench/latency`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Start {}
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Start {
+    /// Answered in a thread of its own.
+    #[serde(default)]
+    pub blocking: bool,
+}
 
 /// The first message of `bench/source`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,6 +64,7 @@ impl Tally {
         }
     }
 
+    #[inline]
     fn note(&mut self, message: &[u8], now: Instant) {
         self.first.get_or_insert(now);
         self.last = now;
@@ -89,7 +95,11 @@ pub async fn echo(channel: Channel) -> Result<(), ServiceError> {
     // What is measured is the path: the other end has compression off, too.
     channel.set_compression(false);
     let (mut sender, mut receiver) = channel.split();
-    let Start {} = receive_first(&mut sender, &mut receiver).await?;
+    let Start { blocking } = receive_first(&mut sender, &mut receiver).await?;
+    run(blocking, send_back(sender, receiver)).await
+}
+
+async fn send_back(mut sender: Sender, mut receiver: Receiver) -> Result<(), ServiceError> {
     let mut tally = Tally::new();
     while let Some(message) = receiver.recv().await? {
         tally.note(&message, Instant::now());
@@ -108,19 +118,30 @@ pub async fn sink(channel: Channel) -> Result<(), ServiceError> {
     // What is measured is the path: the other end has compression off, too.
     channel.set_compression(false);
     let (mut sender, mut receiver) = channel.split();
-    let Start {} = receive_first(&mut sender, &mut receiver).await?;
+    let Start { blocking } = receive_first(&mut sender, &mut receiver).await?;
+    run(blocking, take_in(sender, receiver)).await
+}
+
+async fn take_in(mut sender: Sender, mut receiver: Receiver) -> Result<(), ServiceError> {
     let mut tally = Tally::new();
-    while let Some(message) = receiver.recv().await? {
-        let now = Instant::now();
-        tally.note(&message, now);
+    while let Some(mut batch) = receiver.recv_batch().await? {
         // One look at the clock for all that came together.
-        while let Ok(Some(message)) = receiver.try_recv() {
-            tally.note(&message, now);
+        let now = Instant::now();
+        while let Some(message) = batch.next_message() {
+            tally.note(message, now);
         }
     }
     sender.send(json(&tally.finish())).await?;
     sender.finish();
     Ok(())
+}
+
+/// Runs `service` here, or in a thread of its own that waits by itself.
+async fn run(
+    blocking: bool,
+    service: impl Future<Output = Result<(), ServiceError>> + Send + 'static,
+) -> Result<(), ServiceError> {
+    if blocking { crate::bench::in_a_thread(service).await } else { service.await }
 }
 
 /// Sends numbered messages for as long as the peer asked.

@@ -131,14 +131,17 @@ impl Services {
         };
         let offer = self.offer();
         let result = match label.as_str() {
-            labels::BENCH_LATENCY => bench::echo(channel).await,
-            labels::BENCH_SINK => bench::sink(channel).await,
-            labels::BENCH_SOURCE => bench::source(channel).await,
+            // Each in memory of its own: in that of the task, the one that needs most would decide what all of them hold.
+            labels::BENCH_LATENCY => Box::pin(bench::echo(channel)).await,
+            labels::BENCH_SINK => Box::pin(bench::sink(channel)).await,
+            labels::BENCH_SOURCE => Box::pin(bench::source(channel)).await,
             labels::FILE => {
                 let reception = offer.reception.as_ref();
-                file::receive(channel, reception, &self.disk, &self.copies).await
+                Box::pin(file::receive(channel, reception, &self.disk, &self.copies)).await
             }
-            labels::FORWARD => forward::serve_target(channel, &offer.forward_targets).await,
+            labels::FORWARD => {
+                Box::pin(forward::serve_target(channel, &offer.forward_targets)).await
+            }
             _ => {
                 channel.split().0.reset(codes::UNKNOWN_SERVICE);
                 Err(ServiceError::Unknown)
@@ -244,4 +247,22 @@ async fn receive_first<T: DeserializeOwned>(
 /// The bytes of a JSON message.
 pub fn json(value: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("plain data serialises")
+}
+
+#[cfg(test)]
+mod size_tests {
+    use super::*;
+
+    /// Each session has one of these tasks, and each open channel the other.
+    #[tokio::test]
+    async fn tasks_of_idle_sessions_are_small() {
+        let (a, b) = dwcp_core::Endpoint::pair();
+        let session = a.connect("b").await.expect("b answers");
+        let far = b.accept().await.expect("a dialled");
+        let channel = session.open("x", dwcp_core::ChannelOptions::default()).expect("room");
+        let services = Arc::new(Services::new(Offer::default()));
+        let bytes = size_of_val(&services.clone().serve_channel(channel));
+        let whole = size_of_val(&services.serve(far));
+        assert!(bytes <= 1_024 && whole <= 1_024, "{bytes} {whole}");
+    }
 }
