@@ -1,7 +1,7 @@
 # `make help` says what each target does, takes and needs.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help check test lint demo bench fuzz asan fmt
+.PHONY: help check test lint demo bench bench-peers fuzz asan fmt
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -18,8 +18,11 @@ lint: ## format, shell, clippy, features, documentation
 demo: ## two nodes move real data and survive cuts; cold 5 minutes, warm 40 seconds
 	@.ci/demo
 
-bench: ## micro-benchmarks of the hot path: records, messages; 2 minutes
-	@.ci/install build && cargo bench --locked -p dwcp-benches
+bench: ## micro-benchmarks of the hot path: records, messages; 2 minutes; BASE=REVISION compares two revisions of ours
+	@if [ -n "$(BASE)" ]; then .ci/bench-base "$(BASE)" $(ARGS); else .ci/install build && cargo bench --locked -p dwcp-benches; fi
+
+bench-peers: ## beside TLS, ZeroMQ, gRPC, QUIC, scp, rsync and others; cold 25 minutes; ARGS="--only bulk-64k" chooses
+	@.ci/bench-peers $(ARGS)
 
 fuzz: ## looks for inputs that break something: 11 targets, MINUTES=20 each; TARGETS="config http" chooses
 	@.ci/fuzz $(TARGETS)
