@@ -5,3 +5,4 @@
 pub mod counting_allocator;
 pub mod counts;
 pub mod demo;
+pub mod wan;
