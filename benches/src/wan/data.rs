@@ -71,7 +71,7 @@ fn log_line(noise: &mut Noise, line: u64, piece: &mut Vec<u8>) -> io::Result<()>
         "{{\"timestamp_ms\":{time_ms},\"level\":\"{level}\",\"service\":\"checkout-{:02}\",\
          \"host\":\"node-{:03}.eu-west-1.example.com\",\"method\":\"{}\",\"path\":\"{}\",\
          \"status\":{status},\"duration_us\":{},\"bytes_sent\":{},\"client\":\"{}\",\
-         \"trace_id\":\"{:016x}{:016x}\",\"message\":\"request completed\"}}",
+         \"trace_id\":\"{:016x}{:016x}\",\"span_id\":\"{:016x}\",\"message\":\"done\"}}",
         pick(2, 8),
         pick(5, 64),
         METHODS[pick(11, 4)],
@@ -79,6 +79,7 @@ fn log_line(noise: &mut Noise, line: u64, piece: &mut Vec<u8>) -> io::Result<()>
         200 + (b & 0x3FFF),
         500 + (b >> 14 & 0x7F) * 64,
         CLIENTS[pick(16, 4)],
+        noise.next(),
         noise.next(),
         noise.next(),
     )
