@@ -7,3 +7,4 @@ pub mod clear;
 pub mod counting_allocator;
 pub mod counts;
 pub mod demo;
+pub mod wan;

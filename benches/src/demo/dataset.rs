@@ -13,10 +13,11 @@ const SMALL_FILE_BYTES: u64 = 2_000;
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// splitmix64: enough to be incompressible, and the same on every machine.
-struct Noise(u64);
+#[derive(Debug)]
+pub(crate) struct Noise(pub(crate) u64);
 
 impl Noise {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut word = self.0;
         word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
