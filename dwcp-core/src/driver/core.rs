@@ -85,6 +85,8 @@ pub(crate) struct State {
     lent: Vec<(ChannelKey, Arc<Stage>)>,
     /// A sender found no memory for so many bytes: other sessions' acks may free some, so the driver looks again.
     pub(crate) waits_for_memory: Option<usize>,
+    /// A sender waits until the link takes something again.
+    pub(crate) waits_for_link: bool,
     /// Messages that come in pieces, gathered by receivers.
     pub(crate) gathered: Gathered,
     pub(crate) flushed_at: Time,
@@ -206,6 +208,7 @@ impl SessionCore {
                 is_flush_due: false,
                 lent: Vec::new(),
                 waits_for_memory: None,
+                waits_for_link: false,
                 gathered: Gathered::default(),
                 flushed_at: Time(0),
                 armed: Time(u64::MAX),
@@ -358,6 +361,11 @@ impl State {
                 self.machine.take_back(channel, lent);
             }
         }
+    }
+
+    /// Whether the link that data goes to takes nothing now.
+    pub(crate) fn is_link_blocked(&self) -> bool {
+        self.active_path().is_some_and(|path| path.is_blocked.load(Ordering::SeqCst))
     }
 
     pub(crate) fn active_path(&self) -> Option<&Arc<PathIo>> {

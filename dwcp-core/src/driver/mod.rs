@@ -11,6 +11,7 @@ mod better;
 mod carry;
 mod clock;
 mod core;
+mod crowd;
 mod grave;
 #[cfg(all(test, dwcp_loom))]
 mod loom_tests;
@@ -35,6 +36,7 @@ mod waiting;
 pub(crate) use self::clock::Clock;
 pub use self::core::OffendingRecord;
 pub(crate) use self::core::{Locked, SessionCore};
+pub(crate) use self::crowd::Crowd;
 pub(crate) use self::grave::hold;
 pub use self::path_io::TooWeak;
 pub(crate) use self::path_io::{PathIo, PathSetup};

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 
 use super::core::{OffendingRecord, SessionCore};
+use super::crowd::Crowd;
 use super::path_io::{Opened, PathCounters, PathIo, PathRx};
 use super::scratch::{INPUT_BYTES, Scratch, with_scratch};
 use super::starved::{Look, Starved};
@@ -56,6 +57,7 @@ impl SessionCore {
         path: &PathIo,
         mut is_done: impl FnMut() -> bool,
         mut keep_on: impl FnMut() -> bool,
+        crowd: &mut Crowd,
     ) -> bool {
         let Ok(mut rx) = path.rx.try_lock() else { return false };
         self.own_polls.begin();
@@ -75,9 +77,7 @@ impl SessionCore {
             if !keep_on() {
                 break;
             }
-            // Where no processor is idle, the peer (or whoever has the answer) needs this one: with a pause in its
-            // place, a round trip on one processor took a third longer, and its tail was five times as long.
-            std::thread::yield_now();
+            crowd.pause();
         }
         // What is left for want of memory is looked for by time, which is the driver's.
         let is_called = path.receive_note.leave(rx) || received.waits();

@@ -519,7 +519,12 @@ async fn what_somebody_else_has_read_ends_the_waiting_for_memory() {
             starved.until = Time(0);
         }
         let mut rounds = 0..100;
-        short.acceptor.spin(&path, || false, || rounds.next().is_some());
+        short.acceptor.spin(
+            &path,
+            || false,
+            || rounds.next().is_some(),
+            &mut crate::driver::Crowd::default(),
+        );
         take_all(&short.acceptor);
     }
     held.add(MUCH);

@@ -49,6 +49,11 @@ const MEMORY_RETRY: Duration = Duration::from_millis(5);
 /// A link that is not fenced by then never will be.
 const FENCE_DEADLINE: Duration = Duration::from_secs(2);
 
+/// A driver of a busy session looks as often: as soon as anything that others do may become due (`ACK_DELAY`).
+const BUSY_LOOK: Duration = Duration::from_millis(2);
+/// Messages sent and reads, by applications' threads since the last look, of a busy session. Heartbeats are fewer.
+const BUSY_WORK: u64 = 16;
+
 /// The driver's own part of a session.
 pub(crate) struct Turn {
     core: Arc<SessionCore>,
@@ -62,6 +67,8 @@ pub(crate) struct Turn {
     retry_at: Option<Time>,
     /// Since when senders or receivers have waited for memory.
     pool_waited: Option<Time>,
+    /// What applications' threads had sent and read when the driver lay down last.
+    work_seen: u64,
 }
 
 impl Turn {
@@ -77,6 +84,7 @@ impl Turn {
             overtaking: Overtaking::default(),
             retry_at: None,
             pool_waited: None,
+            work_seen: 0,
         }
     }
 
@@ -127,7 +135,7 @@ impl Turn {
         count + self.core.lock().work.len()
     }
 
-    /// Wakes senders and receivers that wait for memory when there is some.
+    /// Wakes senders and receivers that wait for memory when there is some, and senders that wait for the link.
     fn look_for_memory(&mut self, now: Time) {
         let mut state = self.core.lock();
         let (mut wakers, mut is_waiting) = (Vec::new(), false);
@@ -147,6 +155,10 @@ impl Turn {
                 is_waiting = true;
             }
         }
+        if state.waits_for_link && !state.is_link_blocked() {
+            state.waits_for_link = false;
+            state.wake_senders(&mut wakers);
+        }
         drop(state);
         wakers.into_iter().for_each(std::task::Waker::wake);
         self.pool_waited = is_waiting.then(|| self.pool_waited.unwrap_or(now));
@@ -161,12 +173,24 @@ impl Turn {
     }
 
     /// When to take the next turn if nothing else calls for one. To be asked last before waiting.
-    pub(crate) fn deadline(&self) -> Option<Time> {
+    pub(crate) fn deadline(&mut self) -> Option<Time> {
+        let busy = self.is_busy().then(|| self.core.clock.now() + BUSY_LOOK);
         let mut state = self.core.lock();
-        let due = [state.machine.poll_timeout(), self.retry_at, self.better.deadline()];
+        let due = [state.machine.poll_timeout(), self.retry_at, self.better.deadline(), busy];
         let due = due.into_iter().flatten().min();
         state.armed = due.unwrap_or(Time(u64::MAX));
         due
+    }
+
+    /// Whether applications' threads do much by themselves. Each of their messages makes an ack due a little later than
+    /// now: a driver that looks by then in any case need not be told.
+    fn is_busy(&mut self) -> bool {
+        let work = |path: &Arc<PathIo>| {
+            path.sends.load(Ordering::Relaxed) + path.looks.load(Ordering::Relaxed)
+        };
+        let work: u64 = self.paths.iter().map(work).sum();
+        let done = work.abs_diff(std::mem::replace(&mut self.work_seen, work));
+        done >= BUSY_WORK
     }
 
     /// Whether the session is over and nothing is left to close.

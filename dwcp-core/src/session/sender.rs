@@ -42,6 +42,8 @@ struct Cork {
     unstaged: u32,
 }
 
+/// What a channel may hold of un-acked messages while the link takes nothing: beyond what the link itself has, two full writes.
+const LINK_FULL_BYTES: u64 = 2 * CORK_BYTES as u64;
 /// Fewer messages than these are not worth a batch of the sender's own: others take the session's lock as often.
 const STAGED_MIN: u32 = 4;
 /// So many are committed without, then.
@@ -283,6 +285,9 @@ impl Sender {
         bytes: usize,
         commit: impl Fn(&mut Self) -> Result<(), Refused>,
     ) -> Poll<Result<(), SendError>> {
+        if self.is_link_full(context) {
+            return Poll::Pending;
+        }
         match commit(self) {
             Ok(()) => return Poll::Ready(Ok(())),
             Err(Refused::Window | Refused::Pool) => {}
@@ -296,6 +301,21 @@ impl Sender {
             Err(Refused::Pool) => self.await_memory(bytes.min(BATCH_MESSAGE_BYTES_MAX) + 10),
             other => Poll::Ready(other.map_err(|refused| self.error(refused))),
         }
+    }
+
+    /// Whether the link takes nothing and has enough to send when it does. Whoever waits is woken then. The window is for the way
+    /// to the peer: more than the link needs to go on is only memory that nobody has at hand any more when its turn comes.
+    fn is_link_full(&self, context: &Context<'_>) -> bool {
+        let mut state = self.shared.core.lock();
+        let kept = state.machine.kept_bytes(self.shared.key);
+        if kept < LINK_FULL_BYTES || !state.is_link_blocked() {
+            return false;
+        }
+        state.waits_for_link = true;
+        let replaced = state.wait_send(self.shared.key, context.waker());
+        drop(state);
+        drop(replaced);
+        true
     }
 
     fn register(&self, context: &Context<'_>) {

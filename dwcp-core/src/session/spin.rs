@@ -3,7 +3,7 @@
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::driver::SessionCore;
+use crate::driver::{Crowd, SessionCore};
 use crate::machine::ChannelKey;
 
 /// Decides when polling is worth its time: as long as it finds something. A wake-up of a halted processor
@@ -14,6 +14,7 @@ pub(super) struct Spin {
     failures: u32,
     /// Receives that do without, before the next attempt.
     skip: u32,
+    crowd: Crowd,
 }
 
 /// After so many polls in vain in a row, one in 2^10 receives tries again.
@@ -21,7 +22,7 @@ const FAILURES_MAX: u32 = 10;
 
 impl Spin {
     pub(super) fn new(budget: Duration) -> Self {
-        Self { budget, failures: 0, skip: 0 }
+        Self { budget, failures: 0, skip: 0, crowd: Crowd::default() }
     }
 
     pub(super) fn is_worthwhile(&mut self) -> bool {
@@ -43,7 +44,9 @@ impl Spin {
         // The wall clock, not the runtime's: a paused one would never end.
         let start = Instant::now();
         let is_readable = || core.peek().machine.is_readable(channel);
-        let found = core.spin(&path, is_readable, || start.elapsed() < self.budget);
+        let budget = self.budget;
+        let keep_on = || start.elapsed() < budget;
+        let found = core.spin(&path, is_readable, keep_on, &mut self.crowd);
         if found {
             self.failures = 0;
         } else {

@@ -57,7 +57,7 @@ pub async fn latency(session: &Session, plan: &LatencyPlan) -> Result<LatencyRep
     let channel = session.open(labels::BENCH_LATENCY, options);
     let channel = channel.map_err(|error| ServiceError::Channel(crate::exit::chain(&error)))?;
     let (mut sender, mut receiver) = channel.split();
-    sender.send(json(&Start { blocking: plan.blocking })).await?;
+    sender.send(json(&Start { blocking: plan.blocking, in_pieces: false })).await?;
     let before = session.stats();
     let (cpu, start) = (process_time(), Instant::now());
     let warm = start + Duration::from_millis(plan.warm_up_ms);

@@ -111,7 +111,10 @@ async fn push(
 ) -> Result<PeerReport, ServiceError> {
     /// Messages between two looks at the clock.
     const STRIDE: u64 = 16;
-    sender.send(json(&Start { blocking: plan.blocking })).await?;
+    /// Longer messages come in pieces: a frame has as much.
+    const WHOLE_BYTES_MAX: usize = 64 << 10;
+    let in_pieces = plan.size > WHOLE_BYTES_MAX;
+    sender.send(json(&Start { blocking: plan.blocking, in_pieces })).await?;
     let mut numbered = Numbered::new(plan.size);
     while !numbered.count().is_multiple_of(STRIDE) || Instant::now() < end {
         numbered.send(sender).await?;

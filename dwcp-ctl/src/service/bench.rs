@@ -18,6 +18,9 @@ pub struct Start {
     /// Answered in a thread of its own.
     #[serde(default)]
     pub blocking: bool,
+    /// `bench/sink`: messages are so long that they come in pieces, and are counted as they come.
+    #[serde(default)]
+    pub in_pieces: bool,
 }
 
 /// The first message of `bench/source`.
@@ -66,12 +69,17 @@ impl Tally {
 
     #[inline]
     fn note(&mut self, message: &[u8], now: Instant) {
+        let number = stamped(message).unwrap_or(self.report.messages);
+        self.note_number(number, message.len() as u64, now);
+    }
+
+    #[inline]
+    fn note_number(&mut self, number: u64, bytes: u64, now: Instant) {
         self.first.get_or_insert(now);
         self.last = now;
-        let number = self.report.messages;
-        self.check.note(stamped(message).unwrap_or(number));
+        self.check.note(number);
         self.report.messages += 1;
-        self.report.bytes += message.len() as u64;
+        self.report.bytes += bytes;
     }
 
     fn finish(mut self) -> PeerReport {
@@ -95,7 +103,7 @@ pub async fn echo(channel: Channel) -> Result<(), ServiceError> {
     // What is measured is the path: the other end has compression off, too.
     channel.set_compression(false);
     let (mut sender, mut receiver) = channel.split();
-    let Start { blocking } = receive_first(&mut sender, &mut receiver).await?;
+    let Start { blocking, .. } = receive_first(&mut sender, &mut receiver).await?;
     run(blocking, send_back(sender, receiver)).await
 }
 
@@ -118,8 +126,27 @@ pub async fn sink(channel: Channel) -> Result<(), ServiceError> {
     // What is measured is the path: the other end has compression off, too.
     channel.set_compression(false);
     let (mut sender, mut receiver) = channel.split();
-    let Start { blocking } = receive_first(&mut sender, &mut receiver).await?;
-    run(blocking, take_in(sender, receiver)).await
+    let Start { blocking, in_pieces } = receive_first(&mut sender, &mut receiver).await?;
+    match in_pieces {
+        true => run(blocking, take_in_pieces(sender, receiver)).await,
+        false => run(blocking, take_in(sender, receiver)).await,
+    }
+}
+
+/// As whoever stores or passes on what comes: no message is put together first.
+async fn take_in_pieces(mut sender: Sender, mut receiver: Receiver) -> Result<(), ServiceError> {
+    let (mut tally, mut first): (_, Option<u64>) = (Tally::new(), None);
+    while let Some(chunk) = receiver.recv_chunk().await? {
+        let number =
+            first.take().unwrap_or_else(|| stamped(&chunk.bytes).unwrap_or(tally.report.messages));
+        match chunk.is_last {
+            true => tally.note_number(number, chunk.total_bytes, Instant::now()),
+            false => first = Some(number),
+        }
+    }
+    sender.send(json(&tally.finish())).await?;
+    sender.finish();
+    Ok(())
 }
 
 async fn take_in(mut sender: Sender, mut receiver: Receiver) -> Result<(), ServiceError> {
