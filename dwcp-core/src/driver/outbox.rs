@@ -8,6 +8,9 @@ use crate::link::LinkSender;
 use crate::mem::Payload;
 use crate::wire::HEADER_BYTES;
 
+/// Room grows by so much: a batch is a little more than 256 KiB, and the next power of two twice as much.
+const GROWTH_BYTES: usize = 16 << 10;
+
 /// Records, back to back. Some have their body elsewhere: a link that can, sends it from there.
 #[derive(Default)]
 pub(super) struct Outbox {
@@ -38,7 +41,7 @@ impl Outbox {
     pub(super) fn room(&mut self, bytes: usize) -> &mut [u8] {
         let end = self.end + bytes;
         if self.bytes.len() < end {
-            self.bytes.resize(end.next_power_of_two(), 0);
+            self.bytes.resize(end.next_multiple_of(GROWTH_BYTES), 0);
         }
         &mut self.bytes[self.end..end]
     }

@@ -50,14 +50,14 @@ impl Seen {
         Self { begun: 0, at: None }
     }
 
-    /// Whether receivers poll, so that the thread need not. To be asked often.
-    pub(super) fn looks(&mut self, polls: &OwnPolls, now: Instant) -> bool {
+    /// For how long the thread need not poll, because receivers do. To be asked often.
+    pub(super) fn looks(&mut self, polls: &OwnPolls, now: Instant) -> Option<Duration> {
         let begun = polls.begun.load(Ordering::Relaxed);
         if begun != self.begun {
             (self.begun, self.at) = (begun, Some(now));
         }
-        self.at.is_some_and(|at| now.saturating_duration_since(at) < ASIDE)
-            && !polls.is_over.load(Ordering::SeqCst)
+        let left = ASIDE.checked_sub(now.saturating_duration_since(self.at?));
+        left.filter(|left| !left.is_zero() && !polls.is_over.load(Ordering::SeqCst))
     }
 }
 
@@ -69,17 +69,18 @@ mod tests {
     fn the_thread_makes_way_for_as_long_as_receivers_poll() {
         let (polls, mut seen, now) = (OwnPolls::default(), Seen::nothing(), Instant::now());
         polls.begin();
-        assert!(!seen.looks(&polls, now) && !polls.end_in_vain(), "nobody looks");
+        assert!(seen.looks(&polls, now).is_none() && !polls.end_in_vain(), "nobody looks");
         polls.watch();
-        assert!(!seen.looks(&polls, now), "none has begun");
+        assert!(seen.looks(&polls, now).is_none(), "none has begun");
         polls.begin();
-        assert!(seen.looks(&polls, now) && seen.looks(&polls, now + ASIDE / 2));
-        assert!(!seen.looks(&polls, now + ASIDE), "it does something else");
+        assert_eq!(seen.looks(&polls, now), Some(ASIDE));
+        assert_eq!(seen.looks(&polls, now + ASIDE / 4), Some(ASIDE * 3 / 4));
+        assert!(seen.looks(&polls, now + ASIDE).is_none(), "it does something else");
         polls.begin();
-        assert!(seen.looks(&polls, now + ASIDE));
+        assert!(seen.looks(&polls, now + ASIDE).is_some());
         assert!(polls.end_in_vain() && !polls.end_in_vain(), "told once");
-        assert!(!seen.looks(&polls, now + ASIDE), "it sleeps: the thread polls");
+        assert!(seen.looks(&polls, now + ASIDE).is_none(), "it sleeps: the thread polls");
         polls.begin();
-        assert!(seen.looks(&polls, now + ASIDE));
+        assert!(seen.looks(&polls, now + ASIDE).is_some());
     }
 }

@@ -61,14 +61,19 @@ impl SessionCore {
     ) -> bool {
         let Ok(mut rx) = path.rx.try_lock() else { return false };
         self.own_polls.begin();
-        let (mut found, mut received) = (false, Received::Empty);
+        /// Looks in vain after which to ask whether there is something nevertheless.
+        const ASK: u32 = 8;
+        let (mut found, mut received, mut looks) = (false, Received::Empty, 0_u32);
         while !rx.is_ended {
             received = self.read(path, &mut rx);
             if std::mem::take(&mut rx.is_flush_wanted) {
                 // The driver hears of nothing that this thread has read.
                 self.flush(path);
             }
-            if !matches!(received, Received::Empty | Received::Drained) || is_done() {
+            // What this thread did not read others may have brought about: the end of the channel, for one.
+            looks += 1;
+            let is_news = received != Received::Empty || looks.is_multiple_of(ASK);
+            if is_news {
                 found = is_done();
                 if found || received.waits() {
                     break;

@@ -55,32 +55,39 @@ impl SessionCore {
                 path.wants_rekey.store(false, Ordering::Relaxed);
                 PathCounters::add(&path.counters.rekeys, 1);
             }
-            {
-                let mut state = self.lock();
-                let is_any = state.machine.poll_transmit(now, path.id, &mut scratch.batch);
-                state.is_flush_due = false;
-                state.flushed_at = now;
-                if state.machine.has_events() {
-                    self.wake.raise(); // another path has something to send, too
-                }
-                if !is_any {
-                    let is_sooner =
-                        state.machine.poll_timeout().is_some_and(|due| due < state.armed);
-                    drop(state);
-                    if is_sooner {
-                        self.wake.raise();
-                    }
-                    return;
-                }
+            let (is_any, is_all) = self.gather(path, now, scratch);
+            if !is_any {
+                return;
             }
             let is_sealed = self.seal(path, tx, scratch);
             scratch.batch.clear();
-            if is_sealed {
-                now = self.clock.now();
-            } else {
+            if !is_sealed {
                 self.lose_tx(path, tx, now);
+            } else if is_all {
+                // Nearly always: another look would find nothing.
+                self.write_pending(path, tx, now);
+                return;
+            } else {
+                now = self.clock.now();
             }
         }
+    }
+
+    /// Takes what `path` has to send now. Returns whether there is anything, and whether it is all there is.
+    fn gather(&self, path: &PathIo, now: Time, scratch: &mut Scratch) -> (bool, bool) {
+        let mut state = self.lock();
+        let is_any = state.machine.poll_transmit(now, path.id, &mut scratch.batch);
+        state.is_flush_due = false;
+        state.flushed_at = now;
+        let is_all = !is_any || !state.machine.wants_transmit(now, path.id);
+        // Another path has something to send, too, or a timer is due before the driver looks.
+        let needs_driver = state.machine.has_events()
+            || (is_all && state.machine.poll_timeout().is_some_and(|due| due < state.armed));
+        drop(state);
+        if needs_driver {
+            self.wake.raise();
+        }
+        (is_any, is_all)
     }
 
     /// Seals the batch into the path's pending bytes. False: the key is used up.

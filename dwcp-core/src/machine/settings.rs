@@ -124,8 +124,9 @@ pub(crate) const CONTROL_FRAMES_MAX: usize = 256;
 pub(crate) const CONTROL_UNACKED_MAX: usize = 2 * crate::wire::MAX_CHANNELS;
 /// Closed channels whose last ack is told again when a path is lost.
 pub(crate) const CLOSED_REMEMBERED: usize = 1_024;
-/// Bytes one call of `poll_transmit` gathers.
-pub const TRANSMIT_BYTES: usize = 256 << 10;
+/// Bytes one call of `poll_transmit` gathers: four frames of the largest usual size, what their records say of them, and some
+/// acks.
+pub const TRANSMIT_BYTES: usize = (256 << 10) + 2_048;
 /// Records that only frames other than data may use, of the receives the peer has posted.
 pub(crate) const RECORD_RESERVE: u64 = 8;
 /// Of those, records that only news of receives posted may use.

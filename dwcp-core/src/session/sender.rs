@@ -42,7 +42,7 @@ struct Cork {
     unstaged: u32,
 }
 
-/// What a channel may hold of un-acked messages while the link takes nothing: beyond what the link itself has, two full writes.
+/// What a channel may hold of un-acked messages while the link takes nothing, what the link has among them: two full writes.
 const LINK_FULL_BYTES: u64 = 2 * CORK_BYTES as u64;
 /// Fewer messages than these are not worth a batch of the sender's own: others take the session's lock as often.
 const STAGED_MIN: u32 = 4;

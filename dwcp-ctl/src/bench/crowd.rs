@@ -191,8 +191,8 @@ pub async fn handshakes(
     Ok(rate("dwcp.bench-handshakes/v1", sessions, sessions, count, began.elapsed()))
 }
 
-/// Cuts the connections of all sessions again and again for `duration`; what counts is the time from the cut until a message
-/// has come back, for all of them together.
+/// Cuts the connections of all sessions again and again for `duration`, [`AT_ONCE`] at a time; what counts is the time from the
+/// first cut of a round until a message has come back on the last session.
 ///
 /// # Errors
 /// [`CrowdError`].
@@ -216,7 +216,10 @@ pub async fn resumes(
         tokio::time::sleep(LIFE_MIN).await;
         let round = Instant::now();
         let back = |mut member: Member| async move {
-            member.channel.session().cut(None);
+            // A session without a path has nothing to cut yet.
+            while !member.channel.session().cut(None) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
             member.round_trip().await.map(|()| member)
         };
         members = each(members, back).await?;

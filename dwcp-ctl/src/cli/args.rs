@@ -214,8 +214,9 @@ pub(super) struct BenchCrowd {
     /// How long to measure, whole rounds of all sessions; nothing that `sessions` needs.
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "3s")]
     pub(super) duration: Duration,
-    #[command(flatten)]
-    pub(super) pair: BenchPair,
+    /// The processors of this process and of the other, such as 0,1.
+    #[arg(long, value_name = "A,B", value_parser = parse_cores)]
+    pub(super) cores: Option<[u16; 2]>,
 }
 
 /// How the two processes run that a bench by itself starts.

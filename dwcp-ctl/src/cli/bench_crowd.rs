@@ -6,7 +6,7 @@ use dwcp_core::Endpoint;
 use dwcp_hybrid::prepare_process;
 use serde::Serialize;
 
-use super::args::{BenchCrowd, BenchPair};
+use super::args::BenchCrowd;
 use super::output::Output;
 use super::route::runtime;
 use super::self_pair::{SelfOptions, SelfPair};
@@ -39,7 +39,7 @@ pub(super) fn resumes(arguments: &BenchCrowd, output: &Output) -> Result<Exit, F
         })?;
     say(output, &report, || {
         let all = counted(report.sessions as u64, "session", "sessions");
-        format!("{} a second back after a cut, of {all} cut at once\n", report.per_second)
+        format!("{} a second back after a cut, of {all}\n", report.per_second)
     })
 }
 
@@ -64,9 +64,8 @@ fn measure<T, F>(
 where
     F: Future<Output = Result<T, CrowdError>>,
 {
-    let BenchPair { cores, polling } = arguments.pair;
     let crowd = crowd as usize;
-    let pair = SelfPair::start(SelfOptions { cores, is_polling: polling, crowd })?;
+    let pair = SelfPair::start(SelfOptions { cores: arguments.cores, is_polling: false, crowd })?;
     prepare_process(pair.config()).iter().for_each(|problem| output.error(problem));
     runtime()?.block_on(async {
         let endpoints = (0..crowd).map(|number| pair.member(number)).collect::<Result<_, _>>()?;

@@ -20,7 +20,7 @@ pub(super) fn run(config: &Path) -> Result<Exit, Failure> {
         let assembly = assemble(&config, Listen::Configured);
         let endpoint = assembly.map_err(|error| Failure::problem(chain(&error)))?.endpoint;
         println!("{}", endpoint.local_addresses().first().map_or("", String::as_str));
-        let services = Arc::new(Services::new(Offer::default()));
+        let services = Arc::new(Services::new(Offer { bench_threads: true, ..Offer::default() }));
         let serving = serve_sessions(endpoint.clone(), services);
         let ended = async {
             // Whatever comes, only the end matters.

@@ -24,7 +24,7 @@ pub fn offer(config: &Config) -> Offer {
         .forward_targets
         .iter()
         .map(|allowed| Allowed { target: allowed.target.to_string(), from: nodes(&allowed.from) });
-    Offer { reception, forward_targets: AllowList::new(targets) }
+    Offer { reception, forward_targets: AllowList::new(targets), bench_threads: false }
 }
 
 fn nodes(set: &NodeSet) -> Option<Vec<String>> {

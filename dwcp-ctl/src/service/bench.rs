@@ -15,7 +15,7 @@ use crate::bench::sequence::{Order, SequenceCheck, stamped};
 /// The first message of `bench/sink` and `bench/latency`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Start {
-    /// Answered in a thread of its own.
+    /// Answered in a thread of its own, where the peer gives one: a daemon does not.
     #[serde(default)]
     pub blocking: bool,
     /// `bench/sink`: messages are so long that they come in pieces, and are counted as they come.
@@ -95,16 +95,16 @@ fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Sends every message back.
+/// Sends every message back. `may_block`: in a thread of its own, if the peer asks for that.
 ///
 /// # Errors
 /// [`ServiceError`].
-pub async fn echo(channel: Channel) -> Result<(), ServiceError> {
+pub async fn echo(channel: Channel, may_block: bool) -> Result<(), ServiceError> {
     // What is measured is the path: the other end has compression off, too.
     channel.set_compression(false);
     let (mut sender, mut receiver) = channel.split();
     let Start { blocking, .. } = receive_first(&mut sender, &mut receiver).await?;
-    run(blocking, send_back(sender, receiver)).await
+    run(blocking && may_block, send_back(sender, receiver)).await
 }
 
 async fn send_back(mut sender: Sender, mut receiver: Receiver) -> Result<(), ServiceError> {
@@ -118,18 +118,18 @@ async fn send_back(mut sender: Sender, mut receiver: Receiver) -> Result<(), Ser
     Ok(())
 }
 
-/// Counts and checks every message.
+/// Counts and checks every message. `may_block`: in a thread of its own, if the peer asks for that.
 ///
 /// # Errors
 /// [`ServiceError`].
-pub async fn sink(channel: Channel) -> Result<(), ServiceError> {
+pub async fn sink(channel: Channel, may_block: bool) -> Result<(), ServiceError> {
     // What is measured is the path: the other end has compression off, too.
     channel.set_compression(false);
     let (mut sender, mut receiver) = channel.split();
     let Start { blocking, in_pieces } = receive_first(&mut sender, &mut receiver).await?;
     match in_pieces {
-        true => run(blocking, take_in_pieces(sender, receiver)).await,
-        false => run(blocking, take_in(sender, receiver)).await,
+        true => run(blocking && may_block, take_in_pieces(sender, receiver)).await,
+        false => run(blocking && may_block, take_in(sender, receiver)).await,
     }
 }
 

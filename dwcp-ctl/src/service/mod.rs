@@ -74,6 +74,8 @@ pub struct Offer {
     pub reception: Option<file::Reception>,
     /// Which TCP targets peers may reach through this node.
     pub forward_targets: forward::AllowList,
+    /// Whether a bench may have a thread of its own here when its peer asks for that: a daemon has few, for all its peers.
+    pub bench_threads: bool,
 }
 
 impl Services {
@@ -132,8 +134,8 @@ impl Services {
         let offer = self.offer();
         let result = match label.as_str() {
             // Each in memory of its own: in that of the task, the one that needs most would decide what all of them hold.
-            labels::BENCH_LATENCY => Box::pin(bench::echo(channel)).await,
-            labels::BENCH_SINK => Box::pin(bench::sink(channel)).await,
+            labels::BENCH_LATENCY => Box::pin(bench::echo(channel, offer.bench_threads)).await,
+            labels::BENCH_SINK => Box::pin(bench::sink(channel, offer.bench_threads)).await,
             labels::BENCH_SOURCE => Box::pin(bench::source(channel)).await,
             labels::FILE => {
                 let reception = offer.reception.as_ref();

@@ -4,9 +4,9 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Wake, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::bell::{Bell, Door};
 use crate::driver::core::SessionCore;
@@ -61,11 +61,20 @@ struct Watch {
 }
 
 impl Watch {
-    /// The descriptors to wait for: for something to read, and for room to write.
-    fn wanted(&self) -> (Option<&Descriptor>, Option<&Descriptor>) {
-        let reads = descriptor(&self.rx).filter(|_| !self.is_set_aside);
+    /// The descriptors to wait for: for something to read, unless it is what `others` read, and for room to write.
+    fn wanted(&self, others: Option<PathId>) -> (Option<&Descriptor>, Option<&Descriptor>) {
+        let is_ours = !self.is_set_aside && Some(self.path) != others;
+        let reads = descriptor(&self.rx).filter(|_| is_ours);
         let writes = descriptor(&self.tx).filter(|_| self.is_blocked);
         (reads, writes)
+    }
+
+    /// Whether the link takes bytes again, without waiting for it.
+    fn has_room(&self) -> bool {
+        let Some(fd) = descriptor(&self.tx).filter(|_| self.is_blocked) else { return false };
+        let mut wait = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::OUT)];
+        // An interruption is looked at again in the next turn.
+        poll(&mut wait, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 }
 
@@ -130,6 +139,11 @@ impl<D: Door + Send + Sync + 'static> Seat<D> {
 
     /// Whether receivers of the session poll its links by themselves.
     pub(super) fn is_polled_by_others(&mut self, now: Instant) -> bool {
+        self.polled_for(now).is_some()
+    }
+
+    /// For how long the thread may leave it to them before it looks again.
+    pub(super) fn polled_for(&mut self, now: Instant) -> Option<Duration> {
         self.own_polls.looks(&self.turn.core().own_polls, now)
     }
 
@@ -159,6 +173,8 @@ impl<D: Door + Send + Sync + 'static> Seat<D> {
     pub(super) fn take_turn(&mut self, is_spinning: bool) -> usize {
         self.caller.is_called.swap(false, Ordering::SeqCst);
         for watch in &mut self.watches.0 {
+            // A thread that never sleeps is never told.
+            watch.is_writable |= watch.has_room();
             watch.is_readable |=
                 watch.is_set_aside || (is_spinning && descriptor(&watch.rx).is_some());
             watch.is_set_aside = false;
@@ -213,11 +229,16 @@ impl<D: Door + Send + Sync + 'static> Seat<D> {
         self.deadline = self.turn.deadline().map(|due| Instant::now() + clock.until(due));
     }
 
-    /// The descriptors to wait for, each with what to wait for. The same number in the same order as
-    /// [`note`](Self::note) expects.
-    pub(super) fn descriptors<'a>(&'a self, out: &mut Vec<PollFd<'a>>) {
+    /// The path that receivers of the session poll by themselves while the thread makes way.
+    pub(super) fn polled_by_others(&self) -> Option<PathId> {
+        self.turn.core().peek().machine.active_path()
+    }
+
+    /// The descriptors to wait for, each with what to wait for, but for reading that of the path that `others` read. The same
+    /// number in the same order as [`note`](Self::note) expects.
+    pub(super) fn descriptors<'a>(&'a self, others: Option<PathId>, out: &mut Vec<PollFd<'a>>) {
         for watch in &self.watches.0 {
-            let (reads, writes) = watch.wanted();
+            let (reads, writes) = watch.wanted(others);
             if let Some(fd) = reads {
                 out.push(PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN));
             }
@@ -228,9 +249,13 @@ impl<D: Door + Send + Sync + 'static> Seat<D> {
     }
 
     /// Takes in what poll(2) said of the descriptors.
-    pub(super) fn note(&mut self, said: &mut impl Iterator<Item = PollFlags>) {
+    pub(super) fn note(
+        &mut self,
+        others: Option<PathId>,
+        said: &mut impl Iterator<Item = PollFlags>,
+    ) {
         for watch in &mut self.watches.0 {
-            let (reads, writes) = watch.wanted();
+            let (reads, writes) = watch.wanted(others);
             let (reads, writes) = (reads.is_some(), writes.is_some());
             if reads {
                 watch.is_readable = said.next().is_some_and(|flags| !flags.is_empty());

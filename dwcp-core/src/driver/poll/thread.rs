@@ -11,7 +11,6 @@ use super::PollMode;
 use super::bell::{Bell, WakeFd};
 use super::seat::Seat;
 use crate::driver::core::SessionCore;
-use crate::driver::own_polls::ASIDE;
 use crate::driver::turn::SessionObserver;
 
 /// A session on its way to the thread.
@@ -94,10 +93,10 @@ impl Thread {
             if is_stopping && self.seats.is_empty() {
                 return;
             }
-            let is_aside = self.is_aside(now);
+            let aside = self.aside(now);
             let is_spinning =
                 self.mode == PollMode::BusySpin || now.duration_since(self.active) < self.spin;
-            if is_spinning && !is_aside {
+            if is_spinning && aside.is_none() {
                 in_vain = (in_vain + 1) % GIVE_WAY;
                 match in_vain {
                     // Whoever shares the processor may be the one that everybody waits for.
@@ -108,14 +107,19 @@ impl Thread {
             }
             // Who rings from here on knocks; who rang before makes us look again.
             if self.shared.bell.arm() {
-                self.sleep(is_aside);
+                self.sleep(aside);
             }
         }
     }
 
-    /// Whether the links of all sessions are polled by their receivers.
-    fn is_aside(&mut self, now: Instant) -> bool {
-        !self.seats.is_empty() && self.seats.iter_mut().all(|seat| seat.is_polled_by_others(now))
+    /// For how long the links of all sessions are polled by their receivers, if they are.
+    fn aside(&mut self, now: Instant) -> Option<Duration> {
+        let mut least = None;
+        for seat in &mut self.seats {
+            let left = seat.polled_for(now)?;
+            least = Some(least.map_or(left, |least: Duration| least.min(left)));
+        }
+        least
     }
 
     /// Seats the sessions that have arrived.
@@ -169,11 +173,11 @@ impl Thread {
         is_any
     }
 
-    /// Sleeps until a descriptor is ready, somebody rings, or a deadline passes. `is_aside`: for a moment, and whatever the
-    /// descriptors say.
-    fn sleep(&mut self, is_aside: bool) {
+    /// Sleeps until a descriptor is ready, somebody rings, or a deadline passes. `aside`: for so long at most, and whatever
+    /// arrives where receivers read.
+    fn sleep(&mut self, aside: Option<Duration>) {
         let now = Instant::now();
-        let mut limit = is_aside.then_some(ASIDE);
+        let mut limit = aside;
         for seat in &self.seats {
             // A seat may have been called before the bell was armed, or hold a path it read only in part.
             if seat.wants_turn(now) {
@@ -189,9 +193,10 @@ impl Thread {
             tv_nsec: limit.subsec_nanos().into(),
         });
         let mut waits = vec![PollFd::new(self.shared.bell.door(), PollFlags::IN)];
-        if !is_aside {
-            self.seats.iter().for_each(|seat| seat.descriptors(&mut waits));
-        }
+        let others = |seat: &Seat<WakeFd>| aside.and_then(|_| seat.polled_by_others());
+        let read_by_others: Vec<_> = self.seats.iter().map(others).collect();
+        let seats = self.seats.iter().zip(&read_by_others);
+        seats.for_each(|(seat, others)| seat.descriptors(*others, &mut waits));
         // An interruption is as good as a wake-up.
         let ready = poll(&mut waits, limit.as_ref()).unwrap_or(0);
         let said: Vec<PollFlags> = waits.iter().map(PollFd::revents).collect();
@@ -204,9 +209,8 @@ impl Thread {
         if said.next().is_some_and(|flags| !flags.is_empty()) {
             self.shared.bell.door().clear();
         }
-        if !is_aside {
-            self.seats.iter_mut().for_each(|seat| seat.note(&mut said));
-        }
+        let seats = self.seats.iter_mut().zip(&read_by_others);
+        seats.for_each(|(seat, others)| seat.note(*others, &mut said));
     }
 }
 
