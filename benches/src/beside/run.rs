@@ -1,7 +1,7 @@
 //! One command and what it printed.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -55,15 +55,20 @@ impl Programs {
             Program::Clear => (&self.clear, Vec::new()),
         };
         let words = json.into_iter().chain(words).chain(more.iter().cloned());
-        let mut command = if self.is_realtime {
-            let mut command = Command::new("chrt");
-            command.args(["-r", "1"]).arg(program);
-            command
-        } else {
-            Command::new(program)
-        };
+        let mut command = self.scheduled(program, scenario);
         command.args(words);
         self.run(command)
+    }
+
+    /// `program`, before all other work if time counts in `scenario`. This process comes before even that, so as to end it.
+    fn scheduled(&self, program: &Path, scenario: &Scenario) -> Command {
+        if !self.is_realtime {
+            return Command::new(program);
+        }
+        let mut command = Command::new("chrt");
+        let policy = if scenario.is_timed { ["-r", "1"] } else { ["-o", "0"] };
+        command.args(policy).arg(program);
+        command
     }
 
     /// Runs a peer. Returns what it printed.
@@ -71,12 +76,12 @@ impl Programs {
     /// # Errors
     /// What failed, in words.
     pub fn theirs(&self, scenario: &Scenario, peer: &str) -> Result<Value, String> {
-        let mut command = Command::new(&self.peers);
+        let mut command = self.scheduled(&self.peers, scenario);
         let mut words = scenario.theirs.split(' ');
         command.args(words.next()).arg(peer).args(words);
         command.args(["--seconds", &self.seconds.to_string(), "--congestion", "cubic"]);
         command.args(["--cores", &self.cores_of(scenario)]);
-        if self.is_realtime {
+        if self.is_realtime && scenario.is_timed {
             command.arg("--realtime");
         }
         self.run(command)

@@ -1,6 +1,7 @@
 //! `bench/…`: the end of a benchmark that answers.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use dwcp_core::{Channel, Receiver, Sender};
@@ -104,7 +105,7 @@ pub async fn echo(channel: Channel, may_block: bool) -> Result<(), ServiceError>
     channel.set_compression(false);
     let (mut sender, mut receiver) = channel.split();
     let Start { blocking, .. } = receive_first(&mut sender, &mut receiver).await?;
-    run(blocking && may_block, send_back(sender, receiver)).await
+    run(blocking && may_block, Box::pin(send_back(sender, receiver))).await
 }
 
 async fn send_back(mut sender: Sender, mut receiver: Receiver) -> Result<(), ServiceError> {
@@ -128,8 +129,8 @@ pub async fn sink(channel: Channel, may_block: bool) -> Result<(), ServiceError>
     let (mut sender, mut receiver) = channel.split();
     let Start { blocking, in_pieces } = receive_first(&mut sender, &mut receiver).await?;
     match in_pieces {
-        true => run(blocking && may_block, take_in_pieces(sender, receiver)).await,
-        false => run(blocking && may_block, take_in(sender, receiver)).await,
+        true => run(blocking && may_block, Box::pin(take_in_pieces(sender, receiver))).await,
+        false => run(blocking && may_block, Box::pin(take_in(sender, receiver))).await,
     }
 }
 
@@ -163,10 +164,10 @@ async fn take_in(mut sender: Sender, mut receiver: Receiver) -> Result<(), Servi
     Ok(())
 }
 
-/// Runs `service` here, or in a thread of its own that waits by itself.
+/// Runs `service` here, or in a thread of its own that waits by itself. In a box: else whoever waits holds it several times over.
 async fn run(
     blocking: bool,
-    service: impl Future<Output = Result<(), ServiceError>> + Send + 'static,
+    service: Pin<Box<dyn Future<Output = Result<(), ServiceError>> + Send>>,
 ) -> Result<(), ServiceError> {
     if blocking { crate::bench::in_a_thread(service).await } else { service.await }
 }
