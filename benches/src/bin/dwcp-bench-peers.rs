@@ -168,6 +168,8 @@ fn measure(options: &Options) -> Result<ExitCode, String> {
     if is_noisy {
         say(&format!("load {load}: the machine is not idle; the report says so"));
     }
+    let out = &options.out;
+    std::fs::create_dir_all(out).map_err(|error| format!("{}: {error}", out.display()))?;
     let (began, mut found) = (Instant::now(), Found::default());
     for round in 0..options.rounds {
         for scenario in options.scenarios() {
@@ -290,9 +292,14 @@ fn over_wan(options: &Options, program: &Path, found: &mut Found) {
         // What it starts is many processes, and none of them is to come before all others.
         let mut command = Command::new("chrt");
         command.args(["-o", "0"]).arg(program);
-        command.args(["compare", "--scenario", scenario, "--runs", "3", "--json", "-"]);
+        let file = options.out.join(format!("{scenario}.json"));
+        command.args(["compare", "--scenario", scenario, "--runs", "3", "--json"]).arg(&file);
         command.arg("--dwcp-ctl").arg(&options.programs.ctl);
-        let text = match output(command, LIMIT) {
+        let written = output(command, LIMIT).and_then(|_| {
+            let text = std::fs::read_to_string(&file);
+            text.map_err(|error| format!("{}: {error}", file.display()))
+        });
+        let text = match written {
             Ok(text) => text,
             Err(error) => {
                 found.fail(format!("{scenario}: {error}"));
@@ -302,7 +309,7 @@ fn over_wan(options: &Options, program: &Path, found: &mut Found) {
         let value: Value = serde_json::from_str(&text).unwrap_or_default();
         let measurements = value["measurements"].as_array().cloned().unwrap_or_default();
         if measurements.is_empty() {
-            found.fail(format!("{scenario}: no figures in what dwcp-wan printed"));
+            found.fail(format!("{scenario}: no figures in {}", file.display()));
         }
         for one in measurements {
             let figures = |name: &str| -> Vec<f64> {
