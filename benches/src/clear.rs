@@ -130,45 +130,53 @@ fn on_core<T>(
 /// # Errors
 /// What failed, in words.
 pub fn serve(core: Option<usize>) -> Result<(), String> {
-    std::thread::spawn(|| {
-        let mut rest = Vec::new();
-        let _ = std::io::stdin().read_to_end(&mut rest);
-        rest
+    let (end, ended) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        // Whatever comes, only the end matters; nobody listens any more if all is over.
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        let _ = end.send(());
     });
+    let serving = answer();
     on_core(core, async {
-        let ca =
-            Ca::new("clear", Duration::from_secs(86_400)).map_err(|error| error.to_string())?;
-        let options = TcpOptions::default();
-        let own = identity(FAR, &ca)?;
-        let listener = TcpListener::bind("127.0.0.1:0", options, own);
-        let listener = listener.map_err(|error| error.to_string())?;
-        let address = listener.local_address();
-        let endpoint = Endpoint::builder(FAR)
-            .listener(Box::new(Trusting(listener)))
-            .suite(dwcp_tcp::suites::aes_256_gcm(dwcp_tcp::suites::Backend::AwsLc, false))
-            .trusted_suite(Arc::new(ChecksumSuite))
-            .peers(Peers::only([Peer::new(NEAR, Vec::<String>::new())]))
-            .build()
-            .map_err(|error| error.to_string())?;
-        let pem = ca.pem();
-        println!("{}", json!({"address": address, "cert": pem.cert, "key": &**pem.key}));
-        let session = endpoint.accept().await.ok_or("no session")?;
-        let channel = session.accept().await.map_err(|error| error.to_string())?;
-        let (mut sender, mut receiver) = channel.split();
-        let (mut bytes, mut first, mut last) = (0_u64, None, Instant::now());
-        let cpu = processor_seconds();
-        while let Some(chunk) = receiver.recv_chunk().await.map_err(|error| error.to_string())? {
-            last = Instant::now();
-            first.get_or_insert(last);
-            bytes += chunk.bytes.len() as u64;
+        tokio::select! {
+            result = serving => result,
+            _ = ended => Ok(()),
         }
-        let seconds = first.map_or(0.0, |first| (last - first).as_secs_f64());
-        let report = json!({"bytes": bytes, "seconds": seconds, "cpu": processor_seconds() - cpu});
-        sender.send(report.to_string().into_bytes()).await.map_err(|error| error.to_string())?;
-        sender.finish();
-        session.closed().await;
-        Ok(())
     })
+}
+
+async fn answer() -> Result<(), String> {
+    let ca = Ca::new("clear", Duration::from_secs(86_400)).map_err(|error| error.to_string())?;
+    let options = TcpOptions::default();
+    let own = identity(FAR, &ca)?;
+    let listener = TcpListener::bind("127.0.0.1:0", options, own);
+    let listener = listener.map_err(|error| error.to_string())?;
+    let address = listener.local_address();
+    let endpoint = Endpoint::builder(FAR)
+        .listener(Box::new(Trusting(listener)))
+        .suite(dwcp_tcp::suites::aes_256_gcm(dwcp_tcp::suites::Backend::AwsLc, false))
+        .trusted_suite(Arc::new(ChecksumSuite))
+        .peers(Peers::only([Peer::new(NEAR, Vec::<String>::new())]))
+        .build()
+        .map_err(|error| error.to_string())?;
+    let pem = ca.pem();
+    println!("{}", json!({"address": address, "cert": pem.cert, "key": &**pem.key}));
+    let session = endpoint.accept().await.ok_or("no session")?;
+    let channel = session.accept().await.map_err(|error| error.to_string())?;
+    let (mut sender, mut receiver) = channel.split();
+    let (mut bytes, mut first, mut last) = (0_u64, None, Instant::now());
+    let cpu = processor_seconds();
+    while let Some(chunk) = receiver.recv_chunk().await.map_err(|error| error.to_string())? {
+        last = Instant::now();
+        first.get_or_insert(last);
+        bytes += chunk.bytes.len() as u64;
+    }
+    let seconds = first.map_or(0.0, |first| (last - first).as_secs_f64());
+    let report = json!({"bytes": bytes, "seconds": seconds, "cpu": processor_seconds() - cpu});
+    sender.send(report.to_string().into_bytes()).await.map_err(|error| error.to_string())?;
+    sender.finish();
+    session.closed().await;
+    Ok(())
 }
 
 /// Sends messages of `size` bytes for `duration` to the process that printed `first`.

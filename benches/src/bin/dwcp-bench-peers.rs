@@ -268,7 +268,9 @@ fn equal_load(
     found: &mut Found,
 ) {
     let number = |name: &str| theirs[name].as_f64();
-    let Some((count, seconds)) = number("count").zip(number("seconds")) else { return };
+    let Some((count, seconds)) = number("count").zip(number("seconds")) else {
+        return found.fail(format!("{}: {peer} tells no rate to compare at", scenario.name));
+    };
     let rate = format!("{:.0}", count / seconds);
     match options.programs.ours(scenario, &["--rate".to_owned(), rate]) {
         Ok(ours) => {
@@ -276,6 +278,8 @@ fn equal_load(
                 (our_figure(CPU_MESSAGE, &ours), their_figure(CPU_MESSAGE, theirs))
             {
                 found.put(scenario.name, peer, CPU_MESSAGE, one, other);
+            } else {
+                found.fail(format!("{} at the rate of {peer}: no figure", scenario.name));
             }
         }
         Err(error) => found.fail(format!("{} at the rate of {peer}: {error}", scenario.name)),
@@ -317,7 +321,10 @@ fn over_wan(options: &Options, program: &Path, found: &mut Found) {
                 list.iter().filter_map(Value::as_f64).collect()
             };
             let (peer, name) = (one["peer"].as_str(), one["metric"].as_str());
-            let (Some(peer), Some(metric)) = (peer, name.and_then(metric)) else { continue };
+            let (Some(peer), Some(metric)) = (peer, name.and_then(metric)) else {
+                found.fail(format!("{scenario}: a figure without peer or known metric: {one}"));
+                continue;
+            };
             for (ours, theirs) in figures("ours").into_iter().zip(figures("theirs")) {
                 found.put(scenario, peer, metric, ours, theirs);
             }

@@ -70,6 +70,9 @@ pub enum CrowdError {
     /// The service failed.
     #[error("a session failed: {0}")]
     Service(#[from] ServiceError),
+    /// /proc does not tell what a process holds: it has ended, or there is no /proc.
+    #[error("/proc/{0}/status does not tell what process {0} holds: has it ended?")]
+    Unknown(u32),
     /// It took too long.
     #[error("a session did not carry a message there and back within {} s", PATIENCE.as_secs())]
     Late,
@@ -252,11 +255,11 @@ pub async fn sessions(
     let mut endpoints = endpoints;
     let first = each(endpoints.split_off(endpoints.len() - 1), begin.clone()).await?;
     tokio::time::sleep(SETTLE).await;
-    let before = [resident_bytes(pid), resident_bytes(std::process::id())];
+    let before = [resident_bytes(pid)?, resident_bytes(std::process::id())?];
     let count = endpoints.len();
     let members = each(endpoints, begin).await?;
     tokio::time::sleep(SETTLE).await;
-    let after = [resident_bytes(pid), resident_bytes(std::process::id())];
+    let after = [resident_bytes(pid)?, resident_bytes(std::process::id())?];
     let each = |end: usize| round((after[end] - before[end]) / count.max(1) as f64, 1);
     drop((first, members));
     Ok(SessionsReport {
@@ -289,10 +292,11 @@ fn rate(
     }
 }
 
-/// Resident memory of process `pid`; 0 where /proc does not tell.
-fn resident_bytes(pid: u32) -> f64 {
+/// Resident memory of process `pid`.
+fn resident_bytes(pid: u32) -> Result<f64, CrowdError> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.trim().strip_suffix("kB")).map(str::trim);
-    kib.and_then(|kib| kib.parse::<f64>().ok()).unwrap_or_default() * 1024.0
+    let kib = kib.and_then(|kib| kib.parse::<f64>().ok()).ok_or(CrowdError::Unknown(pid))?;
+    Ok(kib * 1024.0)
 }

@@ -129,17 +129,19 @@ fn text(node: &str, listen: &str, peers: &str, options: SelfOptions, end: usize)
         "mode: internet\nnodeId: {node}\nlisten: {listen}\nadmin: {{listen: []}}\n\
          keys: {{cert: {node}.crt, key: {node}.key, ca: ca.crt}}\npeers: {peers}\n"
     );
+    let mut performance = Vec::new();
     if options.crowd > 0 {
         // All of them come from one address, and a bench is no attack.
         text.push_str("security: {rateLimit: {enabled: false}}\n");
+        performance.push(format!("maxConnections: {}", options.crowd + 1));
     }
-    text.push_str(&format!("performance:\n  maxConnections: {}\n", options.crowd + 1));
     if options.is_polling {
-        text.push_str("  pollingMode: true\n");
+        performance.push("pollingMode: true".to_owned());
     }
     if let Some(cores) = options.cores {
-        text.push_str(&format!("  cpuAffinity: {{enabled: true, cores: [{}]}}\n", cores[end]));
+        performance.push(format!("cpuAffinity: {{enabled: true, cores: [{}]}}", cores[end]));
     }
+    text.push_str(&format!("performance: {{{}}}\n", performance.join(", ")));
     text
 }
 
