@@ -81,6 +81,28 @@ fn json_results_have_one_style_and_a_schema() {
 }
 
 #[test]
+fn benches_with_many_sessions_tell_what_they_found() {
+    for (line, schema, figure) in [
+        (
+            &["bench", "handshakes", "--sessions", "3", "--duration", "300ms"][..],
+            "handshakes",
+            "per_second",
+        ),
+        (&["bench", "resumes", "--sessions", "5", "--duration", "100ms"], "resumes", "per_second"),
+        (&["bench", "sessions", "--sessions", "20"], "sessions", "bytes_per_session"),
+    ] {
+        let json = ctl(&[line, &["-o", "json"]].concat()).ok().json();
+        assert_eq!(json["schema"], format!("dwcp.bench-{schema}/v1"), "{json}");
+        assert!(json[figure].as_f64().is_some_and(|figure| figure > 0.0), "{json}");
+        snake(&json);
+    }
+    let many = ctl(&["bench", "handshakes", "--sessions", "65"]);
+    assert!(many.code == 2 && many.stderr.contains("64 at most"), "{many:#?}");
+    let real = ctl(&["bench", "latency", "b", "--polling"]);
+    assert!(real.code == 2 && real.stderr.contains("--self"), "{real:#?}");
+}
+
+#[test]
 fn a_missing_file_names_the_command_that_makes_one() {
     let ran = ctl(&["config", "validate", "/nonexistent/x.yaml"]);
     assert_eq!(ran.code, 1);
