@@ -26,12 +26,14 @@ impl Rate {
 pub(crate) struct SharedRate(AtomicU64);
 
 impl SharedRate {
+    #[cfg(any(feature = "tokio", test))]
     pub(crate) fn new(rate: Option<Rate>) -> Self {
         let shared = Self::default();
         shared.set(rate);
         shared
     }
 
+    #[cfg(any(feature = "tokio", test))]
     pub(crate) fn set(&self, rate: Option<Rate>) {
         let packed = rate.map_or(0, |rate| {
             (u64::from(rate.per_second.max(1)) << 32) | u64::from(rate.burst.max(1))

@@ -14,9 +14,7 @@ use super::path_io::PathIo;
 use super::stage::Stage;
 use super::waiting::Waiters;
 use crate::link::Signal;
-use crate::machine::{
-    ChannelKey, Closed, Event, InDoubt, Machine, Priority, Share, SharedBudget, Time,
-};
+use crate::machine::{ChannelKey, Closed, Event, InDoubt, Machine, Priority, Share, Time};
 use crate::mem::{Account, Pool};
 use crate::rate::{Asked, SharedRate};
 use crate::sync::{Mutex, MutexGuard};
@@ -227,7 +225,8 @@ impl SessionCore {
     }
 
     /// What the receivers of all sessions may gather together.
-    pub(crate) fn with_gather_budget(self, budget: SharedBudget) -> Self {
+    #[cfg(any(feature = "tokio", test))]
+    pub(crate) fn with_gather_budget(self, budget: crate::machine::SharedBudget) -> Self {
         self.lock().gathered.share = Share::new(budget);
         self
     }

@@ -194,7 +194,7 @@ pub async fn handshakes(
     Ok(rate("dwcp.bench-handshakes/v1", sessions, sessions, count, began.elapsed()))
 }
 
-/// Cuts the connections of all sessions again and again for `duration`, [`AT_ONCE`] at a time; what counts is the time from the
+/// Cuts the connections of all sessions again and again for `duration`, 32 at a time; what counts is the time from the
 /// first cut of a round until a message has come back on the last session.
 ///
 /// # Errors
