@@ -9,7 +9,7 @@ pub fn endpoint_settings(config: &Config) -> EndpointSettings {
     let mut settings = EndpointSettings::default();
     let session = &config.session;
     settings.time_to_live = session.time_to_live.get();
-    settings.window_bytes = session.window.bytes();
+    settings.window_bytes = session.window.bytes().min(config.memory.budget.bytes());
     settings.max_message_bytes = session.max_message_size.bytes();
     settings.handshake_timeout = session.handshake_timeout.get();
     settings.handshake_rate = handshake_rate(&config.security.rate_limit);

@@ -17,6 +17,8 @@ fn memory_has_a_pool_and_a_budget() {
     let settings = endpoint_settings(&config("memory: {poolSize: 64MiB, budget: 32MiB}\n"));
     assert_eq!(settings.memory_budget_bytes, 64 << 20);
     assert_eq!(settings.receive_budget_bytes, 32 << 20);
+    assert_eq!(settings.window_bytes, 32 << 20, "no session may take more than all of them");
+    assert_eq!(endpoint_settings(&config("")).window_bytes, 64 << 20);
 }
 
 #[test]

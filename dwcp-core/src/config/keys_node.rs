@@ -57,7 +57,7 @@ section! {
         /// How long a session outlives its last path. After that, un-acked messages are reported in doubt.
         "timeToLive" time_to_live: Time [Time::secs(1), Time::hours(24)] = Time::secs(60);
         /// What the peer may send before the application takes it.
-        "window" window: Size [Size::kib(256), Size::gib(4)] = Size::mib(16);
+        "window" window: Size [Size::kib(256), Size::gib(4)] = Size::mib(64);
         /// The largest message that is received whole.
         "maxMessageSize" max_message_size: Size [Size::kib(1), Size::gib(2)] = Size::mib(64);
         /// How long shutting down waits for what is under way (copies, forwarded connections, benches) and for acks.

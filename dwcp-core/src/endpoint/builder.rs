@@ -84,7 +84,7 @@ impl Default for EndpointSettings {
     fn default() -> Self {
         Self {
             time_to_live: Duration::from_secs(60),
-            window_bytes: 16 << 20,
+            window_bytes: 64 << 20,
             max_message_bytes: 64 << 20,
             memory_budget_bytes: 1 << 30,
             receive_budget_bytes: 256 << 20,

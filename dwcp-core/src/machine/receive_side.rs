@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::held::Held;
 use super::settings::{
-    CHANNEL_WINDOW_MIN, CONTROL_FRAMES_MAX, MAX_FRAMES_AHEAD, WINDOW_PAUSE, frame_cost,
+    CHANNEL_WINDOW_MIN, CONTROL_FRAMES_MAX, MAX_FRAMES_AHEAD, WINDOW_GROWTH, WINDOW_PAUSE,
+    frame_cost,
 };
 use super::window::Window;
 use super::{Time, Violation};
@@ -248,7 +249,8 @@ impl ReceiveSide {
             now.since(self.granted_at).as_nanos() as u64 <= 2 * round_trip_ns.max(1_000_000);
         // Nothing consumed: the peer may not even know the channel, and would miss what it is told.
         if is_fast && self.consumed > 0 {
-            self.window += window.take_for_channel(self.window, self.extra_window());
+            let wanted = self.window.saturating_mul(WINDOW_GROWTH - 1);
+            self.window += window.take_for_channel(wanted, self.extra_window());
         } else if now.since(self.granted_at) >= WINDOW_PAUSE && self.extra_window() > 0 {
             // What was told stays good, so only what was not is given back.
             let untold = (self.consumed + self.window).saturating_sub(self.granted);
@@ -310,5 +312,50 @@ fn cost(frame: &DataFrame) -> u64 {
             frame_cost(u64::from(frame.length))
         }
         DataKind::Open | DataKind::Fin | DataKind::Control => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::settings::WINDOW_STEP_MIN;
+    use super::super::window::ReceiveBudget;
+    use super::*;
+
+    const ROUND_TRIP_NS: u64 = 50_000_000;
+
+    /// The peer sends all that it may, and the application takes all of it.
+    fn use_up(side: &mut ReceiveSide, seq: &mut u64) {
+        const LENGTH: u32 = 8 << 10;
+        while side.received + frame_cost(u64::from(LENGTH)) <= side.granted {
+            let kind = DataKind::First { total: u64::from(LENGTH) };
+            let payload = Payload::Bytes(Bytes::from(vec![0; LENGTH as usize]));
+            let frame =
+                DataFrame { channel: 2, seq: *seq, kind, payload, length: LENGTH, pull: None };
+            side.arrive(frame, u64::MAX).expect("within the limit");
+            side.take().expect("in order");
+            *seq += 1;
+        }
+    }
+
+    #[test]
+    fn a_window_that_is_used_up_in_a_round_trip_grows_by_four_up_to_its_share() {
+        let mut window = Window::new(64 << 20, ReceiveBudget::new(1 << 40));
+        let mut side = ReceiveSide::new(false, Held::default());
+        let (mut seq, mut now, mut windows) = (1, Time(0), Vec::new());
+        for _ in 0..12 {
+            use_up(&mut side, &mut seq);
+            now = Time(now.0 + ROUND_TRIP_NS);
+            side.grant(now, ROUND_TRIP_NS, &mut window).expect("a new limit");
+            windows.push(side.window);
+        }
+        assert_eq!(windows[..4], [256 << 10, 1 << 20, 4 << 20, 16 << 20]);
+        let share = CHANNEL_WINDOW_MIN + (48 << 20);
+        assert!((share - WINDOW_STEP_MIN..=share).contains(windows.last().expect("twelve")));
+        // One that is used slowly stays as it is.
+        use_up(&mut side, &mut seq);
+        side.grant(Time(now.0 + 3 * ROUND_TRIP_NS), ROUND_TRIP_NS, &mut window).expect("as far on");
+        assert_eq!(Some(&side.window), windows.last());
     }
 }

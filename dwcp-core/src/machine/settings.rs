@@ -88,7 +88,7 @@ impl Settings {
             role,
             pool,
             time_to_live: Duration::from_secs(60),
-            window_bytes: 16 << 20,
+            window_bytes: 64 << 20,
             receive_budget: ReceiveBudget::new(u64::MAX),
             send_budget: SharedBudget::default(),
             max_message_bytes: 64 << 20,
@@ -113,6 +113,10 @@ pub const FRAME_COST_MIN: u64 = 1 << 10;
 pub const MAX_FRAMES_AHEAD: u64 = 16_384;
 /// A channel that needed no credit for so long gives half of its extra window back.
 pub(crate) const WINDOW_PAUSE: Duration = Duration::from_secs(1);
+/// A channel's window that is used up within a round trip becomes so many times as large. A transport's own start doubles what
+/// is on its way once a round trip; credit that does no more than keep up is what that waits for, and a sender that waits
+/// now and then keeps BBR from seeing that the link is full.
+pub(crate) const WINDOW_GROWTH: u64 = 4;
 /// The least by which a window grows, bytes.
 pub(crate) const WINDOW_STEP_MIN: u64 = 4 << 10;
 /// Messages up to this size are gathered in batches; larger ones are sent from where they lie, bytes.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +19,8 @@ use super::tree::{Place, UNFINISHED};
 
 /// Read at a time, bytes.
 const READ_BYTES: usize = 256 << 10;
+/// What is written goes to the disk while more of it comes, so many bytes at a time.
+const BEGIN_BYTES: u64 = 8 << 20;
 /// Pause between looks at a file that another copy writes.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -46,6 +49,8 @@ pub(super) struct Part {
     hash: Sha256,
     /// Bytes that are there and hashed.
     held: u64,
+    /// Of these, the disk was asked to begin with so many.
+    begun: u64,
     is_done: bool,
 }
 
@@ -71,7 +76,19 @@ impl Part {
         file.set_len(0).map_err(failed)?;
         let (place, last) = (Some(place), last.to_owned());
         let (hash, held, is_done) = (Sha256::new(), 0, false);
-        Ok(Self { head, place, last, temporary, own, may_stay, file, hash, held, is_done })
+        Ok(Self {
+            head,
+            place,
+            last,
+            temporary,
+            own,
+            may_stay,
+            file,
+            hash,
+            held,
+            begun: 0,
+            is_done,
+        })
     }
 
     /// The one that an earlier copy of the same file left, if it has `held` bytes and nobody writes it, with
@@ -96,7 +113,20 @@ impl Part {
         let hash = hash.ok_or_else(|| IntakeError::Gone { name: head.name.clone() })?;
         let (head, last, own) = (head.clone(), last.to_owned(), Some(temporary.clone()));
         let (place, may_stay, is_done) = (Some(place), true, false);
-        Ok(Some(Self { head, place, last, temporary, own, may_stay, file, hash, held, is_done }))
+        let begun = held;
+        Ok(Some(Self {
+            head,
+            place,
+            last,
+            temporary,
+            own,
+            may_stay,
+            file,
+            hash,
+            held,
+            begun,
+            is_done,
+        }))
     }
 
     /// How many bytes an earlier copy of the same file left; 0 also if another copy writes it now.
@@ -137,6 +167,13 @@ impl Part {
         promise.fulfil(data.len() as u64);
         self.hash.update(data);
         self.held += data.len() as u64;
+        if let Some(due) = NonZeroU64::new(self.held - self.begun)
+            && due.get() >= BEGIN_BYTES
+        {
+            // Else all of it waits for the end, and the sender with it. A hint, which is also followed where there is no need.
+            let _ = rustix::fs::fadvise(&self.file, self.begun, Some(due), Advice::DontNeed);
+            self.begun = self.held;
+        }
         Ok(())
     }
 

@@ -28,7 +28,8 @@ pub(super) struct SourceReader {
     version: u32,
     /// Most bytes of file in one message.
     piece_bytes: usize,
-    to_network: mpsc::Sender<Vec<u8>>,
+    /// None once there is nothing more to say: only answers are waited for.
+    to_network: Option<mpsc::Sender<Vec<u8>>>,
     replies: mpsc::UnboundedReceiver<Reply>,
     notes: mpsc::UnboundedSender<Note>,
     /// What the receiver was asked about, by name.
@@ -112,7 +113,7 @@ impl SourceReader {
         Self {
             version,
             piece_bytes,
-            to_network,
+            to_network: Some(to_network),
             replies,
             notes,
             asked: HashMap::new(),
@@ -203,12 +204,17 @@ impl SourceReader {
             }
             if let Some(next) = self.ready.pop_front() {
                 self.transfer(next)?;
-            } else if self.asked.is_empty() && sources.len() == 0 && self.ending.is_empty() {
-                return Ok(());
-            } else {
-                let reply = self.replies.blocking_recv().ok_or(Stop::Gone)?;
-                self.take(reply)?;
+                continue;
             }
+            if self.asked.is_empty() && sources.len() == 0 {
+                // The channel's end goes with the last file, not a round trip behind its confirmation.
+                self.to_network = None;
+            }
+            if self.to_network.is_none() && self.ending.is_empty() {
+                return Ok(());
+            }
+            let reply = self.replies.blocking_recv().ok_or(Stop::Gone)?;
+            self.take(reply)?;
         }
     }
 
@@ -352,7 +358,7 @@ impl SourceReader {
         let mut buffer = vec![0; COMPARED_BYTES.min(usize::try_from(bytes).unwrap_or(usize::MAX))];
         let mut read = 0;
         while read < bytes {
-            if self.to_network.is_closed() {
+            if self.to_network.as_ref().is_none_or(mpsc::Sender::is_closed) {
                 return Err(Stop::Gone);
             }
             let error = match file.take(bytes - read).read(&mut buffer) {
@@ -428,7 +434,7 @@ impl SourceReader {
                 return self.abandon(&source, "was written while it was sent; copy it again");
             }
             hash.update(&buffer[1..]);
-            self.to_network.blocking_send(buffer).map_err(|_| Stop::Gone)?;
+            self.say(buffer)?;
         }
         let (bytes, sha256) = (source.bytes(), hex(&hash.finalize()));
         let ending = Ending::File { bytes, sha256: sha256.clone(), resumed_bytes: from };
@@ -447,7 +453,12 @@ impl SourceReader {
     }
 
     fn put(&self, frame: &Frame<'_>) -> Result<(), Stop> {
-        self.to_network.blocking_send(frame.encode()).map_err(|_| Stop::Gone)
+        self.say(frame.encode())
+    }
+
+    fn say(&self, message: Vec<u8>) -> Result<(), Stop> {
+        let to_network = self.to_network.as_ref().ok_or(Stop::Gone)?;
+        to_network.blocking_send(message).map_err(|_| Stop::Gone)
     }
 
     fn note(&self, note: Note) {

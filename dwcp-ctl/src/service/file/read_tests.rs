@@ -82,6 +82,24 @@ fn a_receiver_of_version_1_is_asked_nothing() {
 }
 
 #[test]
+fn the_end_is_said_before_the_last_confirmation() {
+    let room = tempfile::tempdir().unwrap();
+    let (to_network, mut from_disk) = mpsc::channel(1);
+    let (to_disk, replies) = mpsc::unbounded_channel();
+    let (notes, _noted) = mpsc::unbounded_channel();
+    let reader = SourceReader::new(2, 4, to_network, replies, notes);
+    let sources = vec![source(&room, "a", b"hello")];
+    let reading = std::thread::spawn(move || reader.run(sources, None, "b:in"));
+    from_disk.blocking_recv().expect("an offer");
+    to_disk.send(Reply::Has { name: "a".into(), bytes: 0 }).unwrap();
+    // The file, two pieces of it, its end.
+    assert_eq!(std::iter::from_fn(|| from_disk.blocking_recv()).count(), 4);
+    let sha256 = hex(&Sha256::digest(b"hello"));
+    to_disk.send(Reply::Saved { name: "a".into(), bytes: 5, sha256 }).unwrap();
+    reading.join().unwrap().unwrap();
+}
+
+#[test]
 fn files_go_on_from_where_the_receiver_has_them() {
     let room = tempfile::tempdir().unwrap();
     let names = ["new", "begun", "there", "other", "refused"];
