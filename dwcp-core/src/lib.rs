@@ -5,6 +5,7 @@ mod driver;
 #[cfg(feature = "tokio")]
 mod endpoint;
 mod rate;
+mod seldom;
 mod session;
 mod sync;
 

@@ -12,6 +12,7 @@ mod carry;
 mod clock;
 mod core;
 mod crowd;
+mod facts;
 mod grave;
 #[cfg(all(test, dwcp_loom))]
 mod loom_tests;

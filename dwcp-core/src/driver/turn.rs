@@ -13,6 +13,7 @@ use super::starved::{RETRY_MAX, Starved, pause};
 use crate::link::Fence;
 use crate::machine::{Event, PathCause, PullRequest, Time};
 use crate::mem::Payload;
+use crate::seldom::Seldom;
 use crate::wire::{PathId, SwitchReason};
 
 /// What a session's driver tells whoever set the session up.
@@ -54,13 +55,17 @@ const BUSY_LOOK: Duration = Duration::from_millis(2);
 /// Messages sent and reads, by applications' threads since the last look, of a busy session. Heartbeats are fewer.
 const BUSY_WORK: u64 = 16;
 
+/// Time without messages after which a session gives back what only messages need: long enough that what it costs to come
+/// back, a few microseconds, does not matter beside the wake-ups of a session that is used as rarely.
+const SHED_PAUSE: Duration = Duration::from_millis(250);
+
 /// The driver's own part of a session.
 pub(crate) struct Turn {
     core: Arc<SessionCore>,
     observer: Arc<dyn SessionObserver>,
     paths: Vec<Arc<PathIo>>,
     paths_version: u64,
-    fencing: Vec<(Arc<PathIo>, Time)>,
+    fencing: Seldom<(Arc<PathIo>, Time)>,
     better: Better,
     overtaking: Overtaking,
     /// Look again then, whatever the machine says.
@@ -69,22 +74,26 @@ pub(crate) struct Turn {
     pool_waited: Option<Time>,
     /// What applications' threads had sent and read when the driver lay down last.
     work_seen: u64,
+    /// When something was seen to have come or gone last, or the driver began.
+    moved_at: Time,
 }
 
 impl Turn {
     pub(crate) fn new(core: Arc<SessionCore>, observer: Arc<dyn SessionObserver>) -> Self {
         let version = u64::MAX; // none yet
+        let moved_at = core.clock.now();
         Self {
             core,
             observer,
             paths: Vec::new(),
             paths_version: version,
-            fencing: Vec::new(),
+            fencing: Seldom::default(),
             better: Better::default(),
             overtaking: Overtaking::default(),
             retry_at: None,
             pool_waited: None,
             work_seen: 0,
+            moved_at,
         }
     }
 
@@ -174,12 +183,30 @@ impl Turn {
 
     /// When to take the next turn if nothing else calls for one. To be asked last before waiting.
     pub(crate) fn deadline(&mut self) -> Option<Time> {
-        let busy = self.is_busy().then(|| self.core.clock.now() + BUSY_LOOK);
+        let now = self.core.clock.now();
+        let busy = self.is_busy().then(|| now + BUSY_LOOK);
+        let shed = self.shed(now);
         let mut state = self.core.lock();
-        let due = [state.machine.poll_timeout(), self.retry_at, self.better.deadline(), busy];
+        let due = [state.machine.poll_timeout(), self.retry_at, self.better.deadline(), busy, shed];
         let due = due.into_iter().flatten().min();
         state.armed = due.unwrap_or(Time(u64::MAX));
         due
+    }
+
+    /// Has a session give back what it does not need, once it has been without messages for a while. Returns when that will
+    /// be. What a heartbeat needs meanwhile comes back for a moment, and goes with this.
+    fn shed(&mut self, now: Time) -> Option<Time> {
+        if self.core.lock().machine.take_moved() {
+            self.moved_at = now;
+        }
+        let at = self.moved_at + SHED_PAUSE;
+        if now < at {
+            return Some(at);
+        }
+        self.core.lock().shed();
+        self.fencing.shed();
+        self.paths.iter().for_each(|path| self.core.shed(path));
+        None
     }
 
     /// Whether applications' threads do much by themselves. Each of their messages makes an ack due a little later than
@@ -382,7 +409,7 @@ impl Turn {
             return count;
         }
         self.core.with_state(|state| {
-            for (path, token) in std::mem::take(&mut state.asked) {
+            for (path, token) in state.asked.take() {
                 state.machine.handle_ping(now, path, token);
             }
         });

@@ -55,7 +55,8 @@ pub(super) fn begin(
     settings.version = greeting.agreement.version;
     settings.may_offer_paths = greeting.agreement.features.has(Features::HYBRID);
     let machine = Machine::new(settings);
-    let asked = super::lock(&inner.asked).of(inner.clock.now(), peer);
+    let peer = super::lock(&inner.registry).name(peer);
+    let asked = super::lock(&inner.asked).of(inner.clock.now(), &peer);
     let core = SessionCore::new(machine, inner.pool.clone(), inner.clock, given.spin);
     let core = Arc::new(
         core.with_request_rate(inner.request_rate.clone(), asked)
@@ -64,7 +65,7 @@ pub(super) fn begin(
     let session = Session {
         shared: Arc::new(SessionShared {
             id: greeting.session,
-            peer: peer.to_owned(),
+            peer,
             peer_incarnation: greeting.peer_incarnation,
             role,
             core: core.clone(),

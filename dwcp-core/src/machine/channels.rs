@@ -45,8 +45,9 @@ pub(super) struct Channel {
 pub(super) struct Channels {
     role: Role,
     slots: Vec<Option<Box<Channel>>>,
-    free: Vec<u32>,
-    by_id: HashMap<u32, u32>,
+    free: Seldom<u32>,
+    /// Id and index of each but channel 0, by id: few sessions have more than a handful, and the newest is behind the others.
+    by_id: Vec<(u32, u32)>,
     /// Channels that count against our limit, and against the peer's.
     open_ours: usize,
     open_peers: usize,
@@ -60,7 +61,7 @@ pub(super) struct Channels {
     /// Channels with an ack, credit or confirmation to tell.
     due: Vec<u32>,
     /// Closed channels of which the peer re-sent something.
-    closed_acks: Vec<u32>,
+    closed_acks: Seldom<u32>,
     /// The last channels to be forgotten: their last ack may be lost with a path.
     recently_closed: VecDeque<u32>,
     /// Receive window for channels beyond the minimum.
@@ -78,8 +79,8 @@ impl Channels {
         let mut channels = Self {
             role,
             slots: Vec::new(),
-            free: Vec::new(),
-            by_id: HashMap::new(),
+            free: Seldom::default(),
+            by_id: Vec::new(),
             open_ours: 0,
             open_peers: 0,
             peer_ids: RangeSet::default(),
@@ -87,7 +88,7 @@ impl Channels {
             sendable: Default::default(),
             missed: VecDeque::new(),
             due: Vec::new(),
-            closed_acks: Vec::new(),
+            closed_acks: Seldom::default(),
             recently_closed: VecDeque::new(),
             window,
             kept,
@@ -129,10 +130,30 @@ impl Channels {
         let index = self.free.pop().unwrap_or(self.slots.len() as u32);
         match self.slots.get_mut(index as usize) {
             Some(slot) => *slot = Some(channel),
-            None => self.slots.push(Some(channel)),
+            None => {
+                reserve_first(&mut self.slots);
+                self.slots.push(Some(channel));
+            }
         }
-        self.by_id.insert(id, index);
+        if let Err(at) = self.place_of(id)
+            && id != 0
+        {
+            reserve_first(&mut self.by_id);
+            self.by_id.insert(at, (id, index));
+        }
         index
+    }
+
+    /// Gives back what queues have grown to that are empty.
+    pub(super) fn shed(&mut self) {
+        self.sendable.iter_mut().for_each(shed);
+        shed(&mut self.missed);
+        self.closed_acks.shed();
+        self.free.shed();
+        for channel in self.iter_mut() {
+            channel.send.shed();
+            channel.receive.shed();
+        }
     }
 
     pub(super) fn get(&self, key: ChannelKey) -> Option<&Channel> {
@@ -160,7 +181,15 @@ impl Channels {
     }
 
     pub(super) fn index_of(&self, id: u32) -> Option<u32> {
-        self.by_id.get(&id).copied()
+        if id == 0 {
+            return Some(0);
+        }
+        self.place_of(id).ok().map(|at| self.by_id[at].1)
+    }
+
+    /// Where `id` is in `by_id`, or belongs.
+    fn place_of(&self, id: u32) -> Result<usize, usize> {
+        self.by_id.binary_search_by_key(&id, |(id, _)| *id)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Channel> {
@@ -302,9 +331,11 @@ impl Channels {
 
     /// Everything that is state is told again: a lost path may have carried it.
     pub(super) fn refresh(&mut self) {
-        self.closed_acks.extend(&self.recently_closed);
-        self.closed_acks.sort_unstable();
-        self.closed_acks.dedup();
+        let mut acks = self.closed_acks.take();
+        acks.extend(&self.recently_closed);
+        acks.sort_unstable();
+        acks.dedup();
+        self.closed_acks.set(acks);
         for index in 0..self.slots.len() as u32 {
             self.mark_due(index, |channel| {
                 (channel.ack_due, channel.credit_due) = (true, true);
@@ -410,7 +441,9 @@ impl Channels {
             self.discount(index);
             self.messages_over += self.at(index).map_or(0, |channel| channel.send.messages().0);
             self.window.give_back(extra);
-            self.by_id.remove(&id);
+            if let Ok(at) = self.place_of(id) {
+                self.by_id.remove(at);
+            }
             if self.recently_closed.len() == CLOSED_REMEMBERED {
                 self.recently_closed.pop_front();
             }
@@ -418,6 +451,13 @@ impl Channels {
             self.slots[index as usize] = None;
             self.free.push(index);
         }
+    }
+}
+
+/// Room for the first entry alone: most sessions have one or two channels, and a vector would begin with four.
+fn reserve_first<T>(entries: &mut Vec<T>) {
+    if entries.len() < 2 {
+        entries.reserve_exact(1);
     }
 }
 

@@ -185,6 +185,9 @@ impl Path {
             self.outbox.retain(|frame| !matches!(frame, Frame::Ping { .. }));
         }
         if self.outbox.len() < frames_max {
+            if self.outbox.is_empty() {
+                self.outbox.reserve_exact(1); // a ping or its answer, and nothing else for most of a path's life
+            }
             self.outbox.push_back(frame.clone());
         }
     }

@@ -103,8 +103,13 @@ impl Machine {
     ) -> Result<bool, Violation> {
         match frame {
             Frame::Data(frame) if self.is_refused(&frame, keep)? => return Ok(false),
-            Frame::Data(frame) if frame.channel == 0 => self.handle_control_frame(now, frame)?,
-            Frame::Data(frame) => self.handle_data(now, path, frame)?,
+            Frame::Data(frame) => {
+                self.moved = true;
+                match frame.channel {
+                    0 => self.handle_control_frame(now, frame)?,
+                    _ => self.handle_data(now, path, frame)?,
+                }
+            }
             Frame::Ack(ack) => self.handle_ack(now, &ack)?,
             Frame::Credit { channel, limit } => self.handle_credit(channel, limit),
             Frame::Confirm { channel, messages } => self.handle_confirm(channel, messages)?,
@@ -373,7 +378,7 @@ impl Machine {
                 }
             }
             Control::Close { code, reason } => {
-                self.closing.get_or_insert(Closed::ByPeer { code, reason });
+                self.closing.get_or_insert_with(|| Box::new(Closed::ByPeer { code, reason }));
                 self.farewell = None; // nobody waits for ours any more
             }
         }

@@ -217,13 +217,15 @@ impl Machine {
             return false;
         };
         self.paths.remove(at);
-        for pull in self.pulls.extract_if(.., |pull| pull.path == path) {
+        let mut pulls = self.pulls.take();
+        for pull in pulls.extract_if(.., |pull| pull.path == path) {
             // It will come again, in a record or by a new pull.
             if let Some(index) = self.channels.index_of(pull.channel) {
                 let room = self.channels.at_mut(index).expect("the index is good");
                 room.receive.forget_pull(pull.seq);
             }
         }
+        self.pulls.set(pulls);
         true
     }
 
@@ -273,7 +275,7 @@ impl Machine {
             return;
         }
         let is_told = self.farewell.is_none() && self.paths.iter().all(|path| !path.is_live());
-        if let Some(closed) = self.closing.clone().filter(|_| is_told) {
+        if let Some(closed) = self.closing.as_deref().cloned().filter(|_| is_told) {
             self.end(closed);
         } else if self.active.is_none() && self.lost_at.is_none() {
             // A path that has still to prove itself may never do so.

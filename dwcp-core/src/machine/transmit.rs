@@ -285,6 +285,7 @@ impl Machine {
             path.progress = now;
         }
         path.in_flight += 1;
+        self.moved = true;
         if kind == crate::wire::DataKind::Fin {
             self.channels.recount(index);
         }

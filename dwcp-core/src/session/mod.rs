@@ -55,7 +55,7 @@ pub struct Session {
 /// What the handles of one session share.
 pub(crate) struct SessionShared {
     pub(crate) id: SessionId,
-    pub(crate) peer: String,
+    pub(crate) peer: Arc<str>,
     pub(crate) peer_incarnation: u64,
     pub(crate) role: Role,
     pub(crate) core: Arc<SessionCore>,
@@ -231,7 +231,7 @@ impl Session {
     /// session lives. It can be asked for as long as there is a handle, also where
     /// [`SessionEvent::InDoubt`](crate::SessionEvent::InDoubt) came too fast to be read.
     pub fn in_doubt(&self) -> Vec<InDoubt> {
-        self.core().lock().in_doubt.clone()
+        self.core().lock().in_doubt.to_vec()
     }
 
     /// Waits until everything committed on every channel is acked, at most `deadline`. Returns how many
@@ -348,7 +348,7 @@ impl Session {
             self.core(),
             |state| &mut state.ends,
             |state| match &state.closed {
-                Some(why) => Poll::Ready(why.clone()),
+                Some(why) => Poll::Ready((**why).clone()),
                 None => Poll::Pending,
             },
         )
