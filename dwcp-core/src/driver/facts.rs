@@ -26,30 +26,35 @@ impl PathFacts {
         Self {
             kind: link.kind,
             features: link.features,
-            provider: PROVIDER.share(&link.provider, Arc::from),
-            local: LOCAL.share(&link.local, Arc::from),
+            provider: PROVIDER.share(|last| *last == *link.provider, || link.provider.as_str().into()),
+            local: LOCAL.share(|last| *last == *link.local, || link.local.as_str().into()),
             remote: link.remote.as_str().into(),
             receives_posted: link.receives_posted,
             regions: link.regions.as_slice().into(),
-            socket: socket.map(|socket| SOCKET.share(socket, |socket| Arc::new(socket.clone()))),
+            socket: socket.map(|socket| SOCKET.share(|last| last == socket, || socket.clone().into())),
         }
     }
 }
 
-/// The value that a path had last. The paths of a process are alike in most: a listener's, or those with the same options.
-struct Last<T: ?Sized>(Mutex<Option<Arc<T>>>);
+/// A value as it was made last. The paths of a process are alike in most, as its sessions are: those of one listener, or with
+/// the same options.
+pub(crate) struct Last<T: ?Sized>(Mutex<Option<Arc<T>>>);
 
-impl<T: ?Sized + PartialEq> Last<T> {
-    const fn none() -> Self {
+impl<T: ?Sized> Last<T> {
+    pub(crate) const fn none() -> Self {
         Self(Mutex::new(None))
     }
 
-    /// `value`, shared with the path before if that has the same.
-    fn share<'a>(&self, value: &'a T, make: impl FnOnce(&'a T) -> Arc<T>) -> Arc<T> {
+    /// What was made last if that `is_same`, or what is made now.
+    pub(crate) fn share(
+        &self,
+        is_same: impl FnOnce(&T) -> bool,
+        make: impl FnOnce() -> Arc<T>,
+    ) -> Arc<T> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
-            Some(last) if **last == *value => last.clone(),
-            _ => last.insert(make(value)).clone(),
+            Some(last) if is_same(last) => last.clone(),
+            _ => last.insert(make()).clone(),
         }
     }
 }
@@ -61,7 +66,7 @@ mod tests {
     #[test]
     fn what_is_the_same_is_there_once() {
         let last = Last::<str>::none();
-        let share = |value: &str| last.share(value, Arc::from);
+        let share = |value: &str| last.share(|last| last == value, || value.into());
         let (a, b, c, d) = (share("x"), share("x"), share("y"), share("x"));
         assert!(Arc::ptr_eq(&a, &b) && !Arc::ptr_eq(&a, &d));
         assert_eq!((&*b, &*c, &*d), ("x", "y", "x"));

@@ -55,6 +55,9 @@ const BUSY_LOOK: Duration = Duration::from_millis(2);
 /// Messages sent and reads, by applications' threads since the last look, of a busy session. Heartbeats are fewer.
 const BUSY_WORK: u64 = 16;
 
+/// A time that does not come.
+const NEVER: Time = Time(u64::MAX);
+
 /// Time without messages after which a session gives back what only messages need: long enough that what it costs to come
 /// back, a few microseconds, does not matter beside the wake-ups of a session that is used as rarely.
 const SHED_PAUSE: Duration = Duration::from_millis(250);
@@ -68,10 +71,10 @@ pub(crate) struct Turn {
     fencing: Seldom<(Arc<PathIo>, Time)>,
     better: Better,
     overtaking: Overtaking,
-    /// Look again then, whatever the machine says.
-    retry_at: Option<Time>,
-    /// Since when senders or receivers have waited for memory.
-    pool_waited: Option<Time>,
+    /// Look again then, whatever the machine says; [`NEVER`]: no need.
+    retry_at: Time,
+    /// Since when senders or receivers have waited for memory; [`NEVER`]: none does.
+    pool_waited: Time,
     /// What applications' threads had sent and read when the driver lay down last.
     work_seen: u64,
     /// When something was seen to have come or gone last, or the driver began.
@@ -90,8 +93,8 @@ impl Turn {
             fencing: Seldom::default(),
             better: Better::default(),
             overtaking: Overtaking::default(),
-            retry_at: None,
-            pool_waited: None,
+            retry_at: NEVER,
+            pool_waited: NEVER,
             work_seen: 0,
             moved_at,
         }
@@ -108,7 +111,7 @@ impl Turn {
     /// Does what can be done now. Returns how much that was: 0 means wait.
     pub(crate) fn turn(&mut self, ready: &mut dyn ReadySet) -> usize {
         let now = self.core.clock.now();
-        self.retry_at = None;
+        self.retry_at = NEVER;
         let mut count = self.act(ready, now);
         self.move_to_better(now);
         self.refresh();
@@ -170,15 +173,14 @@ impl Turn {
         }
         drop(state);
         wakers.into_iter().for_each(std::task::Waker::wake);
-        self.pool_waited = is_waiting.then(|| self.pool_waited.unwrap_or(now));
-        if let Some(since) = self.pool_waited {
-            self.look_again(now, pause(now.since(since), MEMORY_RETRY));
+        self.pool_waited = if is_waiting { self.pool_waited.min(now) } else { NEVER };
+        if is_waiting {
+            self.look_again(now, pause(now.since(self.pool_waited), MEMORY_RETRY));
         }
     }
 
     fn look_again(&mut self, now: Time, pause: Duration) {
-        let at = now + pause;
-        self.retry_at = Some(self.retry_at.map_or(at, |retry_at| retry_at.min(at)));
+        self.retry_at = self.retry_at.min(now + pause);
     }
 
     /// When to take the next turn if nothing else calls for one. To be asked last before waiting.
@@ -187,9 +189,10 @@ impl Turn {
         let busy = self.is_busy().then(|| now + BUSY_LOOK);
         let shed = self.shed(now);
         let mut state = self.core.lock();
-        let due = [state.machine.poll_timeout(), self.retry_at, self.better.deadline(), busy, shed];
+        let retry = Some(self.retry_at).filter(|at| *at < NEVER);
+        let due = [state.machine.poll_timeout(), retry, self.better.deadline(), busy, shed];
         let due = due.into_iter().flatten().min();
-        state.armed = due.unwrap_or(Time(u64::MAX));
+        state.armed = due.unwrap_or(NEVER);
         due
     }
 

@@ -167,7 +167,7 @@ impl SessionObserver for Watch {
             }
             Event::Closed(why) => {
                 lock(&self.inner.registry).remove(self.session.peer_id(), self.session.id());
-                lock(&self.session.shared.offers).clear();
+                drop(lock(&self.session.shared.offers).take());
                 self.inner.changed.notify_waiters();
                 if let Closed::PeerViolated(violation) = why {
                     self.note_offence(Offence::Violation(*violation));

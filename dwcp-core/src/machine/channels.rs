@@ -44,6 +44,7 @@ pub(super) struct Channel {
 /// All channels, with the lists that make every choice O(1).
 pub(super) struct Channels {
     role: Role,
+    /// The first is the control channel's: most sessions end without a word on it but their last, and it is made for that.
     slots: Vec<Option<Box<Channel>>>,
     free: Seldom<u32>,
     /// Id and index of each but channel 0, by id: few sessions have more than a handful, and the newest is behind the others.
@@ -76,9 +77,9 @@ pub(super) struct Channels {
 
 impl Channels {
     pub(super) fn new(role: Role, window: Window, kept: Share) -> Self {
-        let mut channels = Self {
+        Self {
             role,
-            slots: Vec::new(),
+            slots: vec![None],
             free: Seldom::default(),
             by_id: Vec::new(),
             open_ours: 0,
@@ -94,15 +95,13 @@ impl Channels {
             kept,
             messages_over: 0,
             held: Arc::default(),
-        };
-        channels.insert(0, Priority::Interactive);
-        channels
+        }
     }
 
-    fn insert(&mut self, id: u32, priority: Priority) -> u32 {
+    fn make(&self, id: u32, priority: Priority) -> Box<Channel> {
         let frames_max = if id == 0 { CONTROL_FRAMES_MAX } else { MAX_FRAMES_AHEAD as usize };
         let is_opened_by_peer = id != 0 && !self.role.owns(id);
-        let channel = Box::new(Channel {
+        Box::new(Channel {
             id,
             priority,
             may_compress: true,
@@ -121,11 +120,14 @@ impl Channels {
             credit_due: false,
             confirm_due: false,
             is_due: false,
-        });
-        match id {
-            0 => {}
-            _ if is_opened_by_peer => self.open_peers += 1,
-            _ => self.open_ours += 1,
+        })
+    }
+
+    fn insert(&mut self, id: u32, priority: Priority) -> u32 {
+        let channel = self.make(id, priority);
+        match self.role.owns(id) {
+            true => self.open_ours += 1,
+            false => self.open_peers += 1,
         }
         let index = self.free.pop().unwrap_or(self.slots.len() as u32);
         match self.slots.get_mut(index as usize) {
@@ -135,9 +137,7 @@ impl Channels {
                 self.slots.push(Some(channel));
             }
         }
-        if let Err(at) = self.place_of(id)
-            && id != 0
-        {
+        if let Err(at) = self.place_of(id) {
             reserve_first(&mut self.by_id);
             self.by_id.insert(at, (id, index));
         }
@@ -172,16 +172,33 @@ impl Channels {
         self.slots.get_mut(index as usize)?.as_deref_mut()
     }
 
-    pub(super) fn control(&self) -> &SendSide {
-        &self.at(0).expect("the control channel is always there").send
+    /// Our half of the control channel; `None`: nothing was ever said on it, nor heard.
+    pub(super) fn control(&self) -> Option<&SendSide> {
+        self.at(0).map(|control| &control.send)
     }
 
-    pub(super) fn control_mut(&mut self) -> &mut SendSide {
-        &mut self.at_mut(0).expect("the control channel is always there").send
+    /// The control channel.
+    pub(super) fn control_mut(&mut self) -> &mut Channel {
+        if self.slots[0].is_none() {
+            self.slots[0] = Some(self.make(0, Priority::Interactive));
+        }
+        self.slots[0].as_mut().expect("made above")
     }
 
-    pub(super) fn index_of(&self, id: u32) -> Option<u32> {
+    /// Control messages that are not acked.
+    pub(super) fn control_unacked(&self) -> usize {
+        self.control().map_or(0, SendSide::unacked)
+    }
+
+    /// Whether a control message waits to be sent.
+    pub(super) fn has_control(&self) -> bool {
+        self.control().is_some_and(SendSide::has_queued)
+    }
+
+    /// Where a channel is that is open. The control channel is.
+    pub(super) fn index_of(&mut self, id: u32) -> Option<u32> {
         if id == 0 {
+            self.control_mut();
             return Some(0);
         }
         self.place_of(id).ok().map(|at| self.by_id[at].1)
@@ -226,7 +243,7 @@ impl Channels {
     /// Whether we may open another. A reset that is not acked may be overtaken by the next Open: the peer
     /// still counts the channel, and so do we. Any other control message is taken for one.
     fn may_open(&self) -> bool {
-        self.open_ours + self.control().unacked() < MAX_CHANNELS
+        self.open_ours + self.control_unacked() < MAX_CHANNELS
     }
 
     /// The peer may count one of its channels no more as soon as it has our Fin and knows that we have its

@@ -26,6 +26,7 @@ mod transmit;
 mod window;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 pub use event::{Closed, Event, InDoubt, PathCause, PullRequest, Switch, SwitchFailure, Violation};
 pub use ids::ChannelKey;
@@ -81,7 +82,7 @@ use window::Window;
 /// # Panics
 /// On a [`ChannelKey`] of another session, and on broken internal invariants: those are bugs.
 pub struct Machine {
-    settings: Settings,
+    settings: Arc<Settings>,
     paths: Vec<Path>,
     channels: Channels,
     /// The path new data goes to.
@@ -204,8 +205,9 @@ pub struct PathView {
 const VERSION_WITH_LEAVING: u16 = 4;
 
 impl Machine {
-    /// A new session without paths.
-    pub fn new(settings: Settings) -> Self {
+    /// A new session without paths. Sessions with the same settings may share them.
+    pub fn new(settings: impl Into<Arc<Settings>>) -> Self {
+        let settings = settings.into();
         let next_path = if settings.role == Role::Dialer { 0 } else { 1 };
         Self {
             channels: Channels::new(
@@ -412,6 +414,7 @@ impl Machine {
         control.encode(&mut bytes);
         self.channels
             .control_mut()
+            .send
             .push_free(crate::wire::DataKind::Control, Payload::Bytes(bytes.into()));
     }
 
@@ -537,7 +540,7 @@ impl Machine {
 
     /// Channels that are open, the control channel not counted.
     pub fn channel_count(&self) -> usize {
-        self.channels.iter().count() - 1
+        self.channels.iter().filter(|channel| channel.id != 0).count()
     }
 
     /// Whether the session may keep more until it is acked; otherwise messages are refused with [`SendError::Pool`].

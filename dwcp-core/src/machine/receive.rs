@@ -133,7 +133,7 @@ impl Machine {
 
     /// Whoever resumes again and again, or opens what is reset, without an ack, makes us keep a message each time.
     pub(super) fn check_control(&self) -> Result<(), Violation> {
-        let is_good = self.channels.control().unacked() <= CONTROL_UNACKED_MAX;
+        let is_good = self.channels.control_unacked() <= CONTROL_UNACKED_MAX;
         is_good.then_some(()).ok_or(Violation::ControlUnacked)
     }
 
@@ -324,8 +324,7 @@ impl Machine {
         if frame.kind != DataKind::Control || frame.pull.is_some() {
             return Err(Violation::FrameOutOfPlace { channel: 0 });
         }
-        let control = self.channels.at_mut(0).expect("the control channel is always there");
-        control.receive.arrive(frame, 0)?;
+        self.channels.control_mut().receive.arrive(frame, 0)?;
         self.channels.note_ack(0);
         // Control is rare and what it changes is wanted soon.
         self.ack_at = Some(now);

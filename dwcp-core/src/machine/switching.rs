@@ -75,8 +75,8 @@ impl Machine {
 
     /// The peer offers a path: only if that was agreed on, and not more than it may.
     pub(super) fn note_offer(&mut self, path: PathId) -> Result<(), Violation> {
-        let control = self.channels.control();
-        self.answers.retain(|&seq| seq >= control.first_unacked());
+        let unacked = self.channels.control_mut().send.first_unacked();
+        self.answers.retain(|&seq| seq >= unacked);
         let waiting = self.answers.len() + self.offers_heard;
         let is_good = self.settings.may_offer_paths && waiting < ANSWERS_MAX;
         is_good.then_some(()).ok_or(Violation::OfferUnasked { path })
@@ -127,7 +127,7 @@ impl Machine {
     pub fn answer_path(&mut self, path: PathId, nonce: [u8; 32], bootstrap: Vec<u8>) {
         self.offers_heard = self.offers_heard.saturating_sub(1);
         self.push_control(&Control::PathAnswer { path, nonce, bootstrap });
-        self.answers.push(self.channels.control().last_seq());
+        self.answers.push(self.channels.control_mut().send.last_seq());
     }
 
     /// Moves the session to `path`. The dialer decides; the acceptor's call asks it.
@@ -231,6 +231,7 @@ impl Machine {
 
     /// Tells the peer what we have, now that nothing more comes from `path`.
     fn tell_fenced(&mut self, path: PathId) {
+        self.channels.control_mut(); // of which is told, too
         let received = self.channels.iter().map(|channel| {
             let mut report = channel.receive.ack(channel.id);
             #[cfg(feature = "sim")]

@@ -41,6 +41,8 @@ use crate::driver::{SessionCore, cut, wait};
 #[cfg(feature = "tokio")]
 use crate::endpoint::Agreement;
 use crate::machine::{Closed, InDoubt, PathState, Role, SwitchError};
+#[cfg(feature = "tokio")]
+use crate::seldom::Seldom;
 use crate::wire::{PathId, PathKind, SessionId, SwitchReason};
 
 /// A session with a peer. Cloning gives another handle of the same session.
@@ -66,7 +68,7 @@ pub(crate) struct SessionShared {
     pub(crate) agreement: Agreement,
     /// Paths we offered and the peer has not answered.
     #[cfg(feature = "tokio")]
-    pub(crate) offers: Mutex<Vec<Offer>>,
+    pub(crate) offers: Mutex<Seldom<Offer>>,
 }
 
 /// An offer of a path that the peer has not answered.
@@ -140,7 +142,7 @@ impl Session {
     /// # Cancel safety
     /// Cancel-safe: no channel is lost.
     pub async fn accept(&self) -> Result<Channel, SessionError> {
-        let next = wait(
+        let (key, priority, label) = wait(
             self.core(),
             |state| &mut state.accepts,
             |state| {
@@ -153,8 +155,8 @@ impl Session {
                     None => Poll::Pending,
                 }
             },
-        );
-        let (key, priority, label) = next.await?;
+        )
+        .await?;
         Ok(Channel::new(self.clone(), key, priority, label))
     }
 

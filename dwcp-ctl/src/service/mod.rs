@@ -6,8 +6,10 @@ pub mod file;
 pub mod forward;
 pub mod under_way;
 
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::task::Poll;
 
 use dwcp_core::{Channel, Receiver, Sender, Session};
 use serde::de::DeserializeOwned;
@@ -106,15 +108,15 @@ impl Services {
     pub async fn serve(self: Arc<Self>, session: Session) {
         let mut channels = JoinSet::new();
         loop {
-            tokio::select! {
-                channel = session.accept() => match channel {
-                    Ok(channel) => {
-                        channels.spawn(Arc::clone(&self).serve_channel(channel));
-                    }
-                    Err(_) => break,
-                },
+            let mut next = pin!(session.accept());
+            let next = poll_fn(|context| {
                 // Ended services are taken out as they end.
-                Some(_) = channels.join_next() => {}
+                while let Poll::Ready(Some(_)) = channels.poll_join_next(context) {}
+                next.as_mut().poll(context)
+            });
+            match next.await {
+                Ok(channel) => _ = channels.spawn(Arc::clone(&self).serve_channel(channel)),
+                Err(_) => break,
             }
         }
         // The session is over: each service sees that on its channel and ends by itself.
