@@ -5,7 +5,6 @@ mod driver;
 #[cfg(feature = "tokio")]
 mod endpoint;
 mod rate;
-mod seldom;
 mod session;
 mod sync;
 

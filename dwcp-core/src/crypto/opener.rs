@@ -254,6 +254,27 @@ mod tests {
     }
 
     #[test]
+    fn numbers_and_phases_go_on_after_what_was_let_go_of() {
+        for ordered in [true, false] {
+            let (mut sealer, mut opener) = pair(ordered);
+            let early = seal(&mut sealer, b"early");
+            for _ in 0..3 {
+                assert!(ordered || open(&mut opener, &seal(&mut sealer, b"a")).is_ok());
+                (sealer.shed(), opener.shed());
+            }
+            assert!(open(&mut opener, &early).is_ok());
+            (sealer.shed(), opener.shed());
+            assert!(open(&mut opener, &early).is_err(), "it was opened before");
+            assert!(sealer.rekey(crate::machine::Time(1)));
+            sealer.shed();
+            assert!(open(&mut opener, &seal(&mut sealer, b"b")).is_ok());
+            (sealer.shed(), opener.shed());
+            assert!(open(&mut opener, &seal(&mut sealer, b"c")).is_ok());
+            assert_eq!((sealer.usage().phase, opener.phase()), (1, 1));
+        }
+    }
+
+    #[test]
     fn a_forged_phase_does_not_move_the_opener() {
         let (mut sealer, mut opener) = pair(true);
         let mut record = seal(&mut sealer, b"x");

@@ -14,10 +14,11 @@ use super::path_io::PathIo;
 use super::stage::Stage;
 use super::waiting::Waiters;
 use crate::link::Signal;
-use crate::machine::{ChannelKey, Closed, Event, InDoubt, Machine, Priority, Share, Time, shed};
+use crate::machine::{
+    ChannelKey, Closed, Event, InDoubt, Machine, Priority, Seldom, Share, Time, shed,
+};
 use crate::mem::{Account, Pool};
 use crate::rate::{Asked, SharedRate};
-use crate::seldom::Seldom;
 use crate::sync::{Mutex, MutexGuard};
 use crate::wire::{Frame, PathId};
 

@@ -26,12 +26,14 @@ impl PathFacts {
         Self {
             kind: link.kind,
             features: link.features,
-            provider: PROVIDER.share(|last| *last == *link.provider, || link.provider.as_str().into()),
+            provider: PROVIDER
+                .share(|last| *last == *link.provider, || link.provider.as_str().into()),
             local: LOCAL.share(|last| *last == *link.local, || link.local.as_str().into()),
             remote: link.remote.as_str().into(),
             receives_posted: link.receives_posted,
             regions: link.regions.as_slice().into(),
-            socket: socket.map(|socket| SOCKET.share(|last| last == socket, || socket.clone().into())),
+            socket: socket
+                .map(|socket| SOCKET.share(|last| last == socket, || socket.clone().into())),
         }
     }
 }

@@ -10,9 +10,8 @@ use super::outbox::Outbox;
 use super::starved::Starved;
 use crate::crypto::{Direction, PathOpener, PathSealer, PathSecret, Protection, Suite};
 use crate::link::{Link, LinkFeatures, LinkReceiver, LinkSender, Readiness};
-use crate::machine::{PathAttributes, PullRequest, Role, Time};
+use crate::machine::{PathAttributes, PullRequest, Role, Seldom, Time};
 use crate::mem::Slot;
-use crate::seldom::Seldom;
 use crate::sync::Mutex;
 use crate::wire::{Compress, Compression, Decompress, PathId};
 
@@ -55,6 +54,11 @@ pub(crate) struct PathCounters {
 }
 
 impl PathCounters {
+    /// Records that have gone and come.
+    pub(super) fn records(&self) -> u64 {
+        self.records_sent.load(Ordering::Relaxed) + self.records_received.load(Ordering::Relaxed)
+    }
+
     pub(super) fn add(counter: &AtomicU64, count: u64) {
         counter.fetch_add(count, Ordering::Relaxed);
     }

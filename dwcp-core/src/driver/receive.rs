@@ -103,7 +103,9 @@ impl SessionCore {
             rx.rests_until = Time(0);
         }
         // Whatever wakes the driver, and however often a thread polls: a look has its price.
-        if let Some(starved) = rx.starved.as_deref().copied().filter(|starved| self.clock.now() < starved.until) {
+        if let Some(starved) =
+            rx.starved.as_deref().copied().filter(|starved| self.clock.now() < starved.until)
+        {
             return Received::Starved(starved);
         }
         let received = with_scratch(|scratch| {

@@ -121,7 +121,8 @@ impl Wait {
         };
         let interest =
             if is_shared { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-        let tx = (!is_shared).then(|| Source::new(&path.tx_ready, Interest::WRITABLE).map(Box::new));
+        let tx =
+            (!is_shared).then(|| Source::new(&path.tx_ready, Interest::WRITABLE).map(Box::new));
         Ok(Self {
             path: path.id,
             rx: Source::new(&path.rx_ready, interest)?,

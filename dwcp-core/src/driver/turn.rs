@@ -11,9 +11,8 @@ use super::path_io::PathIo;
 use super::receive::Received;
 use super::starved::{RETRY_MAX, Starved, pause};
 use crate::link::Fence;
-use crate::machine::{Event, PathCause, PullRequest, Time};
+use crate::machine::{Event, PathCause, PullRequest, Seldom, Time};
 use crate::mem::Payload;
-use crate::seldom::Seldom;
 use crate::wire::{PathId, SwitchReason};
 
 /// What a session's driver tells whoever set the session up.
@@ -79,6 +78,8 @@ pub(crate) struct Turn {
     work_seen: u64,
     /// When something was seen to have come or gone last, or the driver began.
     moved_at: Time,
+    /// Records that had gone and come when the session gave back last what it did not need.
+    shed_after: u64,
 }
 
 impl Turn {
@@ -97,6 +98,7 @@ impl Turn {
             pool_waited: NEVER,
             work_seen: 0,
             moved_at,
+            shed_after: u64::MAX, // never yet
         }
     }
 
@@ -206,9 +208,13 @@ impl Turn {
         if now < at {
             return Some(at);
         }
-        self.core.lock().shed();
-        self.fencing.shed();
-        self.paths.iter().for_each(|path| self.core.shed(path));
+        // Nothing has been needed since: a thread that polls comes by again and again.
+        let records = self.paths.iter().map(|path| path.counters.records()).sum();
+        if std::mem::replace(&mut self.shed_after, records) != records {
+            self.core.lock().shed();
+            self.fencing.shed();
+            self.paths.iter().for_each(|path| self.core.shed(path));
+        }
         None
     }
 

@@ -36,8 +36,7 @@ impl AskedByPeer {
             return;
         }
         // Many at once: each further peer would look at all of them otherwise.
-        let key =
-            |peer: &Arc<str>, asked| (has_session(asked), asked.whole(), peer.clone());
+        let key = |peer: &Arc<str>, asked| (has_session(asked), asked.whole(), peer.clone());
         let mut all: Vec<_> = self.peers.iter().map(|(peer, asked)| key(peer, asked)).collect();
         all.sort_unstable();
         for (_, _, peer) in all.into_iter().take(PEERS_MAX / 8) {
@@ -59,7 +58,11 @@ mod tests {
         assert!(asked.of(now, &"m".into()).note(now, RATE, 50).is_some());
         assert!(asked.of(now, &"m".into()).rests_until(now, RATE).is_some());
         assert_eq!(asked.of(now, &"honest".into()).rests_until(now, RATE), None);
-        assert_eq!(asked.of(now, &"m".into()).rests_until(Time(9_000_000_000), RATE), None, "it has paid");
+        assert_eq!(
+            asked.of(now, &"m".into()).rests_until(Time(9_000_000_000), RATE),
+            None,
+            "it has paid"
+        );
     }
 
     #[test]

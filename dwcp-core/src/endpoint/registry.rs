@@ -6,8 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch as signal;
 
 use super::dial::ConnectError;
-use crate::machine::Role;
-use crate::seldom::Seldom;
+use crate::machine::{Role, Seldom};
 use crate::session::Session;
 use crate::wire::SessionId;
 

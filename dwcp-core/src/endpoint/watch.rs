@@ -67,8 +67,7 @@ impl Watch {
         {
             return;
         }
-        let (inner, session, mending) =
-            (self.inner.clone(), self.session.clone(), mending.clone());
+        let (inner, session, mending) = (self.inner.clone(), self.session.clone(), mending.clone());
         spawn(&self.inner, async move {
             loop {
                 dial::mend(inner.clone(), session.clone(), mending.clone()).await;

@@ -270,7 +270,10 @@ impl Machine {
     fn check_suspects(&mut self, now: Time) {
         for at in 0..self.paths.len() {
             let path = &self.paths[at];
-            let Some(suspected) = path.suspected.as_deref().copied().filter(|_| path.is_live()) else { continue };
+            let Some(suspected) = path.suspected.as_deref().copied().filter(|_| path.is_live())
+            else {
+                continue;
+            };
             let Some(due) = path.doubt_timeout() else {
                 // Also those that came to be since.
                 self.ask_all(now);

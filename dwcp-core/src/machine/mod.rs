@@ -15,6 +15,7 @@ mod liveness;
 mod path;
 mod receive;
 mod receive_side;
+mod seldom;
 mod send_side;
 mod settings;
 mod share;
@@ -32,6 +33,7 @@ pub use event::{Closed, Event, InDoubt, PathCause, PullRequest, Switch, SwitchFa
 pub use ids::ChannelKey;
 pub(crate) use lending::Lent;
 pub use path::{PathAttributes, PathState};
+pub(crate) use seldom::Seldom;
 pub use settings::{
     BATCH_MESSAGE_BYTES_MAX, CHANNEL_WINDOW_MIN, FRAME_COST_MIN, MAX_FRAMES_AHEAD, Priority, Role,
     Settings, TRANSMIT_BYTES,
@@ -43,7 +45,6 @@ pub use transmit::{TxBatch, TxData, TxRecord};
 pub use window::ReceiveBudget;
 
 use crate::mem::{Message, Payload};
-use crate::seldom::Seldom;
 use crate::wire::{Control, PathId, SwitchReason};
 use channels::{Channel, Channels};
 use ids::RangeSet;

@@ -40,9 +40,9 @@ use crate::crypto::SessionSecret;
 use crate::driver::{SessionCore, cut, wait};
 #[cfg(feature = "tokio")]
 use crate::endpoint::Agreement;
-use crate::machine::{Closed, InDoubt, PathState, Role, SwitchError};
 #[cfg(feature = "tokio")]
-use crate::seldom::Seldom;
+use crate::machine::Seldom;
+use crate::machine::{Closed, InDoubt, PathState, Role, SwitchError};
 use crate::wire::{PathId, PathKind, SessionId, SwitchReason};
 
 /// A session with a peer. Cloning gives another handle of the same session.

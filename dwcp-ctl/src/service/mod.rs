@@ -162,9 +162,11 @@ impl Services {
                 let reception = offer.reception.as_ref();
                 file::receive(channel, reception, &self.disk, &self.copies).await
             }),
-            labels::FORWARD => Box::pin(async move {
-                forward::serve_target(channel, &offer.forward_targets).await
-            }),
+            labels::FORWARD => {
+                Box::pin(
+                    async move { forward::serve_target(channel, &offer.forward_targets).await },
+                )
+            }
             _ => {
                 channel.split().0.reset(codes::UNKNOWN_SERVICE);
                 Box::pin(std::future::ready(Err(ServiceError::Unknown)))
