@@ -289,6 +289,7 @@ mod size_tests {
         let bytes = size_of_val(&services.clone().serve_channel(channel));
         let whole = size_of_val(&services.serve(far));
         println!("a channel's task {bytes} bytes, a session's {whole}");
-        assert!(bytes <= 128 && whole <= 512, "{bytes} {whole}");
+        // Each makes its task one of 256 bytes; the next size is 384.
+        assert!(bytes <= 160 && whole <= 160, "{bytes} {whole}");
     }
 }
