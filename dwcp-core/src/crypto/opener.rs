@@ -184,6 +184,11 @@ mod tests {
         )
     }
 
+    fn both_shed(sealer: &mut PathSealer, opener: &mut PathOpener) {
+        sealer.shed();
+        opener.shed();
+    }
+
     fn seal(sealer: &mut PathSealer, text: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         sealer.seal(5, text, b"!", &mut out).expect("key is fresh");
@@ -260,15 +265,15 @@ mod tests {
             let early = seal(&mut sealer, b"early");
             for _ in 0..3 {
                 assert!(ordered || open(&mut opener, &seal(&mut sealer, b"a")).is_ok());
-                (sealer.shed(), opener.shed());
+                both_shed(&mut sealer, &mut opener);
             }
             assert!(open(&mut opener, &early).is_ok());
-            (sealer.shed(), opener.shed());
+            both_shed(&mut sealer, &mut opener);
             assert!(open(&mut opener, &early).is_err(), "it was opened before");
             assert!(sealer.rekey(crate::machine::Time(1)));
             sealer.shed();
             assert!(open(&mut opener, &seal(&mut sealer, b"b")).is_ok());
-            (sealer.shed(), opener.shed());
+            both_shed(&mut sealer, &mut opener);
             assert!(open(&mut opener, &seal(&mut sealer, b"c")).is_ok());
             assert_eq!((sealer.usage().phase, opener.phase()), (1, 1));
         }

@@ -4,6 +4,7 @@ use std::ops::Deref;
 
 /// A vector that takes one word until it is needed; a plain one takes three in each of thousands of idle sessions.
 #[derive(Debug)]
+#[expect(clippy::box_collection, reason = "one word instead of three is what it is for")]
 pub(crate) struct Seldom<T>(Option<Box<Vec<T>>>);
 
 impl<T> Default for Seldom<T> {

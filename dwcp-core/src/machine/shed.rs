@@ -15,7 +15,10 @@ impl Machine {
     pub fn shed(&mut self) {
         let Self { events, paths, channels, pull_sources, pulls, offers, answers, .. } = self;
         shed(events);
-        (pull_sources.shed(), pulls.shed(), offers.shed(), answers.shed());
+        pull_sources.shed();
+        pulls.shed();
+        offers.shed();
+        answers.shed();
         paths.iter_mut().for_each(|path| shed(&mut path.outbox));
         channels.shed();
     }
