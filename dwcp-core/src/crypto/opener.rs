@@ -51,9 +51,9 @@ pub struct PathOpener {
     lane: u8,
     current: Phase,
     /// The phase after `current`, made when a record first names it.
-    next: Option<Phase>,
+    next: Option<Box<Phase>>,
     /// The phase before `current`: on an unordered link its records may still arrive.
-    previous: Option<Phase>,
+    previous: Option<Box<Phase>>,
     phase: u64,
     ordered: bool,
     /// Numbers go on from one phase to the next.
@@ -62,16 +62,16 @@ pub struct PathOpener {
 
 struct Phase {
     secret: LaneSecret,
-    open: Box<dyn Open>,
-    iv: [u8; 12],
+    keys: KeyMaterial,
+    /// Made from `keys` when a record needs it, and let go of while the path [is idle](PathOpener::shed).
+    open: Option<Box<dyn Open>>,
     replay: ReplayWindow,
 }
 
 impl Phase {
-    fn new(suite: &dyn Suite, secret: LaneSecret, ordered: bool) -> Self {
-        let keys = secret.keys();
+    fn new(secret: LaneSecret, ordered: bool) -> Self {
         let replay = if ordered { ReplayWindow::ordered() } else { ReplayWindow::unordered() };
-        Self { open: suite.opener(&keys), iv: keys.iv, secret, replay }
+        Self { keys: secret.keys(), open: None, secret, replay }
     }
 }
 
@@ -84,7 +84,7 @@ impl PathOpener {
         lane: u8,
         ordered: bool,
     ) -> Self {
-        let current = Phase::new(&*suite, path.lane(direction, lane), ordered);
+        let current = Phase::new(path.lane(direction, lane), ordered);
         let (next, previous, counts_on) = (None, None, ordered);
         Self { suite, lane, current, next, previous, phase: 0, ordered, counts_on }
     }
@@ -123,34 +123,43 @@ impl PathOpener {
         let phase = match ahead {
             0 => &mut self.current,
             1 => {
-                let (suite, current, ordered) = (&*self.suite, &self.current, self.ordered);
+                let (current, ordered) = (&self.current, self.ordered);
                 let next = self
                     .next
-                    .get_or_insert_with(|| Phase::new(suite, current.secret.next(), ordered));
+                    .get_or_insert_with(|| Box::new(Phase::new(current.secret.next(), ordered)));
                 if self.counts_on {
                     // All of the phase before has come: nothing was cut off between the two.
                     next.replay = ReplayWindow::ordered_from(current.replay.next());
                 }
-                next
+                &mut **next
             }
-            3 if self.previous.is_some() => self.previous.as_mut().expect("checked"),
+            3 if self.previous.is_some() => self.previous.as_deref_mut().expect("checked"),
             _ => return Err(OpenError::NotAuthentic { number: header.number }),
         };
         phase.replay.check(header.number)?;
-        let nonce = KeyMaterial::nonce(&phase.iv, header.number);
+        let nonce = KeyMaterial::nonce(&phase.keys.iv, header.number);
+        let (suite, keys) = (&self.suite, &phase.keys);
         phase
             .open
+            .get_or_insert_with(|| suite.opener(keys))
             .open(&nonce, header_bytes, sealed, out)
             .map_err(|_| OpenError::NotAuthentic { number: header.number })?;
         // Only an authentic record may move the window or the phase.
         phase.replay.mark(header.number);
         if ahead == 1 {
-            let next = self.next.take().expect("used just now");
-            let old = std::mem::replace(&mut self.current, next);
-            self.previous = (!self.ordered).then_some(old);
+            // What was the next is the current one, and the place of the one is that of the other.
+            let mut next = self.next.take().expect("used just now");
+            std::mem::swap(&mut self.current, &mut next);
+            self.previous = (!self.ordered).then_some(next);
             self.phase += 1;
         }
         Ok(())
+    }
+
+    /// Nothing comes for a while: what the suite works out from the keys goes. The next record makes it anew, in less than
+    /// a microsecond.
+    pub fn shed(&mut self) {
+        self.current.open = None;
     }
 
     /// Key phases passed so far.
@@ -173,6 +182,11 @@ mod tests {
             PathSealer::new(suite.clone(), &path, Direction::ToAcceptor, 0, ordered),
             PathOpener::new(suite, &path, Direction::ToAcceptor, 0, ordered),
         )
+    }
+
+    fn both_shed(sealer: &mut PathSealer, opener: &mut PathOpener) {
+        sealer.shed();
+        opener.shed();
     }
 
     fn seal(sealer: &mut PathSealer, text: &[u8]) -> Vec<u8> {
@@ -241,6 +255,27 @@ mod tests {
             let next = open(&mut opener, &seal(&mut sealer, b"c"));
             let gap = OpenError::OutOfOrder { number: 2, expected: 1 };
             assert_eq!(next.err(), is_noticed.then_some(gap), "version {version}");
+        }
+    }
+
+    #[test]
+    fn numbers_and_phases_go_on_after_what_was_let_go_of() {
+        for ordered in [true, false] {
+            let (mut sealer, mut opener) = pair(ordered);
+            let early = seal(&mut sealer, b"early");
+            for _ in 0..3 {
+                assert!(ordered || open(&mut opener, &seal(&mut sealer, b"a")).is_ok());
+                both_shed(&mut sealer, &mut opener);
+            }
+            assert!(open(&mut opener, &early).is_ok());
+            both_shed(&mut sealer, &mut opener);
+            assert!(open(&mut opener, &early).is_err(), "it was opened before");
+            assert!(sealer.rekey(crate::machine::Time(1)));
+            sealer.shed();
+            assert!(open(&mut opener, &seal(&mut sealer, b"b")).is_ok());
+            both_shed(&mut sealer, &mut opener);
+            assert!(open(&mut opener, &seal(&mut sealer, b"c")).is_ok());
+            assert_eq!((sealer.usage().phase, opener.phase()), (1, 1));
         }
     }
 

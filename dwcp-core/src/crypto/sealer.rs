@@ -48,8 +48,9 @@ pub enum SealError {
 pub struct PathSealer {
     suite: Arc<dyn Suite>,
     secret: LaneSecret,
-    seal: Box<dyn Seal>,
-    iv: [u8; 12],
+    keys: KeyMaterial,
+    /// Made from `keys` when a record needs it, and let go of while the path [is idle](Self::shed).
+    seal: Option<Box<dyn Seal>>,
     usage: Usage,
     limits: UsageLimits,
     lane: u8,
@@ -90,13 +91,13 @@ impl PathSealer {
         is_ordered: bool,
     ) -> Self {
         let secret = path.lane(direction, lane);
-        let (seal, iv) = start(&*suite, &secret);
+        let keys = secret.keys();
         let limits = UsageLimits::default();
         Self {
             suite,
             secret,
-            seal,
-            iv,
+            keys,
+            seal: None,
             usage: Usage::default(),
             limits,
             lane,
@@ -170,7 +171,8 @@ impl PathSealer {
         assert_eq!(out.len(), self.sealed_bytes(plain), "the room is that of one record");
         let next = self.next(epoch, plain)?;
         out[..HEADER_BYTES].copy_from_slice(&next.header);
-        self.seal.seal(&next.nonce, &next.header, body, trailer, &mut out[HEADER_BYTES..]);
+        let sealed = &mut out[HEADER_BYTES..];
+        self.cipher().seal(&next.nonce, &next.header, body, trailer, sealed);
         self.note_used(&next);
         Ok(())
     }
@@ -195,7 +197,7 @@ impl PathSealer {
         let next = self.next(epoch, body.len() + trailer.len())?;
         let (head, tail) = out.split_at_mut(HEADER_BYTES);
         let (behind, tag) = tail.split_at_mut(trailer.len());
-        if !self.seal.tag(&next.nonce, &next.header, body, trailer, tag) {
+        if !self.cipher().tag(&next.nonce, &next.header, body, trailer, tag) {
             return Ok(false);
         }
         head.copy_from_slice(&next.header);
@@ -225,7 +227,7 @@ impl PathSealer {
             number,
         }
         .encode();
-        Ok(Next { header, nonce: KeyMaterial::nonce(&self.iv, number), number, blocks })
+        Ok(Next { header, nonce: KeyMaterial::nonce(&self.keys.iv, number), number, blocks })
     }
 
     fn note_used(&mut self, next: &Next) {
@@ -260,10 +262,21 @@ impl PathSealer {
 
     fn next_phase(&mut self) {
         self.secret = self.secret.next();
-        (self.seal, self.iv) = start(&*self.suite, &self.secret);
+        (self.keys, self.seal) = (self.secret.keys(), None);
         self.base = if self.counts_on { self.base + self.usage.records } else { 0 };
         self.usage = Usage { phase: self.usage.phase + 1, ..Usage::default() };
         (self.in_use_since, self.fresh) = (None, self.base);
+    }
+
+    fn cipher(&mut self) -> &mut dyn Seal {
+        let (suite, keys) = (&self.suite, &self.keys);
+        &mut **self.seal.get_or_insert_with(|| suite.sealer(keys))
+    }
+
+    /// Nothing is sealed for a while: what the suite works out from the keys goes. The next record makes it anew, in less
+    /// than a microsecond, and the numbers go on.
+    pub fn shed(&mut self) {
+        self.seal = None;
     }
 
     /// What the present key has been used for.
@@ -274,11 +287,6 @@ impl PathSealer {
 
 /// Records of a phase after which an unordered link has none of the phase before on its way: the replay window.
 const RECORDS_MIN: u64 = 16_384;
-
-fn start(suite: &dyn Suite, secret: &LaneSecret) -> (Box<dyn Seal>, [u8; 12]) {
-    let keys = secret.keys();
-    (suite.sealer(&keys), keys.iv)
-}
 
 #[cfg(test)]
 mod tests {

@@ -12,10 +12,13 @@ const BUSY_PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
-/// A better path that has still to be moved to.
+/// A better path that has still to be moved to, if there is one.
 #[derive(Default)]
-pub(super) struct Better {
-    path: Option<PathId>,
+pub(super) struct Better(Option<Box<Plan>>);
+
+/// The move to it.
+struct Plan {
+    path: PathId,
     /// When to try; none while a try is going on.
     at: Option<Time>,
     /// Failures in a row, of this path.
@@ -25,42 +28,42 @@ pub(super) struct Better {
 impl Better {
     /// When to try next.
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.at
+        self.0.as_ref()?.at
     }
 
     /// The path to move to now, if one is due.
     pub(super) fn due(&mut self, now: Time) -> Option<PathId> {
-        self.at.take_if(|at| *at <= now).and(self.path)
+        let plan = self.0.as_mut()?;
+        plan.at.take_if(|at| *at <= now).map(|_| plan.path)
     }
 
     /// What came of asking for it.
     pub(super) fn note_asked(&mut self, now: Time, asked: Result<(), SwitchError>) {
-        match asked {
-            Ok(()) => {}
-            Err(SwitchError::Busy) => self.at = Some(now + BUSY_PAUSE),
-            Err(SwitchError::NotReady | SwitchError::AlreadyActive) => *self = Self::default(),
+        match (asked, &mut self.0) {
+            (Err(SwitchError::Busy), Some(plan)) => plan.at = Some(now + BUSY_PAUSE),
+            (Err(SwitchError::NotReady | SwitchError::AlreadyActive), _) => self.0 = None,
+            _ => {}
         }
     }
 
     /// `path` stands and is better than the active one.
     pub(super) fn begin(&mut self, now: Time, path: PathId) {
-        *self = Self { path: Some(path), at: Some(now), failures: 0 };
+        self.0 = Some(Box::new(Plan { path, at: Some(now), failures: 0 }));
     }
 
     /// Follows what happens to the path, and to the session.
     pub(super) fn note(&mut self, now: Time, event: &Event) {
+        let Some(plan) = &mut self.0 else { return };
         match event {
-            Event::SwitchFailed { to, .. } if self.path == Some(*to) => {
-                let pause = (PAUSE_MIN * (1 << self.failures.min(6))).min(PAUSE_MAX);
-                self.failures += 1;
-                self.at = Some(now + pause);
+            Event::SwitchFailed { to, .. } if plan.path == *to => {
+                let pause = (PAUSE_MIN * (1 << plan.failures.min(6))).min(PAUSE_MAX);
+                plan.failures += 1;
+                plan.at = Some(now + pause);
             }
-            Event::PathDown { path, .. } if self.path == Some(*path) => *self = Self::default(),
+            Event::PathDown { path, .. } if plan.path == *path => self.0 = None,
             // An operator wants the session elsewhere.
-            Event::Switched(switch) if switch.reason == SwitchReason::Requested => {
-                *self = Self::default();
-            }
-            Event::Switched(switch) if self.path == Some(switch.to) => *self = Self::default(),
+            Event::Switched(switch) if switch.reason == SwitchReason::Requested => self.0 = None,
+            Event::Switched(switch) if plan.path == switch.to => self.0 = None,
             _ => {}
         }
     }

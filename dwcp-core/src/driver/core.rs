@@ -14,7 +14,9 @@ use super::path_io::PathIo;
 use super::stage::Stage;
 use super::waiting::Waiters;
 use crate::link::Signal;
-use crate::machine::{ChannelKey, Closed, Event, InDoubt, Machine, Priority, Share, Time};
+use crate::machine::{
+    ChannelKey, Closed, Event, InDoubt, Machine, Priority, Seldom, Share, Time, shed,
+};
 use crate::mem::{Account, Pool};
 use crate::rate::{Asked, SharedRate};
 use crate::sync::{Mutex, MutexGuard};
@@ -70,11 +72,11 @@ pub(crate) struct State {
     pub(crate) progress: Waiters,
     /// Who waits for the end.
     pub(crate) ends: Waiters,
-    pub(crate) closed: Option<Closed>,
+    pub(crate) closed: Option<Box<Closed>>,
     /// What the end left in doubt, for as long as there is a handle: at most one entry a channel.
-    pub(crate) in_doubt: Vec<InDoubt>,
+    pub(crate) in_doubt: Seldom<InDoubt>,
     /// What the peer asked on paths that stand by, and has no answer yet: the last question of each.
-    pub(super) asked: Vec<(PathId, u64)>,
+    pub(super) asked: Seldom<(PathId, u64)>,
     /// Events only the driver can act on.
     pub(crate) work: VecDeque<Event>,
     /// A flush was left to the driver and has not happened yet.
@@ -93,7 +95,7 @@ pub(crate) struct State {
     /// Who waits for the end was told that new channels do not belong here.
     is_leaving_told: bool,
     /// The record in which the peer broke the protocol.
-    pub(crate) offending: Option<OffendingRecord>,
+    pub(crate) offending: Option<Box<OffendingRecord>>,
 }
 
 /// Where the peer broke the protocol: for the evidence log.
@@ -200,8 +202,8 @@ impl SessionCore {
                 progress: Waiters::default(),
                 ends: Waiters::default(),
                 closed: None,
-                in_doubt: Vec::new(),
-                asked: Vec::new(),
+                in_doubt: Seldom::default(),
+                asked: Seldom::default(),
                 work: VecDeque::new(),
                 is_flush_due: false,
                 lent: Vec::new(),
@@ -422,7 +424,7 @@ impl State {
                     *needs_driver = true;
                 }
                 Event::Closed(why) => {
-                    self.closed = Some(why.clone());
+                    self.closed = Some(Box::new(why.clone()));
                     self.accepts.take_all(wakers);
                     self.ends.take_all(wakers);
                     self.progress.take_all(wakers);
@@ -455,9 +457,24 @@ impl State {
     fn waiting(&mut self, key: ChannelKey) -> &mut Waiting {
         let index = key.index();
         if self.channels.len() <= index {
+            if index < 2 {
+                // Most sessions have one channel besides the control channel; a vector would begin with room for four.
+                self.channels.reserve_exact(index + 1 - self.channels.len());
+            }
             self.channels.resize_with(index + 1, Waiting::default);
         }
         &mut self.channels[index]
+    }
+
+    /// Nothing has come or gone for a while: gives back what empty queues have grown to.
+    pub(super) fn shed(&mut self) {
+        self.machine.shed();
+        shed(&mut self.work);
+        shed(&mut self.incoming);
+        self.asked.shed();
+        if self.lent.is_empty() {
+            self.lent = Vec::new();
+        }
     }
 
     /// Forgets who waited for a channel whose place is used anew.

@@ -12,6 +12,7 @@ mod carry;
 mod clock;
 mod core;
 mod crowd;
+mod facts;
 mod grave;
 #[cfg(all(test, dwcp_loom))]
 mod loom_tests;
@@ -37,6 +38,8 @@ pub(crate) use self::clock::Clock;
 pub use self::core::OffendingRecord;
 pub(crate) use self::core::{Locked, SessionCore};
 pub(crate) use self::crowd::Crowd;
+#[cfg(feature = "tokio")]
+pub(crate) use self::facts::Last;
 pub(crate) use self::grave::hold;
 pub use self::path_io::TooWeak;
 pub(crate) use self::path_io::{PathIo, PathSetup};

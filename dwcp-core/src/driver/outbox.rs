@@ -5,6 +5,7 @@ use std::io;
 
 use super::scratch::{put_buffer, take_buffer};
 use crate::link::LinkSender;
+use crate::machine::shed;
 use crate::mem::Payload;
 use crate::wire::HEADER_BYTES;
 
@@ -87,6 +88,11 @@ impl Outbox {
                 Ok(count)
             }
         }
+    }
+
+    /// Gives back what the queue has grown to, if it is empty.
+    pub(super) fn shed(&mut self) {
+        shed(&mut self.around);
     }
 
     /// All is written: a path that has nothing to send keeps no buffer.

@@ -18,11 +18,15 @@ use crate::wire::PathId;
 /// How long a thread is watched that has a half: one that runs goes round twice in a fraction of that.
 const WATCH: Duration = Duration::from_micros(5);
 
-/// Since when answers have waited, and for which rounds at which path.
+/// Answers that wait, if some do.
 #[derive(Default)]
-pub(super) struct Overtaking {
-    since: Option<Time>,
-    before: Option<(PathId, Rounds)>,
+pub(super) struct Overtaking(Option<Box<Waiting>>);
+
+/// Since when they have waited, and for which rounds at which path.
+struct Waiting {
+    since: Time,
+    path: PathId,
+    before: Rounds,
 }
 
 /// How often those who had a half of a path went round until some moment.
@@ -81,18 +85,22 @@ fn soon(is_so: impl Fn() -> bool) -> bool {
 impl Overtaking {
     /// The rounds at the active path that do not count yet.
     pub(super) fn rounds(&mut self, active: &PathIo, now: Time) -> Rounds {
-        self.since.get_or_insert(now);
-        // The session may have moved while they waited.
-        let before = self.before.filter(|(path, _)| *path == active.id);
-        self.before.insert(before.unwrap_or_else(|| (active.id, Rounds::of(active)))).1
+        let begin = || Waiting { since: now, path: active.id, before: Rounds::of(active) };
+        let waiting = self.0.get_or_insert_with(|| Box::new(begin()));
+        if waiting.path != active.id {
+            // The session has moved while they waited.
+            **waiting = Waiting { since: waiting.since, ..begin() };
+        }
+        waiting.before
     }
 
     /// Whether answers wait on. `is_held`: as [`is_held`] says of the active path. `limit`: a thread that is at it for longer
     /// hangs.
     pub(super) fn waits(&mut self, is_held: bool, now: Time, limit: Duration) -> bool {
-        let waits = is_held && self.since.is_some_and(|since| now.since(since) < limit);
+        let is_early = |waiting: &Waiting| now.since(waiting.since) < limit;
+        let waits = is_held && self.0.as_deref().is_some_and(is_early);
         if !waits {
-            (self.since, self.before) = (None, None);
+            self.0 = None;
         }
         waits
     }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::carry::{Ahead, Carry};
+use super::facts::PathFacts;
 use super::notes::{ReceiveNote, SendNote};
 use super::outbox::Outbox;
 use super::starved::Starved;
 use crate::crypto::{Direction, PathOpener, PathSealer, PathSecret, Protection, Suite};
-use crate::link::{Link, LinkAttributes, LinkFeatures, LinkReceiver, LinkSender, Readiness};
-use crate::machine::{PathAttributes, PullRequest, Role, Time};
+use crate::link::{Link, LinkFeatures, LinkReceiver, LinkSender, Readiness};
+use crate::machine::{PathAttributes, PullRequest, Role, Seldom, Time};
 use crate::mem::Slot;
 use crate::sync::Mutex;
 use crate::wire::{Compress, Compression, Decompress, PathId};
@@ -17,7 +18,7 @@ use crate::wire::{Compress, Compression, Decompress, PathId};
 /// A live path. Whoever has something to send or to wait for takes the half it needs.
 pub(crate) struct PathIo {
     pub(crate) id: PathId,
-    pub(crate) attributes: LinkAttributes,
+    pub(crate) attributes: PathFacts,
     pub(crate) suite: &'static str,
     pub(super) tx: Mutex<PathTx>,
     pub(super) rx: Mutex<PathRx>,
@@ -53,6 +54,11 @@ pub(crate) struct PathCounters {
 }
 
 impl PathCounters {
+    /// Records that have gone and come.
+    pub(super) fn records(&self) -> u64 {
+        self.records_sent.load(Ordering::Relaxed) + self.records_received.load(Ordering::Relaxed)
+    }
+
     pub(super) fn add(counter: &AtomicU64, count: u64) {
         counter.fetch_add(count, Ordering::Relaxed);
     }
@@ -77,15 +83,15 @@ pub(super) struct PathRx {
     /// What was read and not opened yet.
     pub(super) carry: Carry,
     /// A record for whose frames there was no memory: it comes first.
-    pub(super) opened: Option<Opened>,
+    pub(super) opened: Option<Box<Opened>>,
     /// Pulls under way, by token.
-    pub(super) pulls: Vec<(u64, PullRequest)>,
+    pub(super) pulls: Seldom<(u64, PullRequest)>,
     pub(super) next_token: u64,
     pub(super) is_ended: bool,
     /// The peer asked too much: it is not listened to until then.
     pub(super) rests_until: Time,
     /// There was no memory for what has arrived.
-    pub(super) starved: Option<Starved>,
+    pub(super) starved: Option<Box<Starved>>,
     /// What was read makes something to send on this path.
     pub(super) is_flush_wanted: bool,
 }
@@ -135,7 +141,7 @@ impl PathIo {
     /// # Errors
     /// [`TooWeak`]: an untrusted medium below `Aead`.
     pub(crate) fn new(link: Box<dyn Link>, setup: &PathSetup<'_>) -> Result<Self, TooWeak> {
-        let attributes = link.attributes().clone();
+        let attributes = PathFacts::new(link.attributes());
         let PathSetup { id, role, secret, suite, compression, version } = setup;
         let protection = suite.protection();
         let is_trusted = attributes.features.has(LinkFeatures::TRUSTED_MEDIUM);
@@ -181,7 +187,7 @@ impl PathIo {
                     .map_or_else(|| Box::new(NoCompression) as _, |codec| codec.decompressor()),
                 carry: Carry::new(Ahead::of_process()),
                 opened: None,
-                pulls: Vec::new(),
+                pulls: Seldom::default(),
                 next_token: 1,
                 is_ended: false,
                 rests_until: Time(0),

@@ -103,7 +103,9 @@ impl SessionCore {
             rx.rests_until = Time(0);
         }
         // Whatever wakes the driver, and however often a thread polls: a look has its price.
-        if let Some(starved) = rx.starved.filter(|starved| self.clock.now() < starved.until) {
+        if let Some(starved) =
+            rx.starved.as_deref().copied().filter(|starved| self.clock.now() < starved.until)
+        {
             return Received::Starved(starved);
         }
         let received = with_scratch(|scratch| {
@@ -149,7 +151,7 @@ impl SessionCore {
     ) -> Result<Received, PathCause> {
         // Left for want of memory: it comes first.
         if let Some(opened) = rx.opened.take() {
-            if !self.take_opened(path, rx, opened, scratch)? {
+            if !self.take_opened(path, rx, *opened, scratch)? {
                 return Ok(self.starve(rx, None, false));
             }
             if rx.rests_until > Time(0) {
@@ -290,8 +292,8 @@ impl SessionCore {
             (gathered.taken, gathered.was_waited_for(now))
         };
         let look = Look { has_read, taken, is_own: was_waited_for && keeps_itself };
-        let starved = Starved::after(rx.starved, now, &look);
-        rx.starved = Some(starved);
+        let starved = Starved::after(rx.starved.as_deref().copied(), now, &look);
+        rx.starved = Some(Box::new(starved));
         Received::Starved(starved)
     }
 
@@ -360,13 +362,13 @@ impl SessionCore {
             }
             Err(DecodeError::OUT_OF_MEMORY) => {
                 scratch.frames.clear();
-                rx.opened = Some(opened);
+                rx.opened = Some(Box::new(opened));
                 Ok(false)
             }
             Err(error) => {
                 scratch.frames.clear();
-                self.lock().offending = Some(opened.whereabouts(path));
-                tracing::warn!(path = path.id.0, remote = path.attributes.remote, %error, "malformed record");
+                self.lock().offending = Some(Box::new(opened.whereabouts(path)));
+                tracing::warn!(path = path.id.0, remote = &*path.attributes.remote, %error, "malformed record");
                 Err(PathCause::Malformed { what: error.what })
             }
         }
@@ -399,7 +401,7 @@ impl SessionCore {
         let all_kept = taken.unwrap_or_else(|violation| {
             frames.clear();
             tracing::warn!(path = path.id.0, %violation, "the peer broke the protocol");
-            state.offending = Some(opened.whereabouts(path));
+            state.offending = Some(Box::new(opened.whereabouts(path)));
             state.machine.handle_violation(violation);
             true
         });
@@ -441,7 +443,7 @@ fn requests(frames: &[Frame]) -> u32 {
 
 impl Opened {
     fn whereabouts(&self, path: &PathIo) -> OffendingRecord {
-        let remote = path.attributes.remote.clone();
+        let remote = path.attributes.remote.to_string();
         OffendingRecord { path: path.id, remote, number: self.number, epoch: self.epoch }
     }
 }
@@ -478,6 +480,6 @@ fn is_complete(bytes: &[u8]) -> bool {
 }
 
 fn bad(path: &PathIo, error: &dyn std::error::Error) -> PathCause {
-    tracing::warn!(path = path.id.0, remote = path.attributes.remote, %error, "bad record");
+    tracing::warn!(path = path.id.0, remote = &*path.attributes.remote, %error, "bad record");
     PathCause::BadRecord
 }

@@ -46,7 +46,7 @@ struct Wait {
     path: PathId,
     rx: Source,
     /// `None`: the descriptor of `rx` serves both directions.
-    tx: Option<Source>,
+    tx: Option<Box<Source>>,
     is_readable: bool,
     /// The next turn reads it, but nothing calls for one: whoever has it does.
     is_set_aside: bool,
@@ -121,7 +121,8 @@ impl Wait {
         };
         let interest =
             if is_shared { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-        let tx = (!is_shared).then(|| Source::new(&path.tx_ready, Interest::WRITABLE));
+        let tx =
+            (!is_shared).then(|| Source::new(&path.tx_ready, Interest::WRITABLE).map(Box::new));
         Ok(Self {
             path: path.id,
             rx: Source::new(&path.rx_ready, interest)?,
@@ -203,7 +204,7 @@ impl Task {
             let path = self.turn.paths().iter().find(|path| path.id == wait.path);
             wait.is_blocked = path.is_some_and(|path| path.is_blocked.load(Ordering::SeqCst));
             if wait.is_blocked {
-                let source = wait.tx.as_ref().unwrap_or(&wait.rx);
+                let source = wait.tx.as_deref().unwrap_or(&wait.rx);
                 if source.poll(context, false).is_ready() {
                     source.clear(false);
                     wait.is_writable = true;

@@ -420,7 +420,7 @@ impl Short {
     /// Whether the session has been ended for want of memory so many seconds later.
     async fn is_over_after(&self, seconds: u64) -> bool {
         tokio::time::sleep(Duration::from_secs(seconds)).await;
-        let why = self.acceptor.lock().closed.clone();
+        let why = self.acceptor.lock().closed.as_deref().cloned();
         assert!(matches!(why, None | Some(Closed::MemoryShort)), "{why:?}");
         why.is_some()
     }

@@ -29,12 +29,32 @@ impl SessionCore {
     /// Sends what `path` has to send, in this thread; if another is at it, that one goes on for us.
     /// Returns whether this thread did: else the one does that has the sending half.
     pub(crate) fn flush(&self, path: &PathIo) -> bool {
+        self.flush_and(path, |_| {})
+    }
+
+    /// Nothing has come or gone on `path` for a while: what only records need goes until the next one. A half that somebody
+    /// has is in use, and stays as it is.
+    pub(super) fn shed(&self, path: &PathIo) {
+        // Whoever has the sending half sends for those who come meanwhile.
+        self.flush_and(path, |tx| {
+            tx.sealer.shed();
+            tx.pending.shed();
+        });
+        if let Ok(mut rx) = path.rx.try_lock() {
+            rx.opener.shed();
+            rx.pulls.shed();
+        }
+    }
+
+    /// As [`flush`](Self::flush), with something else to do before the half is given back.
+    fn flush_and(&self, path: &PathIo, then: impl Fn(&mut PathTx)) -> bool {
         let try_take = || path.tx.try_lock().ok();
         let mut is_done = false;
         path.send_note.serve(try_take, |mut tx| {
             is_done = true;
             with_scratch(|scratch| {
                 self.transmit(path, &mut tx, scratch);
+                then(&mut tx);
                 drop(tx);
                 scratch.batch.clear(); // it may hold memory of the application's
             });

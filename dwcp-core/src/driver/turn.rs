@@ -11,7 +11,7 @@ use super::path_io::PathIo;
 use super::receive::Received;
 use super::starved::{RETRY_MAX, Starved, pause};
 use crate::link::Fence;
-use crate::machine::{Event, PathCause, PullRequest, Time};
+use crate::machine::{Event, PathCause, PullRequest, Seldom, Time};
 use crate::mem::Payload;
 use crate::wire::{PathId, SwitchReason};
 
@@ -54,37 +54,51 @@ const BUSY_LOOK: Duration = Duration::from_millis(2);
 /// Messages sent and reads, by applications' threads since the last look, of a busy session. Heartbeats are fewer.
 const BUSY_WORK: u64 = 16;
 
+/// A time that does not come.
+const NEVER: Time = Time(u64::MAX);
+
+/// Time without messages after which a session gives back what only messages need: long enough that what it costs to come
+/// back, a few microseconds, does not matter beside the wake-ups of a session that is used as rarely.
+const SHED_PAUSE: Duration = Duration::from_millis(250);
+
 /// The driver's own part of a session.
 pub(crate) struct Turn {
     core: Arc<SessionCore>,
     observer: Arc<dyn SessionObserver>,
     paths: Vec<Arc<PathIo>>,
     paths_version: u64,
-    fencing: Vec<(Arc<PathIo>, Time)>,
+    fencing: Seldom<(Arc<PathIo>, Time)>,
     better: Better,
     overtaking: Overtaking,
-    /// Look again then, whatever the machine says.
-    retry_at: Option<Time>,
-    /// Since when senders or receivers have waited for memory.
-    pool_waited: Option<Time>,
+    /// Look again then, whatever the machine says; [`NEVER`]: no need.
+    retry_at: Time,
+    /// Since when senders or receivers have waited for memory; [`NEVER`]: none does.
+    pool_waited: Time,
     /// What applications' threads had sent and read when the driver lay down last.
     work_seen: u64,
+    /// When something was seen to have come or gone last, or the driver began.
+    moved_at: Time,
+    /// Records that had gone and come when the session gave back last what it did not need.
+    shed_after: u64,
 }
 
 impl Turn {
     pub(crate) fn new(core: Arc<SessionCore>, observer: Arc<dyn SessionObserver>) -> Self {
         let version = u64::MAX; // none yet
+        let moved_at = core.clock.now();
         Self {
             core,
             observer,
             paths: Vec::new(),
             paths_version: version,
-            fencing: Vec::new(),
+            fencing: Seldom::default(),
             better: Better::default(),
             overtaking: Overtaking::default(),
-            retry_at: None,
-            pool_waited: None,
+            retry_at: NEVER,
+            pool_waited: NEVER,
             work_seen: 0,
+            moved_at,
+            shed_after: u64::MAX, // never yet
         }
     }
 
@@ -99,7 +113,7 @@ impl Turn {
     /// Does what can be done now. Returns how much that was: 0 means wait.
     pub(crate) fn turn(&mut self, ready: &mut dyn ReadySet) -> usize {
         let now = self.core.clock.now();
-        self.retry_at = None;
+        self.retry_at = NEVER;
         let mut count = self.act(ready, now);
         self.move_to_better(now);
         self.refresh();
@@ -161,25 +175,47 @@ impl Turn {
         }
         drop(state);
         wakers.into_iter().for_each(std::task::Waker::wake);
-        self.pool_waited = is_waiting.then(|| self.pool_waited.unwrap_or(now));
-        if let Some(since) = self.pool_waited {
-            self.look_again(now, pause(now.since(since), MEMORY_RETRY));
+        self.pool_waited = if is_waiting { self.pool_waited.min(now) } else { NEVER };
+        if is_waiting {
+            self.look_again(now, pause(now.since(self.pool_waited), MEMORY_RETRY));
         }
     }
 
     fn look_again(&mut self, now: Time, pause: Duration) {
-        let at = now + pause;
-        self.retry_at = Some(self.retry_at.map_or(at, |retry_at| retry_at.min(at)));
+        self.retry_at = self.retry_at.min(now + pause);
     }
 
     /// When to take the next turn if nothing else calls for one. To be asked last before waiting.
     pub(crate) fn deadline(&mut self) -> Option<Time> {
-        let busy = self.is_busy().then(|| self.core.clock.now() + BUSY_LOOK);
+        let now = self.core.clock.now();
+        let busy = self.is_busy().then(|| now + BUSY_LOOK);
+        let shed = self.shed(now);
         let mut state = self.core.lock();
-        let due = [state.machine.poll_timeout(), self.retry_at, self.better.deadline(), busy];
+        let retry = Some(self.retry_at).filter(|at| *at < NEVER);
+        let due = [state.machine.poll_timeout(), retry, self.better.deadline(), busy, shed];
         let due = due.into_iter().flatten().min();
-        state.armed = due.unwrap_or(Time(u64::MAX));
+        state.armed = due.unwrap_or(NEVER);
         due
+    }
+
+    /// Has a session give back what it does not need, once it has been without messages for a while. Returns when that will
+    /// be. What a heartbeat needs meanwhile comes back for a moment, and goes with this.
+    fn shed(&mut self, now: Time) -> Option<Time> {
+        if self.core.lock().machine.take_moved() {
+            self.moved_at = now;
+        }
+        let at = self.moved_at + SHED_PAUSE;
+        if now < at {
+            return Some(at);
+        }
+        // Nothing has been needed since: a thread that polls comes by again and again.
+        let records = self.paths.iter().map(|path| path.counters.records()).sum();
+        if std::mem::replace(&mut self.shed_after, records) != records {
+            self.core.lock().shed();
+            self.fencing.shed();
+            self.paths.iter().for_each(|path| self.core.shed(path));
+        }
+        None
     }
 
     /// Whether applications' threads do much by themselves. Each of their messages makes an ack due a little later than
@@ -382,7 +418,7 @@ impl Turn {
             return count;
         }
         self.core.with_state(|state| {
-            for (path, token) in std::mem::take(&mut state.asked) {
+            for (path, token) in state.asked.take() {
                 state.machine.handle_ping(now, path, token);
             }
         });

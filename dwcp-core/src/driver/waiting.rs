@@ -26,6 +26,9 @@ impl Waiters {
             return (!kept.will_wake(waker)).then(|| std::mem::replace(kept, waker.clone()));
         }
         *place = Some(self.next);
+        if self.wakers.is_empty() {
+            self.wakers.reserve_exact(1); // nearly always the only one
+        }
         self.wakers.push((self.next, waker.clone()));
         self.next += 1;
         None

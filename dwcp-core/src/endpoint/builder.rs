@@ -12,7 +12,7 @@ use super::registry::Registry;
 use super::strangers::Strangers;
 use super::{Counters, Endpoint, Handle, Inner, Peers, random, rotate_keys};
 use crate::crypto::{Secret, Suite};
-use crate::driver::{Clock, PollDriver, PollSettings};
+use crate::driver::{Clock, Last, PollDriver, PollSettings};
 use crate::link::{Dialer, Listener, PathProvider, Predecessor};
 use crate::machine::{ReceiveBudget, SharedBudget};
 use crate::mem::Pool;
@@ -287,6 +287,7 @@ impl EndpointBuilder {
             wants_hmac: AtomicBool::new(self.settings.hmac),
             registry: Mutex::new(Registry::new(self.settings.sessions_max)),
             settings: self.settings,
+            session_settings: Last::none(),
             suites,
             trusted_suites: Mutex::new(trusted_suites),
             compression: self.compression,

@@ -1,6 +1,6 @@
 //! Going out to peers: the first dial of a session, and the ones that bring it back.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -274,6 +274,8 @@ pub(super) struct Mending {
     pub(super) pace: Mutex<Pace>,
     /// Notified when something got worse meanwhile.
     pub(super) hurry: Notify,
+    /// A task does it.
+    pub(super) is_going_on: AtomicBool,
 }
 
 /// Dials until the session has what it lacks: a path at all, or TCP standing by.

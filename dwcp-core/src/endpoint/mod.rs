@@ -35,10 +35,10 @@ pub use peers::{Peer, Peers};
 
 use crate::crypto::{ChecksumSuite, Suite};
 use crate::driver::{
-    Clock, OffendingRecord, PollDriver, PollStats, SessionCore, SessionObserver, drive,
+    Clock, Last, OffendingRecord, PollDriver, PollStats, SessionCore, SessionObserver, drive,
 };
 use crate::link::{Dialer, Listener, MemoryNetwork, PathProvider, Predecessor};
-use crate::machine::{ReceiveBudget, SharedBudget};
+use crate::machine::{ReceiveBudget, Settings, SharedBudget};
 use crate::mem::{Pool, PoolStats};
 use crate::rate::{Rate, SharedRate};
 use crate::session::{EventHub, Events, Session, SessionEvent};
@@ -88,6 +88,8 @@ struct Inner {
     node_id: String,
     incarnation: u64,
     settings: EndpointSettings,
+    /// Those of the session that began last.
+    session_settings: Last<Settings>,
     suites: Vec<Arc<dyn Suite>>,
     trusted_suites: Mutex<Vec<Arc<dyn Suite>>>,
     /// Whether records of new sessions are to carry an HMAC.

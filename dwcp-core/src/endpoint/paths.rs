@@ -32,14 +32,8 @@ pub(super) enum NotAttached {
     Over,
 }
 
-/// Begins a session over its first link.
-pub(super) fn begin(
-    inner: &Arc<Inner>,
-    peer: &str,
-    role: Role,
-    link: Box<dyn Link>,
-    greeting: &Greeting,
-) -> Result<Session, NotAttached> {
+/// The settings of a session. All but what both ends agree on is the endpoint's for all its life.
+fn settings(inner: &Inner, role: Role, greeting: &Greeting) -> Settings {
     let given = &inner.settings;
     let mut settings = Settings::new(role, inner.pool.clone());
     settings.time_to_live = given.time_to_live;
@@ -53,10 +47,34 @@ pub(super) fn begin(
     settings.timeout_multiplier = given.timeout_multiplier;
     settings.switch_timeout = given.switch_timeout;
     settings.version = greeting.agreement.version;
-    settings.may_offer_paths = greeting.agreement.features.has(Features::HYBRID);
+    settings.may_offer_paths = may_offer_paths(greeting);
+    settings
+}
+
+fn may_offer_paths(greeting: &Greeting) -> bool {
+    greeting.agreement.features.has(Features::HYBRID)
+}
+
+/// Begins a session over its first link.
+pub(super) fn begin(
+    inner: &Arc<Inner>,
+    peer: &str,
+    role: Role,
+    link: Box<dyn Link>,
+    greeting: &Greeting,
+) -> Result<Session, NotAttached> {
+    let settings = inner.session_settings.share(
+        |last| {
+            let agreed = (greeting.agreement.version, greeting.peer_max_message_bytes);
+            (last.version, last.peer_max_message_bytes) == agreed
+                && (last.role, last.may_offer_paths) == (role, may_offer_paths(greeting))
+        },
+        || settings(inner, role, greeting).into(),
+    );
     let machine = Machine::new(settings);
-    let asked = super::lock(&inner.asked).of(inner.clock.now(), peer);
-    let core = SessionCore::new(machine, inner.pool.clone(), inner.clock, given.spin);
+    let peer = super::lock(&inner.registry).name(peer);
+    let asked = super::lock(&inner.asked).of(inner.clock.now(), &peer);
+    let core = SessionCore::new(machine, inner.pool.clone(), inner.clock, inner.settings.spin);
     let core = Arc::new(
         core.with_request_rate(inner.request_rate.clone(), asked)
             .with_gather_budget(inner.gather_budget.clone()),
@@ -64,7 +82,7 @@ pub(super) fn begin(
     let session = Session {
         shared: Arc::new(SessionShared {
             id: greeting.session,
-            peer: peer.to_owned(),
+            peer,
             peer_incarnation: greeting.peer_incarnation,
             role,
             core: core.clone(),
@@ -228,7 +246,7 @@ pub(super) fn handle_bootstrap(inner: &Inner, session: &Session, event: Event) {
             let offer = {
                 let mut offers = super::lock(&session.shared.offers);
                 let Some(at) = offers.iter().position(|offer| offer.path == path) else { return };
-                offers.remove(at)
+                offers.swap_remove(at)
             };
             if bootstrap.is_empty() {
                 tracing::info!(peer = session.peer_id(), kind = offer.kind.name(), "path refused");

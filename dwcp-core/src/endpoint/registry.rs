@@ -1,11 +1,12 @@
 //! The sessions of an endpoint, by peer.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use tokio::sync::watch as signal;
 
 use super::dial::ConnectError;
-use crate::machine::Role;
+use crate::machine::{Role, Seldom};
 use crate::session::Session;
 use crate::wire::SessionId;
 
@@ -18,7 +19,7 @@ const LEAVING_MAX: usize = 4;
 
 /// One session a peer, those that it follows, and the dial that may bring it.
 pub(super) struct Registry {
-    peers: HashMap<String, Entry>,
+    peers: HashMap<Arc<str>, Entry>,
     /// The sessions in `peers`, counted as they come and go: each hello asks, and looking at all of them would make the
     /// return of ten thousand peers cost a hundred million locks.
     count: usize,
@@ -29,18 +30,21 @@ pub(super) struct Registry {
 struct Entry {
     session: Option<Session>,
     /// Sessions whose process leaves at one end: they go on, and take nothing new.
-    leaving: Vec<Session>,
+    leaving: Seldom<Session>,
     dial: Option<signal::Receiver<Outcome>>,
     /// Sessions that the peer has been told of and that are not entered yet.
-    welcomed: Vec<SessionId>,
+    welcomed: Seldom<SessionId>,
 }
 
 impl Entry {
     /// Keeps `session` beside the one that follows it; returns the one for which there is no place any more.
     fn leave(&mut self, session: Option<Session>) -> Option<Session> {
-        self.leaving.extend(session);
-        self.leaving.retain(|session| !session.is_over());
-        (self.leaving.len() > LEAVING_MAX).then(|| self.leaving.remove(0))
+        let mut leaving = self.leaving.take();
+        leaving.extend(session);
+        leaving.retain(|session| !session.is_over());
+        let oldest = (leaving.len() > LEAVING_MAX).then(|| leaving.remove(0));
+        self.leaving.set(leaving);
+        oldest
     }
 
     /// Whether another session may go on beside the present one without an end of those that do.
@@ -49,7 +53,7 @@ impl Entry {
     }
 
     fn all(&self) -> impl Iterator<Item = &Session> {
-        self.session.iter().chain(&self.leaving)
+        self.session.iter().chain(self.leaving.iter())
     }
 
     fn count(&self) -> usize {
@@ -83,12 +87,23 @@ impl Registry {
 
     /// Changes what there is of `peer`. All that adds or removes sessions does it here.
     fn change<T>(&mut self, peer: &str, change: impl FnOnce(&mut Entry) -> T) -> T {
-        let entry = self.peers.entry(peer.to_owned()).or_default();
+        let entry = self.entry(peer);
         let before = entry.count();
         let changed = change(entry);
-        self.count = self.count - before + entry.count();
+        let after = entry.count();
+        self.count = self.count - before + after;
         self.tidy(peer);
         changed
+    }
+
+    fn entry(&mut self, peer: &str) -> &mut Entry {
+        let name = self.name(peer);
+        self.peers.entry(name).or_default()
+    }
+
+    /// The name of `peer`, shared with all that know it by this.
+    pub(super) fn name(&self, peer: &str) -> Arc<str> {
+        self.peers.get_key_value(peer).map_or_else(|| peer.into(), |(name, _)| name.clone())
     }
 
     /// The session with `peer`, if it can be used.
@@ -152,19 +167,20 @@ impl Registry {
     }
 
     pub(super) fn set_dial(&mut self, peer: &str, dial: Option<signal::Receiver<Outcome>>) {
-        self.peers.entry(peer.to_owned()).or_default().dial = dial;
+        self.entry(peer).dial = dial;
         self.tidy(peer);
     }
 
     /// The peer is about to be told of a session, which may come back to us before it is entered.
     pub(super) fn welcome(&mut self, peer: &str, id: SessionId) {
-        self.peers.entry(peer.to_owned()).or_default().welcomed.push(id);
+        self.entry(peer).welcomed.push(id);
     }
 
     /// That time is over: the session is entered, or will never be.
     pub(super) fn end_welcome(&mut self, peer: &str, id: SessionId) {
         if let Some(entry) = self.peers.get_mut(peer) {
             entry.welcomed.retain(|welcomed| *welcomed != id);
+            entry.welcomed.shed();
         }
         self.tidy(peer);
     }

@@ -21,20 +21,25 @@ use crate::wire::{PathKind, SwitchReason};
 pub(super) struct Watch {
     inner: Arc<Inner>,
     session: Session,
-    is_mending: Arc<AtomicBool>,
-    mending: Arc<Mending>,
-    offering: Arc<Offering>,
+    /// The dialer's part, where it can dial.
+    mending: Option<Arc<Mending>>,
+    /// The dialer's part, where there are other kinds of path than TCP to offer.
+    offering: Option<Arc<Offering>>,
 }
 
 impl Watch {
     pub(super) fn new(inner: Arc<Inner>, session: Session) -> Self {
-        let pace = Pace::new(Instant::now(), inner.settings.reconnect_delay_max);
+        let is_dialer = session.role() == Role::Dialer;
+        let mending = || {
+            let pace = Pace::new(Instant::now(), inner.settings.reconnect_delay_max);
+            let (pace, is_going_on) = (Mutex::new(pace), AtomicBool::new(false));
+            Arc::new(Mending { pace, hurry: Notify::new(), is_going_on })
+        };
         Self {
+            mending: (is_dialer && inner.dialer.is_some()).then(mending),
+            offering: (is_dialer && !inner.providers.is_empty()).then(Offering::new),
             inner,
             session,
-            is_mending: Arc::default(),
-            offering: Offering::new(),
-            mending: Arc::new(Mending { pace: Mutex::new(pace), hurry: Notify::new() }),
         }
     }
 
@@ -44,27 +49,33 @@ impl Watch {
     }
 
     fn note_offence(&self, offence: Offence) {
-        let record = self.session.core().lock().offending.take();
+        let record = self.session.core().lock().offending.take().map(|record| *record);
         self.inner.note_offence(self.session.peer_id(), Some(self.session.id()), offence, record);
+    }
+
+    /// Offers kinds of path that the session lacks, after a pause.
+    fn offer_again(&self) {
+        if let Some(offering) = &self.offering {
+            offering.begin(&self.inner, &self.session);
+        }
     }
 
     /// Sees to it that the session gets the path it lacks. The dialer's part.
     fn mend(&self) {
-        if self.session.role() != Role::Dialer || self.inner.dialer.is_none() {
+        let Some(mending) = &self.mending else { return };
+        if !dial::is_path_wanted(&self.session) || mending.is_going_on.swap(true, Ordering::SeqCst)
+        {
             return;
         }
-        if !dial::is_path_wanted(&self.session) || self.is_mending.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        let (inner, session, mending) =
-            (self.inner.clone(), self.session.clone(), self.mending.clone());
-        let is_mending = self.is_mending.clone();
+        let (inner, session, mending) = (self.inner.clone(), self.session.clone(), mending.clone());
         spawn(&self.inner, async move {
             loop {
                 dial::mend(inner.clone(), session.clone(), mending.clone()).await;
-                is_mending.store(false, Ordering::SeqCst);
+                mending.is_going_on.store(false, Ordering::SeqCst);
                 // What was lost between the last look and the store is this task's, too.
-                if !dial::is_path_wanted(&session) || is_mending.swap(true, Ordering::SeqCst) {
+                if !dial::is_path_wanted(&session)
+                    || mending.is_going_on.swap(true, Ordering::SeqCst)
+                {
                     return;
                 }
             }
@@ -106,7 +117,7 @@ impl SessionObserver for Watch {
         match event {
             Event::PathValidated(path) => {
                 let Some(io) = self.session.core().path(*path) else { return };
-                let (kind, provider) = (io.attributes.kind, io.attributes.provider.clone());
+                let (kind, provider) = (io.attributes.kind, io.attributes.provider.to_string());
                 self.publish(SessionEvent::PathUp { path: *path, kind, provider });
             }
             Event::PathDown { path, cause } => {
@@ -119,8 +130,10 @@ impl SessionObserver for Watch {
                 let path = self.session.core().path(*path);
                 if path.is_some_and(|path| path.attributes.kind != PathKind::Tcp) {
                     // TCP may be under repair without haste, because it only stood by.
-                    self.mending.hurry.notify_one();
-                    self.offering.begin(&self.inner, &self.session);
+                    if let Some(mending) = &self.mending {
+                        mending.hurry.notify_one();
+                    }
+                    self.offer_again();
                 }
                 self.mend();
             }
@@ -153,7 +166,7 @@ impl SessionObserver for Watch {
             }
             Event::Closed(why) => {
                 lock(&self.inner.registry).remove(self.session.peer_id(), self.session.id());
-                lock(&self.session.shared.offers).clear();
+                drop(lock(&self.session.shared.offers).take());
                 self.inner.changed.notify_waiters();
                 if let Closed::PeerViolated(violation) = why {
                     self.note_offence(Offence::Violation(*violation));
@@ -175,7 +188,7 @@ impl SessionObserver for Watch {
         let _runtime = self.inner.runtime.enter();
         paths::handle_bootstrap(&self.inner, &self.session, event);
         if paths::lacks_kind(&self.inner, &self.session) {
-            self.offering.begin(&self.inner, &self.session); // it was refused, or did not connect
+            self.offer_again(); // it was refused, or did not connect
         }
     }
 }

@@ -44,9 +44,11 @@ pub(super) struct Channel {
 /// All channels, with the lists that make every choice O(1).
 pub(super) struct Channels {
     role: Role,
+    /// The first is the control channel's: most sessions end without a word on it but their last, and it is made for that.
     slots: Vec<Option<Box<Channel>>>,
-    free: Vec<u32>,
-    by_id: HashMap<u32, u32>,
+    free: Seldom<u32>,
+    /// Id and index of each but channel 0, by id: few sessions have more than a handful, and the newest is behind the others.
+    by_id: Vec<(u32, u32)>,
     /// Channels that count against our limit, and against the peer's.
     open_ours: usize,
     open_peers: usize,
@@ -60,7 +62,7 @@ pub(super) struct Channels {
     /// Channels with an ack, credit or confirmation to tell.
     due: Vec<u32>,
     /// Closed channels of which the peer re-sent something.
-    closed_acks: Vec<u32>,
+    closed_acks: Seldom<u32>,
     /// The last channels to be forgotten: their last ack may be lost with a path.
     recently_closed: VecDeque<u32>,
     /// Receive window for channels beyond the minimum.
@@ -75,11 +77,11 @@ pub(super) struct Channels {
 
 impl Channels {
     pub(super) fn new(role: Role, window: Window, kept: Share) -> Self {
-        let mut channels = Self {
+        Self {
             role,
-            slots: Vec::new(),
-            free: Vec::new(),
-            by_id: HashMap::new(),
+            slots: vec![None],
+            free: Seldom::default(),
+            by_id: Vec::new(),
             open_ours: 0,
             open_peers: 0,
             peer_ids: RangeSet::default(),
@@ -87,21 +89,19 @@ impl Channels {
             sendable: Default::default(),
             missed: VecDeque::new(),
             due: Vec::new(),
-            closed_acks: Vec::new(),
+            closed_acks: Seldom::default(),
             recently_closed: VecDeque::new(),
             window,
             kept,
             messages_over: 0,
             held: Arc::default(),
-        };
-        channels.insert(0, Priority::Interactive);
-        channels
+        }
     }
 
-    fn insert(&mut self, id: u32, priority: Priority) -> u32 {
+    fn make(&self, id: u32, priority: Priority) -> Box<Channel> {
         let frames_max = if id == 0 { CONTROL_FRAMES_MAX } else { MAX_FRAMES_AHEAD as usize };
         let is_opened_by_peer = id != 0 && !self.role.owns(id);
-        let channel = Box::new(Channel {
+        Box::new(Channel {
             id,
             priority,
             may_compress: true,
@@ -120,19 +120,40 @@ impl Channels {
             credit_due: false,
             confirm_due: false,
             is_due: false,
-        });
-        match id {
-            0 => {}
-            _ if is_opened_by_peer => self.open_peers += 1,
-            _ => self.open_ours += 1,
+        })
+    }
+
+    fn insert(&mut self, id: u32, priority: Priority) -> u32 {
+        let channel = self.make(id, priority);
+        match self.role.owns(id) {
+            true => self.open_ours += 1,
+            false => self.open_peers += 1,
         }
         let index = self.free.pop().unwrap_or(self.slots.len() as u32);
         match self.slots.get_mut(index as usize) {
             Some(slot) => *slot = Some(channel),
-            None => self.slots.push(Some(channel)),
+            None => {
+                reserve_first(&mut self.slots);
+                self.slots.push(Some(channel));
+            }
         }
-        self.by_id.insert(id, index);
+        if let Err(at) = self.place_of(id) {
+            reserve_first(&mut self.by_id);
+            self.by_id.insert(at, (id, index));
+        }
         index
+    }
+
+    /// Gives back what queues have grown to that are empty.
+    pub(super) fn shed(&mut self) {
+        self.sendable.iter_mut().for_each(shed);
+        shed(&mut self.missed);
+        self.closed_acks.shed();
+        self.free.shed();
+        for channel in self.iter_mut() {
+            channel.send.shed();
+            channel.receive.shed();
+        }
     }
 
     pub(super) fn get(&self, key: ChannelKey) -> Option<&Channel> {
@@ -151,16 +172,41 @@ impl Channels {
         self.slots.get_mut(index as usize)?.as_deref_mut()
     }
 
-    pub(super) fn control(&self) -> &SendSide {
-        &self.at(0).expect("the control channel is always there").send
+    /// Our half of the control channel; `None`: nothing was ever said on it, nor heard.
+    pub(super) fn control(&self) -> Option<&SendSide> {
+        self.at(0).map(|control| &control.send)
     }
 
-    pub(super) fn control_mut(&mut self) -> &mut SendSide {
-        &mut self.at_mut(0).expect("the control channel is always there").send
+    /// The control channel.
+    pub(super) fn control_mut(&mut self) -> &mut Channel {
+        if self.slots[0].is_none() {
+            self.slots[0] = Some(self.make(0, Priority::Interactive));
+        }
+        self.slots[0].as_mut().expect("made above")
     }
 
-    pub(super) fn index_of(&self, id: u32) -> Option<u32> {
-        self.by_id.get(&id).copied()
+    /// Control messages that are not acked.
+    pub(super) fn control_unacked(&self) -> usize {
+        self.control().map_or(0, SendSide::unacked)
+    }
+
+    /// Whether a control message waits to be sent.
+    pub(super) fn has_control(&self) -> bool {
+        self.control().is_some_and(SendSide::has_queued)
+    }
+
+    /// Where a channel is that is open. The control channel is.
+    pub(super) fn index_of(&mut self, id: u32) -> Option<u32> {
+        if id == 0 {
+            self.control_mut();
+            return Some(0);
+        }
+        self.place_of(id).ok().map(|at| self.by_id[at].1)
+    }
+
+    /// Where `id` is in `by_id`, or belongs.
+    fn place_of(&self, id: u32) -> Result<usize, usize> {
+        self.by_id.binary_search_by_key(&id, |(id, _)| *id)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Channel> {
@@ -197,7 +243,7 @@ impl Channels {
     /// Whether we may open another. A reset that is not acked may be overtaken by the next Open: the peer
     /// still counts the channel, and so do we. Any other control message is taken for one.
     fn may_open(&self) -> bool {
-        self.open_ours + self.control().unacked() < MAX_CHANNELS
+        self.open_ours + self.control_unacked() < MAX_CHANNELS
     }
 
     /// The peer may count one of its channels no more as soon as it has our Fin and knows that we have its
@@ -302,9 +348,11 @@ impl Channels {
 
     /// Everything that is state is told again: a lost path may have carried it.
     pub(super) fn refresh(&mut self) {
-        self.closed_acks.extend(&self.recently_closed);
-        self.closed_acks.sort_unstable();
-        self.closed_acks.dedup();
+        let mut acks = self.closed_acks.take();
+        acks.extend(&self.recently_closed);
+        acks.sort_unstable();
+        acks.dedup();
+        self.closed_acks.set(acks);
         for index in 0..self.slots.len() as u32 {
             self.mark_due(index, |channel| {
                 (channel.ack_due, channel.credit_due) = (true, true);
@@ -410,7 +458,9 @@ impl Channels {
             self.discount(index);
             self.messages_over += self.at(index).map_or(0, |channel| channel.send.messages().0);
             self.window.give_back(extra);
-            self.by_id.remove(&id);
+            if let Ok(at) = self.place_of(id) {
+                self.by_id.remove(at);
+            }
             if self.recently_closed.len() == CLOSED_REMEMBERED {
                 self.recently_closed.pop_front();
             }
@@ -418,6 +468,13 @@ impl Channels {
             self.slots[index as usize] = None;
             self.free.push(index);
         }
+    }
+}
+
+/// Room for the first entry alone: most sessions have one or two channels, and a vector would begin with four.
+fn reserve_first<T>(entries: &mut Vec<T>) {
+    if entries.len() < 2 {
+        entries.reserve_exact(1);
     }
 }
 

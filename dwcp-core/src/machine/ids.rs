@@ -51,7 +51,13 @@ impl RangeSet {
             }
             (true, false) => self.0[at - 1].1 += 1,
             (false, true) => self.0[at].0 = number,
-            (false, false) => self.0.insert(at, (number, number + 1)),
+            (false, false) => {
+                // Nearly always the only one: a vector would begin with room for four.
+                if self.0.is_empty() {
+                    self.0.reserve_exact(1);
+                }
+                self.0.insert(at, (number, number + 1));
+            }
         }
     }
 

@@ -125,7 +125,7 @@ impl Machine {
     /// How long an answer may wait for threads that are at another path: a part of the silence that a peer with our settings
     /// takes for the end.
     pub fn answer_wait_max(&self) -> Duration {
-        let Settings { heartbeat_interval, timeout_multiplier, .. } = self.settings;
+        let Settings { heartbeat_interval, timeout_multiplier, .. } = *self.settings;
         ANSWER_WAIT_MAX.min(heartbeat_interval.saturating_mul(timeout_multiplier) / 4)
     }
 
@@ -270,7 +270,10 @@ impl Machine {
     fn check_suspects(&mut self, now: Time) {
         for at in 0..self.paths.len() {
             let path = &self.paths[at];
-            let Some(suspected) = path.suspected.filter(|_| path.is_live()) else { continue };
+            let Some(suspected) = path.suspected.as_deref().copied().filter(|_| path.is_live())
+            else {
+                continue;
+            };
             let Some(due) = path.doubt_timeout() else {
                 // Also those that came to be since.
                 self.ask_all(now);

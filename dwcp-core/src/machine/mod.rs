@@ -15,26 +15,31 @@ mod liveness;
 mod path;
 mod receive;
 mod receive_side;
+mod seldom;
 mod send_side;
 mod settings;
 mod share;
+mod shed;
 mod sleep;
 mod switching;
 mod time;
 mod transmit;
 mod window;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 pub use event::{Closed, Event, InDoubt, PathCause, PullRequest, Switch, SwitchFailure, Violation};
 pub use ids::ChannelKey;
 pub(crate) use lending::Lent;
 pub use path::{PathAttributes, PathState};
+pub(crate) use seldom::Seldom;
 pub use settings::{
     BATCH_MESSAGE_BYTES_MAX, CHANNEL_WINDOW_MIN, FRAME_COST_MIN, MAX_FRAMES_AHEAD, Priority, Role,
     Settings, TRANSMIT_BYTES,
 };
 pub use share::{Share, SharedBudget};
+pub(crate) use shed::shed;
 pub use time::Time;
 pub use transmit::{TxBatch, TxData, TxRecord};
 pub use window::ReceiveBudget;
@@ -78,7 +83,7 @@ use window::Window;
 /// # Panics
 /// On a [`ChannelKey`] of another session, and on broken internal invariants: those are bugs.
 pub struct Machine {
-    settings: Settings,
+    settings: Arc<Settings>,
     paths: Vec<Path>,
     channels: Channels,
     /// The path new data goes to.
@@ -90,21 +95,21 @@ pub struct Machine {
     switch: switching::Stage,
     events: VecDeque<Event>,
     /// Pulls the peer may still carry out on a path: they keep their source.
-    pull_sources: Vec<PullOpen>,
+    pull_sources: Seldom<PullOpen>,
     /// Paths of ours that could not be fenced: what could be pulled by them is let go of only when the peer has
     /// fenced its end.
-    unfenced: Vec<PathId>,
+    unfenced: Seldom<PathId>,
     /// Pulls we have been asked for and not reported.
-    pulls: Vec<PullRequest>,
+    pulls: Seldom<PullRequest>,
     /// Path ids that were given away, per parity: never reused.
     path_ids_seen: RangeSet,
     next_path: u32,
     /// Paths we offered and the peer has not answered for.
-    offers: Vec<PathId>,
+    offers: Seldom<PathId>,
     /// Offers of the peer that were told and not answered.
     offers_heard: usize,
     /// Numbers of our answers on channel 0 that are not acked.
-    answers: Vec<u64>,
+    answers: Seldom<u64>,
     /// Since when there is no path.
     lost_at: Option<Time>,
     /// Acks wait until then.
@@ -115,13 +120,15 @@ pub struct Machine {
     holds_for_resume: bool,
     /// When the certificates behind the session end.
     certificate: Option<certificate::Limit>,
+    /// A message or a control message came or went since [`take_moved`](Self::take_moved) was asked last.
+    moved: bool,
     /// Some path was active once.
     was_active: bool,
     wants_all_acked: bool,
     /// How the session will end.
-    closing: Option<Closed>,
+    closing: Option<Box<Closed>>,
     /// What to tell the peer when everything is acked.
-    farewell: Option<Control>,
+    farewell: Option<Box<Control>>,
     /// Which ends have said that they leave: ours, the peer's.
     leaves: (bool, bool),
     is_over: bool,
@@ -137,9 +144,9 @@ struct PullOpen {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        let unfenced = std::mem::take(&mut self.unfenced);
+        let unfenced = self.unfenced.take();
         let is_readable = |open: &mut PullOpen| unfenced.contains(&open.path);
-        for open in self.pull_sources.extract_if(.., is_readable) {
+        for open in self.pull_sources.take().extract_if(.., is_readable) {
             self.settings.pool.leak(open, 1);
         }
     }
@@ -199,8 +206,9 @@ pub struct PathView {
 const VERSION_WITH_LEAVING: u16 = 4;
 
 impl Machine {
-    /// A new session without paths.
-    pub fn new(settings: Settings) -> Self {
+    /// A new session without paths. Sessions with the same settings may share them.
+    pub fn new(settings: impl Into<Arc<Settings>>) -> Self {
+        let settings = settings.into();
         let next_path = if settings.role == Role::Dialer { 0 } else { 1 };
         Self {
             channels: Channels::new(
@@ -215,19 +223,20 @@ impl Machine {
             peer_epoch: 0,
             switch: switching::Stage::Steady,
             events: VecDeque::new(),
-            pull_sources: Vec::new(),
-            unfenced: Vec::new(),
-            pulls: Vec::new(),
+            pull_sources: Seldom::default(),
+            unfenced: Seldom::default(),
+            pulls: Seldom::default(),
             path_ids_seen: RangeSet::default(),
             next_path,
-            offers: Vec::new(),
+            offers: Seldom::default(),
             offers_heard: 0,
-            answers: Vec::new(),
+            answers: Seldom::default(),
             lost_at: None,
             ack_at: None,
             woken: Time::default(),
             holds_for_resume: false,
             certificate: None,
+            moved: false,
             was_active: false,
             wants_all_acked: false,
             closing: None,
@@ -306,8 +315,9 @@ impl Machine {
         while !reason.is_char_boundary(end) {
             end -= 1;
         }
-        self.closing = Some(Closed::ByUs);
-        self.farewell = Some(Control::Close { code, reason: reason[..end].to_owned() });
+        self.closing = Some(Box::new(Closed::ByUs));
+        let reason = reason[..end].to_owned();
+        self.farewell = Some(Box::new(Control::Close { code, reason }));
         let has_path = self.paths.iter().any(Path::is_live);
         if !has_path && (self.lost_at.is_none() || self.is_data_acked()) {
             self.end(Closed::ByUs); // nobody to tell
@@ -359,7 +369,7 @@ impl Machine {
         if std::mem::take(&mut self.wants_all_acked) {
             self.events.push_back(Event::AllAcked);
         }
-        match (self.farewell.take(), &self.closing) {
+        match (self.farewell.take(), self.closing.as_deref()) {
             (Some(farewell), _) => self.push_control(&farewell),
             (None, Some(Closed::ByUs)) if !self.is_over => self.end(Closed::ByUs),
             _ => {}
@@ -405,6 +415,7 @@ impl Machine {
         control.encode(&mut bytes);
         self.channels
             .control_mut()
+            .send
             .push_free(crate::wire::DataKind::Control, Payload::Bytes(bytes.into()));
     }
 
@@ -428,7 +439,7 @@ impl Machine {
 
     /// Whether this end has begun to close it.
     pub fn is_closed_by_us(&self) -> bool {
-        self.closing == Some(Closed::ByUs)
+        self.closing.as_deref() == Some(&Closed::ByUs)
     }
 
     /// Whether everything committed is acked.
@@ -530,7 +541,7 @@ impl Machine {
 
     /// Channels that are open, the control channel not counted.
     pub fn channel_count(&self) -> usize {
-        self.channels.iter().count() - 1
+        self.channels.iter().filter(|channel| channel.id != 0).count()
     }
 
     /// Whether the session may keep more until it is acked; otherwise messages are refused with [`SendError::Pool`].

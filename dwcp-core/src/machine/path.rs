@@ -106,7 +106,7 @@ pub(super) struct Path {
     /// The peer hardly looks at this path: a Wake goes before the next message.
     pub(super) peer_sleeps: bool,
     /// The path may be dead.
-    pub(super) suspected: Option<Suspicion>,
+    pub(super) suspected: Option<Box<Suspicion>>,
     /// Records we sent, and the limit the peer granted.
     pub(super) records_sent: u64,
     pub(super) records_limit: u64,
@@ -185,6 +185,9 @@ impl Path {
             self.outbox.retain(|frame| !matches!(frame, Frame::Ping { .. }));
         }
         if self.outbox.len() < frames_max {
+            if self.outbox.is_empty() {
+                self.outbox.reserve_exact(1); // a ping or its answer, and nothing else for most of a path's life
+            }
             self.outbox.push_back(frame.clone());
         }
     }
@@ -208,7 +211,7 @@ impl Path {
         }
         // The path itself answers: it is slow, not dead. Also to a ping that was repeated meanwhile.
         let is_since =
-            |suspected: &mut Suspicion| (suspected.token..self.next_token).contains(&token);
+            |suspected: &mut Box<Suspicion>| (suspected.token..self.next_token).contains(&token);
         if self.suspected.take_if(is_since).is_some() {
             self.progress = now;
         }
@@ -235,13 +238,14 @@ impl Path {
     /// The path may be dead: it is asked.
     pub(super) fn suspect(&mut self, now: Time) {
         let token = self.next_token;
-        self.suspected = Some(Suspicion { since: now, token, stage: SuspicionStage::Asked });
+        let suspicion = Suspicion { since: now, token, stage: SuspicionStage::Asked };
+        self.suspected = Some(Box::new(suspicion));
         self.ping_anew(now);
     }
 
     /// When a suspected path is to be looked at, if it does not answer before.
     pub(super) fn doubt_timeout(&self) -> Option<Time> {
-        match self.suspected?.stage {
+        match self.suspected.as_ref()?.stage {
             SuspicionStage::Doubted(at) => Some(at + self.patience()),
             SuspicionStage::Condemned(at) => Some(at),
             SuspicionStage::Asked | SuspicionStage::AskedAgain(_) => None,

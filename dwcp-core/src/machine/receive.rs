@@ -103,8 +103,13 @@ impl Machine {
     ) -> Result<bool, Violation> {
         match frame {
             Frame::Data(frame) if self.is_refused(&frame, keep)? => return Ok(false),
-            Frame::Data(frame) if frame.channel == 0 => self.handle_control_frame(now, frame)?,
-            Frame::Data(frame) => self.handle_data(now, path, frame)?,
+            Frame::Data(frame) => {
+                self.moved = true;
+                match frame.channel {
+                    0 => self.handle_control_frame(now, frame)?,
+                    _ => self.handle_data(now, path, frame)?,
+                }
+            }
             Frame::Ack(ack) => self.handle_ack(now, &ack)?,
             Frame::Credit { channel, limit } => self.handle_credit(channel, limit),
             Frame::Confirm { channel, messages } => self.handle_confirm(channel, messages)?,
@@ -128,7 +133,7 @@ impl Machine {
 
     /// Whoever resumes again and again, or opens what is reset, without an ack, makes us keep a message each time.
     pub(super) fn check_control(&self) -> Result<(), Violation> {
-        let is_good = self.channels.control().unacked() <= CONTROL_UNACKED_MAX;
+        let is_good = self.channels.control_unacked() <= CONTROL_UNACKED_MAX;
         is_good.then_some(()).ok_or(Violation::ControlUnacked)
     }
 
@@ -319,8 +324,7 @@ impl Machine {
         if frame.kind != DataKind::Control || frame.pull.is_some() {
             return Err(Violation::FrameOutOfPlace { channel: 0 });
         }
-        let control = self.channels.at_mut(0).expect("the control channel is always there");
-        control.receive.arrive(frame, 0)?;
+        self.channels.control_mut().receive.arrive(frame, 0)?;
         self.channels.note_ack(0);
         // Control is rare and what it changes is wanted soon.
         self.ack_at = Some(now);
@@ -373,7 +377,7 @@ impl Machine {
                 }
             }
             Control::Close { code, reason } => {
-                self.closing.get_or_insert(Closed::ByPeer { code, reason });
+                self.closing.get_or_insert_with(|| Box::new(Closed::ByPeer { code, reason }));
                 self.farewell = None; // nobody waits for ours any more
             }
         }

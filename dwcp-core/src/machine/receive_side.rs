@@ -61,6 +61,11 @@ impl ReceiveSide {
         Self { next_seq: 1, granted: window, window, is_opened_by_peer, held, ..Self::default() }
     }
 
+    /// Gives the memory of the queue back if it is empty.
+    pub(super) fn shed(&mut self) {
+        super::shed(&mut self.ready);
+    }
+
     pub(super) fn has(&self, seq: u64) -> bool {
         seq < self.next_seq || self.early.contains_key(&seq)
     }

@@ -128,6 +128,11 @@ impl SendSide {
         Ok(())
     }
 
+    /// Gives the memory of the queue back if it is empty.
+    pub(super) fn shed(&mut self) {
+        super::shed(&mut self.frames);
+    }
+
     fn admit(&mut self) -> Result<(), SendError> {
         if self.finished {
             return Err(SendError::Closed);

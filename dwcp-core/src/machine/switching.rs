@@ -75,8 +75,8 @@ impl Machine {
 
     /// The peer offers a path: only if that was agreed on, and not more than it may.
     pub(super) fn note_offer(&mut self, path: PathId) -> Result<(), Violation> {
-        let control = self.channels.control();
-        self.answers.retain(|&seq| seq >= control.first_unacked());
+        let unacked = self.channels.control_mut().send.first_unacked();
+        self.answers.retain(|&seq| seq >= unacked);
         let waiting = self.answers.len() + self.offers_heard;
         let is_good = self.settings.may_offer_paths && waiting < ANSWERS_MAX;
         is_good.then_some(()).ok_or(Violation::OfferUnasked { path })
@@ -127,7 +127,7 @@ impl Machine {
     pub fn answer_path(&mut self, path: PathId, nonce: [u8; 32], bootstrap: Vec<u8>) {
         self.offers_heard = self.offers_heard.saturating_sub(1);
         self.push_control(&Control::PathAnswer { path, nonce, bootstrap });
-        self.answers.push(self.channels.control().last_seq());
+        self.answers.push(self.channels.control_mut().send.last_seq());
     }
 
     /// Moves the session to `path`. The dialer decides; the acceptor's call asks it.
@@ -217,18 +217,21 @@ impl Machine {
             return false;
         };
         self.paths.remove(at);
-        for pull in self.pulls.extract_if(.., |pull| pull.path == path) {
+        let mut pulls = self.pulls.take();
+        for pull in pulls.extract_if(.., |pull| pull.path == path) {
             // It will come again, in a record or by a new pull.
             if let Some(index) = self.channels.index_of(pull.channel) {
                 let room = self.channels.at_mut(index).expect("the index is good");
                 room.receive.forget_pull(pull.seq);
             }
         }
+        self.pulls.set(pulls);
         true
     }
 
     /// Tells the peer what we have, now that nothing more comes from `path`.
     fn tell_fenced(&mut self, path: PathId) {
+        self.channels.control_mut(); // of which is told, too
         let received = self.channels.iter().map(|channel| {
             let mut report = channel.receive.ack(channel.id);
             #[cfg(feature = "sim")]
@@ -273,7 +276,7 @@ impl Machine {
             return;
         }
         let is_told = self.farewell.is_none() && self.paths.iter().all(|path| !path.is_live());
-        if let Some(closed) = self.closing.clone().filter(|_| is_told) {
+        if let Some(closed) = self.closing.as_deref().cloned().filter(|_| is_told) {
             self.end(closed);
         } else if self.active.is_none() && self.lost_at.is_none() {
             // A path that has still to prove itself may never do so.

@@ -173,7 +173,7 @@ impl Machine {
 
     /// Whether frames of channels wait that may go.
     fn has_data(&self) -> bool {
-        self.channels.control().has_queued() || (!self.holds_data() && self.channels.has_sendable())
+        self.channels.has_control() || (!self.holds_data() && self.channels.has_sendable())
     }
 
     /// Frames of the path itself.
@@ -216,7 +216,7 @@ impl Machine {
 
     /// Control messages, then channels by priority, in turn.
     fn transmit_data(&mut self, now: Time, at: usize, batch: &mut TxBatch) {
-        while self.channels.control().has_queued() && batch.bytes < TRANSMIT_BYTES {
+        while self.channels.has_control() && batch.bytes < TRANSMIT_BYTES {
             if !self.transmit_frame(now, at, 0, batch) {
                 return;
             }
@@ -285,6 +285,7 @@ impl Machine {
             path.progress = now;
         }
         path.in_flight += 1;
+        self.moved = true;
         if kind == crate::wire::DataKind::Fin {
             self.channels.recount(index);
         }

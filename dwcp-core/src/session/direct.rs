@@ -100,7 +100,7 @@ pub(crate) fn assemble(
     });
     let shared = Arc::new(SessionShared {
         id,
-        peer,
+        peer: peer.into(),
         peer_incarnation: 0,
         role,
         core,

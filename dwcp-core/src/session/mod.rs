@@ -40,6 +40,8 @@ use crate::crypto::SessionSecret;
 use crate::driver::{SessionCore, cut, wait};
 #[cfg(feature = "tokio")]
 use crate::endpoint::Agreement;
+#[cfg(feature = "tokio")]
+use crate::machine::Seldom;
 use crate::machine::{Closed, InDoubt, PathState, Role, SwitchError};
 use crate::wire::{PathId, PathKind, SessionId, SwitchReason};
 
@@ -55,7 +57,7 @@ pub struct Session {
 /// What the handles of one session share.
 pub(crate) struct SessionShared {
     pub(crate) id: SessionId,
-    pub(crate) peer: String,
+    pub(crate) peer: Arc<str>,
     pub(crate) peer_incarnation: u64,
     pub(crate) role: Role,
     pub(crate) core: Arc<SessionCore>,
@@ -66,7 +68,7 @@ pub(crate) struct SessionShared {
     pub(crate) agreement: Agreement,
     /// Paths we offered and the peer has not answered.
     #[cfg(feature = "tokio")]
-    pub(crate) offers: Mutex<Vec<Offer>>,
+    pub(crate) offers: Mutex<Seldom<Offer>>,
 }
 
 /// An offer of a path that the peer has not answered.
@@ -140,7 +142,7 @@ impl Session {
     /// # Cancel safety
     /// Cancel-safe: no channel is lost.
     pub async fn accept(&self) -> Result<Channel, SessionError> {
-        let next = wait(
+        let (key, priority, label) = wait(
             self.core(),
             |state| &mut state.accepts,
             |state| {
@@ -153,8 +155,8 @@ impl Session {
                     None => Poll::Pending,
                 }
             },
-        );
-        let (key, priority, label) = next.await?;
+        )
+        .await?;
         Ok(Channel::new(self.clone(), key, priority, label))
     }
 
@@ -231,7 +233,7 @@ impl Session {
     /// session lives. It can be asked for as long as there is a handle, also where
     /// [`SessionEvent::InDoubt`](crate::SessionEvent::InDoubt) came too fast to be read.
     pub fn in_doubt(&self) -> Vec<InDoubt> {
-        self.core().lock().in_doubt.clone()
+        self.core().lock().in_doubt.to_vec()
     }
 
     /// Waits until everything committed on every channel is acked, at most `deadline`. Returns how many
@@ -348,7 +350,7 @@ impl Session {
             self.core(),
             |state| &mut state.ends,
             |state| match &state.closed {
-                Some(why) => Poll::Ready(why.clone()),
+                Some(why) => Poll::Ready((**why).clone()),
                 None => Poll::Pending,
             },
         )

@@ -344,7 +344,8 @@ impl Receiver {
                 ChannelEnd::Finished => Ok(Taken::End),
                 ChannelEnd::Reset { code } => Err(RecvError::Reset { code }),
                 ChannelEnd::SessionOver => {
-                    let why = state.closed.clone().unwrap_or(crate::machine::Closed::ByUs);
+                    let why =
+                        state.closed.as_deref().cloned().unwrap_or(crate::machine::Closed::ByUs);
                     Err(RecvError::SessionOver { why })
                 }
             };

@@ -2,7 +2,7 @@
 
 #[cfg(feature = "tokio")]
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -129,12 +129,13 @@ pub struct SwitchRecord {
 /// What only events tell, counted as they pass.
 pub(crate) struct Totals {
     pub(crate) since: SystemTime,
-    pub(crate) switches: AtomicU64,
-    pub(crate) switches_failed: AtomicU64,
-    pub(crate) failovers: AtomicU64,
-    pub(crate) reconnects: AtomicU64,
+    /// Moves and losses take a round trip at the least: no session lives for four thousand million of them.
+    pub(crate) switches: AtomicU32,
+    pub(crate) switches_failed: AtomicU32,
+    pub(crate) failovers: AtomicU32,
+    pub(crate) reconnects: AtomicU32,
+    pub(crate) paths_lost: [AtomicU32; PathCause::NAMES.len()],
     pub(crate) in_doubt: AtomicU64,
-    pub(crate) paths_lost: [AtomicU64; PathCause::NAMES.len()],
     /// The session has no path, here or at the dialer: the next one brings it back.
     #[cfg(feature = "tokio")]
     pub(crate) is_holding: AtomicBool,
@@ -145,10 +146,10 @@ impl Totals {
     pub(crate) fn new() -> Self {
         Self {
             since: SystemTime::now(),
-            switches: AtomicU64::new(0),
-            switches_failed: AtomicU64::new(0),
-            failovers: AtomicU64::new(0),
-            reconnects: AtomicU64::new(0),
+            switches: AtomicU32::new(0),
+            switches_failed: AtomicU32::new(0),
+            failovers: AtomicU32::new(0),
+            reconnects: AtomicU32::new(0),
             in_doubt: AtomicU64::new(0),
             paths_lost: Default::default(),
             #[cfg(feature = "tokio")]
@@ -167,6 +168,10 @@ fn get(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
+fn count(counter: &AtomicU32) -> u64 {
+    counter.load(Ordering::Relaxed).into()
+}
+
 pub(super) fn collect(session: &Session) -> SessionStats {
     let shared = &session.shared;
     let totals = &shared.totals;
@@ -178,7 +183,7 @@ pub(super) fn collect(session: &Session) -> SessionStats {
     };
     SessionStats {
         id: shared.id,
-        peer: shared.peer.clone(),
+        peer: shared.peer.to_string(),
         peer_incarnation: shared.peer_incarnation,
         role: shared.role,
         since: totals.since,
@@ -195,12 +200,12 @@ pub(super) fn collect(session: &Session) -> SessionStats {
         unacked_messages: machine.unacked_messages(),
         is_all_acked: machine.is_all_acked(),
         is_leaving: machine.is_leaving(),
-        switches_total: get(&totals.switches),
-        switches_failed_total: get(&totals.switches_failed),
-        failovers_total: get(&totals.failovers),
-        reconnects_total: get(&totals.reconnects),
+        switches_total: count(&totals.switches),
+        switches_failed_total: count(&totals.switches_failed),
+        failovers_total: count(&totals.failovers),
+        reconnects_total: count(&totals.reconnects),
         in_doubt_total: get(&totals.in_doubt),
-        paths_lost_total: totals.paths_lost.each_ref().map(get),
+        paths_lost_total: totals.paths_lost.each_ref().map(count),
         slowed_total: get(&shared.core.counters.slowed),
         last_switch: totals.last_switch.lock().unwrap_or_else(PoisonError::into_inner).clone(),
     }
@@ -211,11 +216,11 @@ fn path_stats(view: &PathView, io: &PathIo) -> PathStats {
     PathStats {
         id: view.id,
         kind: view.kind,
-        provider: io.attributes.provider.clone(),
+        provider: io.attributes.provider.to_string(),
         state: view.state,
-        local: io.attributes.local.clone(),
-        remote: io.attributes.remote.clone(),
-        socket: io.attributes.socket.clone(),
+        local: io.attributes.local.to_string(),
+        remote: io.attributes.remote.to_string(),
+        socket: io.attributes.socket.as_deref().cloned(),
         suite: io.suite,
         rtt: view.rtt,
         in_flight_frames: view.in_flight,

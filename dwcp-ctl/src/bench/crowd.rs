@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use super::report::{kernel, round};
+use super::sequence::stamp;
 use crate::service::bench::Start;
 use crate::service::{ServiceError, json, labels};
 
@@ -81,6 +82,8 @@ pub enum CrowdError {
 /// A session that has carried a message there and back.
 struct Member {
     channel: Channel,
+    /// Messages so far.
+    sent: u64,
     /// Without it the session ends.
     _endpoint: Endpoint,
 }
@@ -91,7 +94,7 @@ impl Member {
         let options = ChannelOptions::default().uncompressed();
         let channel = session.open(labels::BENCH_LATENCY, options);
         let channel = channel.map_err(|error| ServiceError::Channel(crate::exit::chain(&error)))?;
-        let mut member = Self { channel, _endpoint: endpoint.clone() };
+        let mut member = Self { channel, sent: 0, _endpoint: endpoint.clone() };
         let start = json(&Start::default());
         member.channel.sender.send(start).await.map_err(ServiceError::from)?;
         member.round_trip().await?;
@@ -100,8 +103,12 @@ impl Member {
 
     async fn round_trip(&mut self) -> Result<(), CrowdError> {
         let (sender, receiver) = (&mut self.channel.sender, &mut self.channel.receiver);
+        // In order: what the other end remembers of gaps would count as the session's.
+        let mut message = [7; MESSAGE_BYTES];
+        stamp(&mut message, self.sent);
+        self.sent += 1;
         let trip = async {
-            sender.send_copy(&[7; MESSAGE_BYTES]).await.map_err(ServiceError::from)?;
+            sender.send_copy(&message).await.map_err(ServiceError::from)?;
             sender.flush();
             let answer = receiver.recv().await.map_err(ServiceError::from)?;
             let is_whole = answer.is_some_and(|answer| answer.len() == MESSAGE_BYTES);

@@ -1,13 +1,12 @@
 //! `bench/…`: the end of a benchmark that answers.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use dwcp_core::{Channel, Receiver, Sender};
 use serde::{Deserialize, Serialize};
 
-use super::{ServiceError, codes, json, receive_first};
+use super::{Service, ServiceError, codes, json, receive_first};
 use crate::bench::Numbered;
 use crate::bench::cpu::process_time;
 use crate::bench::limits::check_source;
@@ -54,7 +53,8 @@ struct Tally {
     first: Option<Instant>,
     last: Instant,
     check: SequenceCheck,
-    report: PeerReport,
+    messages: u64,
+    bytes: u64,
 }
 
 impl Tally {
@@ -64,13 +64,14 @@ impl Tally {
             first: None,
             last: Instant::now(),
             check: SequenceCheck::default(),
-            report: PeerReport::default(),
+            messages: 0,
+            bytes: 0,
         }
     }
 
     #[inline]
     fn note(&mut self, message: &[u8], now: Instant) {
-        let number = stamped(message).unwrap_or(self.report.messages);
+        let number = stamped(message).unwrap_or(self.messages);
         self.note_number(number, message.len() as u64, now);
     }
 
@@ -79,16 +80,19 @@ impl Tally {
         self.first.get_or_insert(now);
         self.last = now;
         self.check.note(number);
-        self.report.messages += 1;
-        self.report.bytes += bytes;
+        self.messages += 1;
+        self.bytes += bytes;
     }
 
-    fn finish(mut self) -> PeerReport {
-        // How many were sent, the sender knows: what is missing at the end it adds by itself.
-        self.report.order = self.check.finish(0);
-        self.report.nanoseconds = self.first.map_or(0, |first| nanoseconds(self.last - first));
-        self.report.cpu_nanoseconds = nanoseconds(process_time() - self.cpu);
-        self.report
+    fn finish(self) -> PeerReport {
+        PeerReport {
+            messages: self.messages,
+            bytes: self.bytes,
+            nanoseconds: self.first.map_or(0, |first| nanoseconds(self.last - first)),
+            // How many were sent, the sender knows: what is missing at the end it adds by itself.
+            order: self.check.finish(0),
+            cpu_nanoseconds: nanoseconds(process_time() - self.cpu),
+        }
     }
 }
 
@@ -97,41 +101,55 @@ fn nanoseconds(duration: Duration) -> u64 {
 }
 
 /// Sends every message back. `may_block`: in a thread of its own, if the peer asks for that.
-///
-/// # Errors
-/// [`ServiceError`].
-pub async fn echo(channel: Channel, may_block: bool) -> Result<(), ServiceError> {
+pub fn echo(channel: Channel, may_block: bool) -> Service {
+    begin(channel, may_block, |_, sender, receiver| Box::pin(send_back(sender, receiver)))
+}
+
+// What the services work with is made outside of their futures: one that is handed its arguments holds them twice, and
+// thousands of idle channels with it.
+
+/// Begins `service` as the first message asks. What reading that takes is let go of before.
+fn begin(
+    channel: Channel,
+    may_block: bool,
+    service: fn(&Start, Sender, Receiver) -> Service,
+) -> Service {
     // What is measured is the path: the other end has compression off, too.
     channel.set_compression(false);
     let (mut sender, mut receiver) = channel.split();
-    let Start { blocking, .. } = receive_first(&mut sender, &mut receiver).await?;
-    run(blocking && may_block, Box::pin(send_back(sender, receiver))).await
+    let begun = Box::pin(async move {
+        let start: Start = receive_first(&mut sender, &mut receiver).await?;
+        Ok::<_, ServiceError>((start.blocking && may_block, service(&start, sender, receiver)))
+    });
+    Box::pin(async move {
+        let (blocking, service) = begun.await?;
+        // In a thread of its own that waits by itself, or here.
+        if blocking { crate::bench::in_a_thread(service).await } else { service.await }
+    })
 }
 
-async fn send_back(mut sender: Sender, mut receiver: Receiver) -> Result<(), ServiceError> {
+fn send_back(
+    mut sender: Sender,
+    mut receiver: Receiver,
+) -> impl Future<Output = Result<(), ServiceError>> + Send {
     let mut tally = Tally::new();
-    while let Some(message) = receiver.recv().await? {
-        tally.note(&message, Instant::now());
-        sender.send(message).await?;
+    async move {
+        while let Some(message) = receiver.recv().await? {
+            tally.note(&message, Instant::now());
+            sender.send(message).await?;
+        }
+        sender.send(json(&tally.finish())).await?;
+        sender.finish();
+        Ok(())
     }
-    sender.send(json(&tally.finish())).await?;
-    sender.finish();
-    Ok(())
 }
 
 /// Counts and checks every message. `may_block`: in a thread of its own, if the peer asks for that.
-///
-/// # Errors
-/// [`ServiceError`].
-pub async fn sink(channel: Channel, may_block: bool) -> Result<(), ServiceError> {
-    // What is measured is the path: the other end has compression off, too.
-    channel.set_compression(false);
-    let (mut sender, mut receiver) = channel.split();
-    let Start { blocking, in_pieces } = receive_first(&mut sender, &mut receiver).await?;
-    match in_pieces {
-        true => run(blocking && may_block, Box::pin(take_in_pieces(sender, receiver))).await,
-        false => run(blocking && may_block, Box::pin(take_in(sender, receiver))).await,
-    }
+pub fn sink(channel: Channel, may_block: bool) -> Service {
+    begin(channel, may_block, |start, sender, receiver| match start.in_pieces {
+        true => Box::pin(take_in_pieces(sender, receiver)),
+        false => Box::pin(take_in(sender, receiver)),
+    })
 }
 
 /// As whoever stores or passes on what comes: no message is put together first.
@@ -139,7 +157,7 @@ async fn take_in_pieces(mut sender: Sender, mut receiver: Receiver) -> Result<()
     let (mut tally, mut first): (_, Option<u64>) = (Tally::new(), None);
     while let Some(chunk) = receiver.recv_chunk().await? {
         let number =
-            first.take().unwrap_or_else(|| stamped(&chunk.bytes).unwrap_or(tally.report.messages));
+            first.take().unwrap_or_else(|| stamped(&chunk.bytes).unwrap_or(tally.messages));
         match chunk.is_last {
             true => tally.note_number(number, chunk.total_bytes, Instant::now()),
             false => first = Some(number),
@@ -162,14 +180,6 @@ async fn take_in(mut sender: Sender, mut receiver: Receiver) -> Result<(), Servi
     sender.send(json(&tally.finish())).await?;
     sender.finish();
     Ok(())
-}
-
-/// Runs `service` here, or in a thread of its own that waits by itself. In a box: else whoever waits holds it several times over.
-async fn run(
-    blocking: bool,
-    service: Pin<Box<dyn Future<Output = Result<(), ServiceError>> + Send>>,
-) -> Result<(), ServiceError> {
-    if blocking { crate::bench::in_a_thread(service).await } else { service.await }
 }
 
 /// Sends numbered messages for as long as the peer asked.

@@ -1,9 +1,11 @@
 //! AES-256-GCM by aws-lc-rs.
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use dwcp_core::crypto::NotAuthentic;
+use std::sync::{Arc, LazyLock};
 
-use super::gcm::{Gcm, TAG_BYTES};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use dwcp_core::crypto::{NotAuthentic, Suite};
+
+use super::gcm::{Gcm, TAG_BYTES, both};
 
 /// "Less safe" because the caller chooses nonces: the path's sealer, which counts records, does. The key is
 /// erased on drop by the library.
@@ -11,6 +13,11 @@ pub(super) struct AwsLc(LessSafeKey);
 
 impl Gcm for AwsLc {
     const NAMES: [&'static str; 2] = ["aes-256-gcm (aws-lc)", "aes-256-gcm+hmac-sha256 (aws-lc)"];
+
+    fn suites() -> &'static [Arc<dyn Suite>; 2] {
+        static SUITES: LazyLock<[Arc<dyn Suite>; 2]> = LazyLock::new(both::<AwsLc>);
+        &SUITES
+    }
 
     fn new(key: &[u8; 32]) -> Self {
         Self(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).expect("32 bytes are a key")))

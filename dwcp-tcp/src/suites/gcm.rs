@@ -14,6 +14,8 @@ pub(super) const TAG_BYTES: usize = 16;
 pub(super) trait Gcm: Send + Sized + 'static {
     /// The suite's names, without and with HMAC.
     const NAMES: [&'static str; 2];
+    /// The suites, without and with HMAC: there once for all sessions.
+    fn suites() -> &'static [Arc<dyn Suite>; 2];
     /// Takes the key over.
     fn new(key: &[u8; 32]) -> Self;
     /// Writes ciphertext of `body | trailer` and the tag to `out`, whose length is exactly theirs.
@@ -36,6 +38,11 @@ impl<G: Gcm, const HMAC: bool> GcmSuite<G, HMAC> {
     pub(super) const fn new() -> Self {
         Self(PhantomData)
     }
+}
+
+/// The suites over `G`, without and with HMAC.
+pub(super) fn both<G: Gcm>() -> [Arc<dyn Suite>; 2] {
+    [Arc::new(GcmSuite::<G, false>::new()), Arc::new(GcmSuite::<G, true>::new())]
 }
 
 /// One direction's keys.
@@ -65,10 +72,7 @@ impl<G: Gcm, const HMAC: bool> Suite for GcmSuite<G, HMAC> {
         HMAC
     }
     fn with_hmac(&self, is_on: bool) -> Option<Arc<dyn Suite>> {
-        Some(match is_on {
-            true => Arc::new(GcmSuite::<G, true>::new()),
-            false => Arc::new(GcmSuite::<G, false>::new()),
-        })
+        Some(G::suites()[usize::from(is_on)].clone())
     }
     fn overhead_bytes(&self) -> usize {
         TAG_BYTES + if HMAC { MAC_BYTES } else { 0 }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use dwcp_core::crypto::Suite;
 
 use self::aws_lc::AwsLc;
-use self::gcm::GcmSuite;
+use self::gcm::Gcm;
 use self::mac::MacSuite;
 use self::rust_crypto::RustCrypto;
 
@@ -37,12 +37,11 @@ pub enum Backend {
 /// AES-256-GCM for untrusted media. With `hmac`, each record carries an HMAC-SHA256 of its header and tag
 /// under a key of its own: evidence that outlives the AEAD key, not more integrity.
 pub fn aes_256_gcm(backend: Backend, hmac: bool) -> Arc<dyn Suite> {
-    match (backend, hmac) {
-        (Backend::AwsLc, false) => Arc::new(GcmSuite::<AwsLc, false>::new()),
-        (Backend::AwsLc, true) => Arc::new(GcmSuite::<AwsLc, true>::new()),
-        (Backend::RustCrypto, false) => Arc::new(GcmSuite::<RustCrypto, false>::new()),
-        (Backend::RustCrypto, true) => Arc::new(GcmSuite::<RustCrypto, true>::new()),
-    }
+    let suites = match backend {
+        Backend::AwsLc => AwsLc::suites(),
+        Backend::RustCrypto => RustCrypto::suites(),
+    };
+    suites[usize::from(hmac)].clone()
 }
 
 /// [`aes_256_gcm`] by aws-lc-rs.

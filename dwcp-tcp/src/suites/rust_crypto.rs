@@ -1,10 +1,12 @@
 //! AES-256-GCM by RustCrypto.
 
+use std::sync::{Arc, LazyLock};
+
 use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
-use dwcp_core::crypto::NotAuthentic;
+use dwcp_core::crypto::{NotAuthentic, Suite};
 
-use super::gcm::{Gcm, TAG_BYTES};
+use super::gcm::{Gcm, TAG_BYTES, both};
 
 /// The key schedule is erased on drop (feature `zeroize`).
 pub(super) struct RustCrypto(Aes256Gcm);
@@ -12,6 +14,11 @@ pub(super) struct RustCrypto(Aes256Gcm);
 impl Gcm for RustCrypto {
     const NAMES: [&'static str; 2] =
         ["aes-256-gcm (rust-crypto)", "aes-256-gcm+hmac-sha256 (rust-crypto)"];
+
+    fn suites() -> &'static [Arc<dyn Suite>; 2] {
+        static SUITES: LazyLock<[Arc<dyn Suite>; 2]> = LazyLock::new(both::<RustCrypto>);
+        &SUITES
+    }
 
     fn new(key: &[u8; 32]) -> Self {
         Self(Aes256Gcm::new(key.into()))
