@@ -117,6 +117,8 @@ pub struct Machine {
     certificate: Option<certificate::Limit>,
     /// Some path was active once.
     was_active: bool,
+    /// The peer resumes by this path because it has no other, and says first that it moves there.
+    awaited: Option<PathId>,
     wants_all_acked: bool,
     /// How the session will end.
     closing: Option<Closed>,
@@ -229,6 +231,7 @@ impl Machine {
             holds_for_resume: false,
             certificate: None,
             was_active: false,
+            awaited: None,
             wants_all_acked: false,
             closing: None,
             farewell: None,
