@@ -114,8 +114,7 @@ async fn send_back(mut sender: Sender, mut receiver: Receiver) -> Result<(), Ser
         tally.note(&message, Instant::now());
         sender.send(message).await?;
     }
-    sender.send(json(&tally.finish())).await?;
-    sender.finish();
+    sender.send_last(json(&tally.finish())).await?;
     Ok(())
 }
 
@@ -145,8 +144,7 @@ async fn take_in_pieces(mut sender: Sender, mut receiver: Receiver) -> Result<()
             false => first = Some(number),
         }
     }
-    sender.send(json(&tally.finish())).await?;
-    sender.finish();
+    sender.send_last(json(&tally.finish())).await?;
     Ok(())
 }
 
@@ -159,8 +157,7 @@ async fn take_in(mut sender: Sender, mut receiver: Receiver) -> Result<(), Servi
             tally.note(message, now);
         }
     }
-    sender.send(json(&tally.finish())).await?;
-    sender.finish();
+    sender.send_last(json(&tally.finish())).await?;
     Ok(())
 }
 
@@ -195,7 +192,6 @@ pub async fn source(channel: Channel) -> Result<(), ServiceError> {
     }
     report.nanoseconds = nanoseconds(start.elapsed());
     report.cpu_nanoseconds = nanoseconds(process_time() - cpu);
-    sender.send(json(&report)).await?;
-    sender.finish();
+    sender.send_last(json(&report)).await?;
     Ok(())
 }
