@@ -23,6 +23,48 @@ async fn sessions(a: &Endpoint, b: &Endpoint) -> (Session, Session) {
     (session.expect("b answers"), peer.expect("b runs"))
 }
 
+#[tokio::test]
+async fn a_session_is_found_by_its_name_until_it_is_over() {
+    let (a, b) = Endpoint::pair();
+    let (session, peer) = sessions(&a, &b).await;
+    let found = a.session("b", session.id()).expect("it stands");
+    assert_eq!(found.id(), session.id());
+    assert!(a.session("c", session.id()).is_none(), "it is no session with that node");
+    assert!(b.session("a", peer.id()).is_some());
+    session.abort();
+    assert!(a.session("b", session.id()).is_none());
+}
+
+#[tokio::test]
+async fn a_question_asked_once_is_one_record() {
+    let (a, b) = Endpoint::pair();
+    let (session, peer) = sessions(&a, &b).await;
+    // What the session has to say at its beginning is out.
+    session.ping(PATIENCE).await.expect("it stands");
+    let sent = || session.stats().paths[0].records_sent_total;
+    let before = sent();
+    let mut channel = session.open("once", ChannelOptions::default()).expect("room");
+    channel.sender.send(vec![1; 64]).await.expect("room");
+    channel.sender.send_last(vec![2; 64]).await.expect("room");
+    assert_eq!(sent() - before, 1, "the channel, both messages and the end leave together");
+    let mut asked = peer.accept().await.expect("it was opened");
+    for byte in [1, 2] {
+        let message = asked.receiver.recv().await.expect("whole").expect("not the end");
+        assert_eq!(&message[..], [byte; 64]);
+    }
+    assert!(asked.receiver.recv().await.expect("whole").is_none());
+    assert!(channel.sender.send(vec![3]).await.is_err(), "it was the last");
+}
+
+#[tokio::test]
+async fn a_channel_on_which_nothing_is_sent_reaches_the_peer() {
+    let (a, b) = Endpoint::pair();
+    let (session, peer) = sessions(&a, &b).await;
+    let _quiet = session.open("quiet", ChannelOptions::default()).expect("room");
+    let opened = tokio::time::timeout(PATIENCE, peer.accept()).await.expect("the driver tells it");
+    assert_eq!(opened.expect("it stands").label(), "quiet");
+}
+
 struct Counted;
 impl Wake for Counted {
     fn wake(self: Arc<Self>) {}

@@ -64,19 +64,21 @@ impl TcpDialer {
         let mut next_at = Instant::now();
         loop {
             let is_more = waiting.len() > 0 || !connected.is_empty();
-            let failed = tokio::select! {
-                () = sleep_until(next_at), if is_more => {
-                    let dialer = self.clone();
-                    if let Some(unsecured) = connected.pop_front() {
-                        let side = Side::Dialer { expected: peer_id.to_owned() };
-                        handshakes.spawn(async move { dialer.secure(side, unsecured).await });
-                        next_at = Instant::now() + HEAD_START;
-                    } else if let Some(target) = waiting.next() {
-                        attempts.spawn(async move { dialer.connect_target(target).await });
-                        next_at = Instant::now() + STAGGER;
-                    }
-                    continue;
+            // Not by the timer, whose least wait is a millisecond.
+            if is_more && next_at <= Instant::now() {
+                let dialer = self.clone();
+                if let Some(unsecured) = connected.pop_front() {
+                    let side = Side::Dialer { expected: peer_id.to_owned() };
+                    handshakes.spawn(async move { dialer.secure(side, unsecured).await });
+                    next_at = Instant::now() + HEAD_START;
+                } else if let Some(target) = waiting.next() {
+                    attempts.spawn(async move { dialer.connect_target(target).await });
+                    next_at = Instant::now() + STAGGER;
                 }
+                continue;
+            }
+            let failed = tokio::select! {
+                () = sleep_until(next_at), if is_more => continue,
                 Some(attempt) = attempts.join_next() => match joined(attempt) {
                     Ok(unsecured) => {
                         connected.push_back(unsecured);
@@ -104,6 +106,16 @@ impl TcpDialer {
         }))
     }
 
+    /// One address has nobody to race with: neither tasks nor timers are needed.
+    async fn dial_one(
+        &self,
+        peer_id: &str,
+        target: Target,
+    ) -> Result<Box<dyn SecuredConnection>, DialError> {
+        let unsecured = self.connect_target(target).await?;
+        self.secure(Side::Dialer { expected: peer_id.to_owned() }, unsecured).await
+    }
+
     async fn secure(
         &self,
         side: Side,
@@ -125,8 +137,8 @@ impl TcpDialer {
     }
 
     async fn connect(&self, target: SocketAddr) -> io::Result<TcpStream> {
-        let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
+        let kind = Type::STREAM.nonblocking();
+        let socket = Socket::new(Domain::for_address(target), kind, Some(Protocol::TCP))?;
         socket::before_connect(&socket, &self.options)?;
         if let Some(local) = self.bind {
             socket.set_reuse_address(true)?;
@@ -152,7 +164,17 @@ impl Dialer for TcpDialer {
                     Err(error) => failure = Some(worse(failure, error)),
                 }
             }
-            self.race(peer_id, targets.into_iter().flatten().collect(), failure).await
+            let mut targets: Vec<_> = targets.into_iter().flatten().collect();
+            match (targets.pop(), targets.is_empty()) {
+                (Some(only), true) => {
+                    let dialled = self.dial_one(peer_id, only).await;
+                    dialled.map_err(|error| worse(failure, error))
+                }
+                (last, _) => {
+                    targets.extend(last);
+                    self.race(peer_id, targets, failure).await
+                }
+            }
         })
     }
 }

@@ -28,16 +28,14 @@ pub struct TcpLink {
 
 impl TcpLink {
     /// Takes a connected socket over, chooses its congestion control by the round trip it has seen so far, sets
-    /// the other options and reads all of them back.
+    /// the other options where they differ, and reads all of them back.
     ///
     /// # Errors
     /// Those of the socket.
     pub fn new(socket: TcpStream, options: &TcpOptions) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let (local, remote) = (socket.local_addr()?.to_string(), socket.peer_addr()?.to_string());
-        socket::connected(&socket, options)?;
-        socket::choose_congestion(&socket, &options.congestion, &remote);
-        let in_force = socket::read_back(&socket)?;
+        let in_force = socket::settle(&socket, options, &remote)?;
         let differences = socket::differences(options, &in_force);
         socket::log_once(&remote, &differences);
         let attributes = LinkAttributes {

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::time::SystemTime;
 
 use common::rogue::{client_config, connect, serve, server_config};
-use common::{Ca, Wanted, links, listen, meet, options, recv_exact, send_all, wait};
+use common::{Ca, Wanted, links, listen, meet, options, recv_exact, send_all, through, wait};
 use dwcp_core::link::{Dialer, Link, Listener};
 use dwcp_tcp::{ALPN, Identity, TcpDialer, TcpListener};
 use rustls::version::TLS13;
@@ -93,13 +93,61 @@ async fn no_byte_behind_the_last_hello_is_swallowed() {
     assert_eq!(dialled.receive().await.unwrap(), b"hello");
     assert_eq!(behind(dialled.into_link().unwrap()), BEHIND);
     server.join().unwrap();
+}
 
+/// A server that reads once for each flight that it needs, and no more often.
+fn terse_server(config: rustls::ServerConfig) -> impl FnOnce(std::net::TcpStream) {
+    move |mut stream| {
+        let mut tls = rustls::ServerConnection::new(config.into()).unwrap();
+        let mut bytes = vec![0; 64 << 10];
+        for _ in 0..2 {
+            let count = stream.read(&mut bytes).unwrap();
+            let mut rest = &bytes[..count];
+            while !rest.is_empty() {
+                tls.read_tls(&mut rest).unwrap();
+                tls.process_new_packets().unwrap();
+            }
+            let mut out = Vec::new();
+            while tls.wants_write() {
+                tls.write_tls(&mut out).unwrap();
+            }
+            stream.write_all(&out).unwrap();
+        }
+        let mut hello = [0; 7];
+        tls.reader().read_exact(&mut hello).expect("it came with the last flight");
+        assert_eq!(&hello, b"\x05\0hello");
+        assert!(!tls.is_handshaking());
+    }
+}
+
+#[tokio::test]
+async fn the_dialer_writes_twice_its_hello_among_it() {
+    let ca = Ca::new("ca");
+    let pems = ca.issue(&Wanted::node("b"));
+    let (address, server) = serve(terse_server(server_config(&pems, &TLS13, ALPN)));
+    let dialer = TcpDialer::new(ca.identity("a"), options());
+    let mut dialled = dialer.dial("b", &[address]).await.unwrap();
+    dialled.send(b"hello").await.unwrap();
+    // The server has its own thread, and this one may end only after it.
+    tokio::task::spawn_blocking(|| server.join().unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_may_come_behind_a_hello_before_its_reply() {
+    let ca = Ca::new("ca");
+    let pems = ca.issue(&Wanted::node("b"));
     let listener = listen(&ca.identity("a"));
     let config = client_config(Some(&pems), &TLS13, ALPN);
     let client = connect(listener.local_addr(), pushy_client(config));
-    let mut accepted = listener.accept().await.unwrap().secure().await.unwrap();
-    assert_eq!(accepted.receive().await.unwrap(), b"hello");
-    assert_eq!(behind(accepted.into_link().unwrap()), BEHIND);
+    let refused = async {
+        let mut accepted = listener.accept().await.unwrap().secure().await?;
+        accepted.receive().await?;
+        accepted.into_link()?;
+        Ok::<(), Box<dyn std::error::Error>>(())
+    };
+    let words =
+        refused.await.expect_err("it cannot be a record: its keys need the reply").to_string();
+    assert!(words.contains("bytes that are no TLS record (5a 5a"), "{words}");
     client.join().unwrap();
 }
 
@@ -178,7 +226,8 @@ async fn addresses_of_both_families_and_names_work() {
             let remote = incoming.remote_address().to_owned();
             (incoming.secure().await, remote)
         };
-        let (dialled, (accepted, remote)) = tokio::join!(dialer.dial("b", &addresses), accept);
+        let dial = through(dialer.dial("b", &addresses));
+        let (dialled, (accepted, remote)) = tokio::join!(dial, accept);
         assert!(dialled.is_ok() && accepted.is_ok(), "{host}");
         assert!(!remote.contains("::ffff"), "{remote} is shown as IPv4");
     }

@@ -5,7 +5,7 @@ mod common;
 use std::net::TcpListener as Bare;
 use std::time::{Duration, Instant};
 
-use common::{Ca, listen, options};
+use common::{Ca, listen, options, through};
 use dwcp_core::link::{Dialer, Listener};
 use dwcp_tcp::{TcpDialer, TcpOptions};
 use socket2::{Domain, Socket, Type};
@@ -39,7 +39,7 @@ async fn an_address_that_never_answers_holds_up_nobody() {
     let addresses = [dead, listener.local_address()];
     let serve = async { listener.accept().await.expect("it comes").secure().await };
     let began = Instant::now();
-    let (dialled, accepted) = tokio::join!(dialer.dial("b", &addresses), serve);
+    let (dialled, accepted) = tokio::join!(through(dialer.dial("b", &addresses)), serve);
     assert_eq!(dialled.expect("the second address answers").peer_id(), "b");
     assert_eq!(accepted.expect("good").peer_id(), "a");
     assert!(began.elapsed() < Duration::from_secs(50), "long before the first times out");
@@ -53,7 +53,7 @@ async fn an_address_that_refuses_or_is_no_name_leaves_the_next_its_turn() {
     let dialer = TcpDialer::new(ca.identity("a"), options());
     let addresses = ["no port".to_owned(), closed, listener.local_address()];
     let serve = async { listener.accept().await.expect("it comes").secure().await };
-    let (dialled, accepted) = tokio::join!(dialer.dial("b", &addresses), serve);
+    let (dialled, accepted) = tokio::join!(through(dialer.dial("b", &addresses)), serve);
     assert_eq!(dialled.expect("the last address answers").peer_id(), "b");
     assert!(accepted.is_ok());
 }
@@ -71,7 +71,7 @@ async fn an_address_that_connects_and_says_nothing_holds_up_nobody() {
     let addresses = [address, listener.local_address()];
     let serve = async { listener.accept().await.expect("it comes").secure().await };
     let began = Instant::now();
-    let (dialled, accepted) = tokio::join!(dialer.dial("b", &addresses), serve);
+    let (dialled, accepted) = tokio::join!(through(dialer.dial("b", &addresses)), serve);
     assert_eq!(dialled.expect("the second address answers").peer_id(), "b");
     assert!(accepted.is_ok());
     assert!(began.elapsed() < Duration::from_secs(50), "long before the first times out");

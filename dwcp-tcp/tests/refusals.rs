@@ -248,7 +248,7 @@ async fn the_next_address_is_tried_and_the_telling_error_is_kept() {
     let other = listen(&ca.identity("c"));
     let addresses = [dead.clone(), listener.local_address()];
     let accept = async { listener.accept().await.unwrap().secure().await };
-    let (dialled, accepted) = tokio::join!(dialer.dial("b", &addresses), accept);
+    let (dialled, accepted) = tokio::join!(common::through(dialer.dial("b", &addresses)), accept);
     assert!(dialled.is_ok() && accepted.is_ok());
     let addresses = [other.local_address(), dead];
     let accept = async { other.accept().await.unwrap().secure().await };

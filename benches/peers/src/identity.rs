@@ -81,11 +81,11 @@ impl Identity {
     }
 }
 
-/// AES-256-GCM only, as DWCP's own records.
+/// AES-256-GCM only, as DWCP's own records, and X25519, which two DWCP nodes agree on.
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     let mut provider = rustls::crypto::aws_lc_rs::default_provider();
     provider.cipher_suites =
         vec![rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384];
-    provider.kx_groups = vec![rustls::crypto::aws_lc_rs::kx_group::SECP256R1];
+    provider.kx_groups = vec![rustls::crypto::aws_lc_rs::kx_group::X25519];
     provider.into()
 }

@@ -281,13 +281,17 @@ pub(super) struct Mending {
 /// Dials until the session has what it lacks: a path at all, or TCP standing by.
 pub(super) async fn mend(inner: Arc<Inner>, session: Session, mending: Arc<Mending>) {
     while is_path_wanted(&session) {
-        let at = lock(&mending.pace).next(Instant::now());
-        tokio::select! {
-            biased;
-            () = tokio::time::sleep_until(at) => {}
-            () = mending.hurry.notified() => {
-                lock(&mending.pace).hurry();
-                continue;
+        let now = Instant::now();
+        let at = lock(&mending.pace).next(now);
+        // What is due now is not for the timer, whose least wait is a millisecond.
+        if at > now {
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(at) => {}
+                () = mending.hurry.notified() => {
+                    lock(&mending.pace).hurry();
+                    continue;
+                }
             }
         }
         if !is_path_wanted(&session) {

@@ -300,6 +300,11 @@ impl Endpoint {
         lock(&self.inner().registry).sessions()
     }
 
+    /// The session `id` with `peer`, if it has not ended. However many there are, none of the others is looked at.
+    pub fn session(&self, peer: &str, id: SessionId) -> Option<Session> {
+        lock(&self.inner().registry).by_id(id, peer)
+    }
+
     /// Whom this node talks to.
     pub fn peers(&self) -> Peers {
         lock(&self.inner().peers).clone()

@@ -109,6 +109,7 @@ pub(super) fn join(
         // The dialer has lost all paths, also when this end has not noticed yet: the move to this one is a
         // reconnection here, too.
         session.shared.totals.is_holding.store(true, Ordering::SeqCst);
+        session.core().with_state(|state| state.machine.await_move(greeting.path));
     }
     attach(inner, session, link, greeting.path, &greeting.path_secret, true)?;
     let core = session.core();

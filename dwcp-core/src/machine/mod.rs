@@ -124,6 +124,8 @@ pub struct Machine {
     moved: bool,
     /// Some path was active once.
     was_active: bool,
+    /// The peer resumes by this path because it has no other, and says first that it moves there.
+    awaited: Option<PathId>,
     wants_all_acked: bool,
     /// How the session will end.
     closing: Option<Box<Closed>>,
@@ -238,6 +240,7 @@ impl Machine {
             certificate: None,
             moved: false,
             was_active: false,
+            awaited: None,
             wants_all_acked: false,
             closing: None,
             farewell: None,

@@ -57,6 +57,14 @@ impl Machine {
         }
     }
 
+    /// The peer, which dialled, has no path left and resumes by `path`, which is about to come up: its word that it moves there is
+    /// on the way. We wait for it. An epoch of our own would be overruled by it, and cost both ends a record and its answer.
+    pub fn await_move(&mut self, path: PathId) {
+        if self.settings.role == Role::Acceptor && self.was_active {
+            self.awaited = Some(path);
+        }
+    }
+
     pub(super) fn live_paths(&self) -> usize {
         self.paths.iter().filter(|path| path.is_live()).count()
     }
@@ -348,7 +356,13 @@ impl Machine {
             path.state = PathState::Standby;
         }
         self.events.push_back(Event::PathValidated(id));
-        if self.active.is_none() {
+        if self.active.is_some() {
+            return;
+        }
+        if self.awaited == Some(id) {
+            // The peer is there: it has all the time to say so.
+            self.lost_at = self.lost_at.map(|_| now);
+        } else {
             self.fail_over(now);
         }
     }

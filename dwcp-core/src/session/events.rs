@@ -139,8 +139,11 @@ impl EventHub {
     }
 
     pub(crate) fn publish(&self, peer: &str, session: Option<SessionId>, event: SessionEvent) {
-        let event = EndpointEvent { at: SystemTime::now(), peer: peer.to_owned(), session, event };
         // Nobody listens: nobody misses it.
+        if self.sender.receiver_count() == 0 {
+            return;
+        }
+        let event = EndpointEvent { at: SystemTime::now(), peer: peer.to_owned(), session, event };
         let _ = self.sender.send(event);
     }
 }

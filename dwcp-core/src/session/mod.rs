@@ -128,9 +128,11 @@ impl Session {
             })?;
             state.start_waiting(key);
             state.machine.set_compression(key, options.compress);
+            // It leaves with the first message, which nearly always follows at once; the driver comes for it otherwise.
+            state.is_flush_due |= state.machine.active_path().is_some();
             Ok(key)
         })?;
-        self.core().flush_active();
+        self.core().wake.raise();
         Ok(Channel::new(self.clone(), key, options.priority, label.to_owned()))
     }
 

@@ -219,6 +219,7 @@ impl Receiver {
         mut step: impl FnMut(&mut Self) -> Result<Poll<T>, RecvError>,
     ) -> Poll<Result<T, RecvError>> {
         if let Poll::Ready(value) = step(self)? {
+            self.spin.note_awake();
             return Poll::Ready(Ok(value));
         }
         if self.spin.is_worthwhile() && self.spin.run(&self.shared.core, self.shared.key) {
@@ -229,6 +230,7 @@ impl Receiver {
                 return Poll::Ready(Ok(value));
             }
         }
+        self.spin.note_sleep();
         let replaced = self.shared.core.peek().wait_recv(self.shared.key, context.waker());
         drop(replaced);
         // Something may have come before the waker was there.

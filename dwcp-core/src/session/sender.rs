@@ -197,6 +197,22 @@ impl Sender {
         .await
     }
 
+    /// As [`send`](Self::send), and ends this direction with it, as [`finish`](Self::finish) does: both leave together, where one
+    /// after the other they are two writes, and two wake-ups of the peer.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); the direction is not finished then.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: when the future is dropped before it is ready, the message was not taken, and nothing is finished.
+    pub async fn send_last(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
+        let message = held(message);
+        poll_fn(|context| {
+            self.poll_commit(context, message.len(), |sender| sender.commit_last(&message))
+        })
+        .await
+    }
+
     /// As [`send`](Self::send), but waits no longer than `deadline`.
     ///
     /// # Errors
@@ -361,6 +377,17 @@ impl Sender {
         let mut state = self.shared.core.lock();
         state.machine.send(self.shared.key, message)?;
         self.cork.push(&self.shared, state, message.len());
+        Ok(())
+    }
+
+    fn commit_last(&mut self, message: &Message) -> Result<(), Refused> {
+        let key = self.shared.key;
+        self.shared.core.with_state(|state| {
+            state.machine.send(key, message)?;
+            state.machine.finish(key);
+            Ok(())
+        })?;
+        self.flush();
         Ok(())
     }
 

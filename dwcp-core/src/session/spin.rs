@@ -14,19 +14,27 @@ pub(super) struct Spin {
     failures: u32,
     /// Receives that do without, before the next attempt.
     skip: u32,
+    /// Since when the receiver has slept, as long as that matters.
+    asleep: Option<Instant>,
     crowd: Crowd,
 }
 
+/// In the place of a number of receives: none polls until the receiver has slept for a short time. Of a new channel nobody knows
+/// whether its peer answers soon: many carry one question and its answer, and where many come, or come back, at once, a poll keeps
+/// all others from the thread.
+const UNTIL_SHORT: u32 = u32::MAX;
+/// A sleep is short that a poll might have spared: so many times as long as a poll. To wake up takes its part of it.
+const SHORT: u32 = 4;
 /// After so many polls in vain in a row, one in 2^10 receives tries again.
 const FAILURES_MAX: u32 = 10;
 
 impl Spin {
     pub(super) fn new(budget: Duration) -> Self {
-        Self { budget, failures: 0, skip: 0, crowd: Crowd::default() }
+        Self { budget, failures: 0, skip: UNTIL_SHORT, asleep: None, crowd: Crowd::default() }
     }
 
     pub(super) fn is_worthwhile(&mut self) -> bool {
-        if self.budget.is_zero() {
+        if self.budget.is_zero() || self.skip == UNTIL_SHORT {
             return false;
         }
         if self.skip > 0 {
@@ -36,11 +44,36 @@ impl Spin {
         true
     }
 
+    /// The receiver is about to sleep.
+    pub(super) fn note_sleep(&mut self) {
+        if self.skip == UNTIL_SHORT && !self.budget.is_zero() {
+            self.asleep.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Something has come, and the receiver may have slept before.
+    #[inline]
+    pub(super) fn note_awake(&mut self) {
+        if let Some(since) = self.asleep.take() {
+            self.learn(since.elapsed());
+        }
+    }
+
+    fn learn(&mut self, slept: Duration) {
+        if slept <= self.budget * SHORT {
+            self.skip = 0;
+        }
+    }
+
     /// Polls the active path until `channel` has something to receive. Returns whether it has.
     pub(super) fn run(&mut self, core: &SessionCore, channel: ChannelKey) -> bool {
         let Some(path) = core.active_path().filter(|path| path.is_spinnable()) else {
             return false;
         };
+        // What is left to the driver may be the question: it might have to wait for this very thread.
+        if core.peek().is_flush_due {
+            core.flush(&path);
+        }
         // The wall clock, not the runtime's: a paused one would never end.
         let start = Instant::now();
         let is_readable = || core.peek().machine.is_readable(channel);
@@ -74,8 +107,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_new_channel_polls_once_an_answer_has_come_soon() {
+        let budget = Duration::from_micros(60);
+        let mut spin = Spin::new(budget);
+        (0..100).for_each(|_| assert!(!spin.is_worthwhile()));
+        spin.learn(budget * SHORT * 2);
+        assert!(!spin.is_worthwhile());
+        spin.learn(budget);
+        assert!(spin.is_worthwhile());
+    }
+
+    #[test]
     fn polls_in_vain_become_rare() {
         let mut spin = Spin::new(Duration::from_micros(60));
+        spin.learn(Duration::ZERO);
         let mut attempts = 0;
         for _ in 0..10_000 {
             if spin.is_worthwhile() {

@@ -44,7 +44,7 @@ impl fmt::Display for Coverage {
 /// `CertificateEnds` and what follows from it (no run has certificates) and `Closed::PeerViolated` (its peers are
 /// honest). Runs also note, too rarely to be asked for: not even the last memory for a record, a path that comes to a full
 /// session and is turned away, and a source that is read after its fence has failed.
-pub const THINGS: [&str; 73] = [
+pub const THINGS: [&str; 74] = [
     "acks watched",
     "all acked",
     "channel opened",
@@ -76,6 +76,7 @@ pub const THINGS: [&str; 73] = [
     "link hole",
     "link stalls",
     "memory short for sending",
+    "move awaited",
     "offer",
     "offer refused",
     "outage",

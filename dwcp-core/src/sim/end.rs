@@ -182,6 +182,10 @@ impl World {
             preference: spec.preference,
         };
         let before = Standing::of(machine);
+        if side == 1 && self.links[link].is_awaited {
+            machine.await_move(path);
+            self.coverage.note("move awaited");
+        }
         machine.handle_path_up(self.now, path, attributes);
         let is_posted = spec.has(LinkFeatures::MESSAGE_BOUNDARIES);
         let receives = is_posted.then(|| self.ends[side].target(1, None)).flatten();

@@ -100,6 +100,8 @@ pub(super) struct Link {
     pub(super) spec: LinkSpec,
     pub(super) secret: PathSecret,
     pub(super) is_proven: bool,
+    /// The dialer has no other path, and says so: the acceptor waits for its move.
+    pub(super) is_awaited: bool,
     /// The dialer gives its older paths up for it.
     pub(super) renews: bool,
     /// The two directions, by the side they lead to.

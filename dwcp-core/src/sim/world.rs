@@ -348,6 +348,7 @@ impl World {
             spec,
             secret,
             is_proven,
+            is_awaited: false,
             renews: false,
             ways: Default::default(),
         });
@@ -370,6 +371,9 @@ impl World {
         }
         let spec = self.next_spec();
         self.connect(spec);
+        // An acceptor may wait for the dialer's move, or make one of its own: each has its turn.
+        let link = self.links.last_mut().expect("it was just made");
+        link.is_awaited = link.path.0 / 2 % 2 == 1;
     }
 
     /// What a link is like that nobody planned.

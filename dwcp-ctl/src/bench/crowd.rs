@@ -90,6 +90,21 @@ struct Member {
 
 impl Member {
     async fn begin(endpoint: &Endpoint, peer: &str) -> Result<Self, CrowdError> {
+        let mut member = Self::open(endpoint, peer).await?;
+        member.round_trip().await?;
+        Ok(member)
+    }
+
+    /// A session for one question: the channel ends with it.
+    async fn ask_once(endpoint: &Endpoint, peer: &str) -> Result<Self, CrowdError> {
+        let mut member = Self::open(endpoint, peer).await?;
+        let sender = &mut member.channel.sender;
+        sender.send_last(vec![7; MESSAGE_BYTES]).await.map_err(ServiceError::from)?;
+        member.answer().await?;
+        Ok(member)
+    }
+
+    async fn open(endpoint: &Endpoint, peer: &str) -> Result<Self, CrowdError> {
         let session = endpoint.connect(peer).await?;
         let options = ChannelOptions::default().uncompressed();
         let channel = session.open(labels::BENCH_LATENCY, options);
@@ -97,25 +112,29 @@ impl Member {
         let mut member = Self { channel, sent: 0, _endpoint: endpoint.clone() };
         let start = json(&Start::default());
         member.channel.sender.send(start).await.map_err(ServiceError::from)?;
-        member.round_trip().await?;
         Ok(member)
     }
 
     async fn round_trip(&mut self) -> Result<(), CrowdError> {
-        let (sender, receiver) = (&mut self.channel.sender, &mut self.channel.receiver);
         // In order: what the other end remembers of gaps would count as the session's.
         let mut message = [7; MESSAGE_BYTES];
         stamp(&mut message, self.sent);
         self.sent += 1;
-        let trip = async {
-            sender.send_copy(&message).await.map_err(ServiceError::from)?;
-            sender.flush();
+        let sender = &mut self.channel.sender;
+        sender.send_copy(&message).await.map_err(ServiceError::from)?;
+        sender.flush();
+        self.answer().await
+    }
+
+    async fn answer(&mut self) -> Result<(), CrowdError> {
+        let receiver = &mut self.channel.receiver;
+        let comes = async {
             let answer = receiver.recv().await.map_err(ServiceError::from)?;
             let is_whole = answer.is_some_and(|answer| answer.len() == MESSAGE_BYTES);
             let other = || ServiceError::Malformed("not the message that was sent".into());
             is_whole.then_some(()).ok_or_else(other).map_err(CrowdError::from)
         };
-        tokio::time::timeout(PATIENCE, trip).await.unwrap_or(Err(CrowdError::Late))
+        tokio::time::timeout(PATIENCE, comes).await.unwrap_or(Err(CrowdError::Late))
     }
 
     async fn end(self) -> Result<(), CrowdError> {
@@ -179,7 +198,7 @@ pub async fn handshakes(
     let warm_peer = peer.clone();
     each(warm, move |endpoint| {
         let peer = warm_peer.clone();
-        async move { Member::begin(&endpoint, &peer).await?.end().await }
+        async move { Member::ask_once(&endpoint, &peer).await?.end().await }
     })
     .await?;
     let began = Instant::now();
@@ -188,7 +207,7 @@ pub async fn handshakes(
         let (count, peer) = (count.clone(), peer.clone());
         running.spawn(async move {
             while began.elapsed() < duration {
-                Member::begin(&endpoint, &peer).await?.end().await?;
+                Member::ask_once(&endpoint, &peer).await?.end().await?;
                 count.fetch_add(1, Ordering::Relaxed);
             }
             Ok(())

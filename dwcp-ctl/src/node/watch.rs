@@ -1,10 +1,11 @@
 //! Watches the endpoint: serves each session's channels, and puts what happens in the log.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dwcp_core::{Endpoint, EndpointEvent, Events, SessionEvent};
+use dwcp_core::{Endpoint, EndpointEvent, Events, Session, SessionEvent, SessionId};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -47,25 +48,35 @@ async fn keep(evidence: Arc<EvidenceLog>, mut events: Events) {
 
 async fn serve(endpoint: Endpoint, services: Arc<Services>, mut events: Events) {
     let (mut served, mut chatter) = (HashSet::new(), Chatter::default());
+    let begin = |served: &mut HashSet<SessionId>, session: Session| {
+        if !served.insert(session.id()) {
+            return;
+        }
+        if services.under_way.is_closed() {
+            session.close(0, "the node drains");
+        } else {
+            tokio::spawn(services.clone().serve(session));
+        }
+    };
     loop {
         // An event may have been missed: what counts is which sessions there are.
-        let sessions = endpoint.sessions();
-        served.retain(|id| sessions.iter().any(|session| session.id() == *id));
-        for session in sessions {
-            if !served.insert(session.id()) {
-                continue;
-            }
-            if services.under_way.is_closed() {
-                session.close(0, "the node drains");
-            } else {
-                tokio::spawn(services.clone().serve(session));
-            }
-        }
-        loop {
+        let (missed, sessions) = (events.missed(), endpoint.sessions());
+        let ids: HashSet<_> = sessions.iter().map(Session::id).collect();
+        served.retain(|id| ids.contains(id));
+        sessions.into_iter().for_each(|session| begin(&mut served, session));
+        // As long as none is, the one that is told of is enough: each of many would have to be looked at for each that comes.
+        while events.missed() == missed {
             let Some(event) = events.recv().await else { return };
             log(&event, &mut chatter);
-            if matches!(event.event, SessionEvent::Up { .. } | SessionEvent::Closed(_)) {
-                break;
+            match (&event.event, event.session) {
+                (SessionEvent::Up { .. }, Some(id)) => {
+                    let session = endpoint.session(&event.peer, id);
+                    session.into_iter().for_each(|session| begin(&mut served, session));
+                }
+                (SessionEvent::Closed(_), Some(id)) => {
+                    served.remove(&id);
+                }
+                _ => {}
             }
         }
     }
@@ -99,6 +110,18 @@ fn is_ordinary(event: &SessionEvent) -> bool {
     )
 }
 
+/// The session of an event, for the log.
+struct Named(Option<SessionId>);
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(session) => session.fmt(f),
+            None => f.write_str("none"),
+        }
+    }
+}
+
 fn log(event: &EndpointEvent, chatter: &mut Chatter) {
     let peer = &event.peer;
     if is_ordinary(&event.event) {
@@ -110,7 +133,8 @@ fn log(event: &EndpointEvent, chatter: &mut Chatter) {
             }
         }
     }
-    let session = event.session.map_or_else(|| "none".to_owned(), |session| session.to_string());
+    // Written only where somebody reads the log.
+    let session = Named(event.session);
     match &event.event {
         SessionEvent::Up { role } => info!(peer, %session, ?role, "session up"),
         SessionEvent::PathUp { path, kind, provider } => {

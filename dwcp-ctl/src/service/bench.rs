@@ -138,8 +138,7 @@ fn send_back(
             tally.note(&message, Instant::now());
             sender.send(message).await?;
         }
-        sender.send(json(&tally.finish())).await?;
-        sender.finish();
+        sender.send_last(json(&tally.finish())).await?;
         Ok(())
     }
 }
@@ -163,8 +162,7 @@ async fn take_in_pieces(mut sender: Sender, mut receiver: Receiver) -> Result<()
             false => first = Some(number),
         }
     }
-    sender.send(json(&tally.finish())).await?;
-    sender.finish();
+    sender.send_last(json(&tally.finish())).await?;
     Ok(())
 }
 
@@ -177,8 +175,7 @@ async fn take_in(mut sender: Sender, mut receiver: Receiver) -> Result<(), Servi
             tally.note(message, now);
         }
     }
-    sender.send(json(&tally.finish())).await?;
-    sender.finish();
+    sender.send_last(json(&tally.finish())).await?;
     Ok(())
 }
 
@@ -205,7 +202,6 @@ pub async fn source(channel: Channel) -> Result<(), ServiceError> {
     }
     report.nanoseconds = nanoseconds(start.elapsed());
     report.cpu_nanoseconds = nanoseconds(process_time() - cpu);
-    sender.send(json(&report)).await?;
-    sender.finish();
+    sender.send_last(json(&report)).await?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Mutual TLS 1.3 on the socket that records will use.
 //!
-//! TLS proves both identities and gives a secret (its exporter), carries the two hellos, and is dropped. Its
-//! records are read by their 5-byte header, never further, so that the first DWCP record behind the last hello
+//! TLS proves both identities and gives a secret (its exporter), carries the two hellos, and is dropped. The dialer
+//! reads the reply by the 5-byte headers of TLS records, never further, so that the first DWCP record behind it
 //! stays in the socket. There are no tickets, no resumption, no early data, and no `close_notify`: each
 //! would put TLS bytes where DWCP records are.
 
@@ -64,7 +64,7 @@ impl Unsecured {
             Ok(connection) => connection,
             Err(trouble) => return Err(trouble.into_dial_error(&address, &side, limit)),
         };
-        let mut tls = TlsStream::new(stream, connection, deadline(limit));
+        let mut tls = TlsStream::new(stream, connection, &side, deadline(limit));
         match tls.handshake().await.and_then(|()| proven(&tls)) {
             Ok((peer, exporter)) => Ok(Box::new(TcpConnection {
                 tls,
@@ -110,7 +110,7 @@ fn proven(tls: &TlsStream) -> Result<(Facts, dwcp_core::crypto::Secret), Trouble
         return Err(Trouble::NoAlpn);
     }
     let certificate = tls.connection().peer_certificates().and_then(|chain| chain.first());
-    let facts = certificate.map(|certificate| Facts::read(certificate));
+    let facts = certificate.map(|certificate| Facts::read_again(certificate));
     let facts = facts.unwrap_or_else(|| Err("it sent no certificate".into()));
     let facts = facts.map_err(Trouble::NoIdentity)?;
     let exporter = tls

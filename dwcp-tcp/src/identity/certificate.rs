@@ -1,9 +1,14 @@
 //! What DWCP reads in a certificate: the node id and the end of its life.
 
+use std::cell::RefCell;
 use std::time::{Duration, SystemTime};
 
 use dwcp_core::wire::valid_node_id;
-use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
+use x509_parser::nom::Parser;
+use x509_parser::oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME;
+use x509_parser::prelude::{
+    FromDer, GeneralName, SubjectAlternativeName, X509Certificate, X509CertificateParser,
+};
 use x509_parser::time::ASN1Time;
 
 /// The SAN URI of a node is this and its id.
@@ -16,7 +21,24 @@ pub(crate) struct Facts {
     pub(crate) not_after: SystemTime,
 }
 
+thread_local! {
+    /// The certificate that was read last on this thread, and what it says: a handshake reads its peer's when it checks it, and
+    /// again when it is through.
+    static LAST: RefCell<Option<(Vec<u8>, Facts)>> = const { RefCell::new(None) };
+}
+
 impl Facts {
+    /// Keeps what `der` says for the [`read_again`](Self::read_again) to come: it depends on nothing but its bytes.
+    pub(super) fn keep(&self, der: &[u8]) {
+        LAST.set(Some((der.to_vec(), self.clone())));
+    }
+
+    /// As [`read`](Self::read); one that was kept last is only compared.
+    pub(crate) fn read_again(der: &[u8]) -> Result<Self, String> {
+        let last = LAST.take().filter(|(known, _)| known == der);
+        last.map_or_else(|| Self::read(der), |(_, facts)| Ok(facts))
+    }
+
     /// Reads a certificate. The error is a half sentence about what it holds instead of a node id.
     pub(crate) fn read(der: &[u8]) -> Result<Self, String> {
         let certificate = parse(der)?;
@@ -52,7 +74,10 @@ impl Description {
 }
 
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, String> {
-    let (_, certificate) = X509Certificate::from_der(der)
+    // Of the extensions only one is of use here; webpki has looked into those that matter to it.
+    let mut parser = X509CertificateParser::new().with_deep_parse_extensions(false);
+    let (_, certificate) = parser
+        .parse(der)
         .map_err(|error| clipped(&format!("it is no X.509 certificate ({error})")))?;
     Ok(certificate)
 }
@@ -60,9 +85,10 @@ fn parse(der: &[u8]) -> Result<X509Certificate<'_>, String> {
 fn node_id(certificate: &X509Certificate<'_>) -> Result<String, String> {
     let mut ids = Vec::new();
     for extension in certificate.extensions() {
-        let ParsedExtension::SubjectAlternativeName(names) = extension.parsed_extension() else {
+        if extension.oid != OID_X509_EXT_SUBJECT_ALT_NAME {
             continue;
-        };
+        }
+        let Ok((_, names)) = SubjectAlternativeName::from_der(extension.value) else { continue };
         ids.extend(names.general_names.iter().filter_map(|name| match name {
             GeneralName::URI(uri) => uri.strip_prefix(NODE_URI_PREFIX),
             _ => None,
@@ -74,6 +100,14 @@ fn node_id(certificate: &X509Certificate<'_>) -> Result<String, String> {
         [id] => Err(format!("its node id {:?} is not valid", clipped(id))),
         _ => Err(format!("it holds {} node ids", ids.len())),
     }
+}
+
+/// From when to when a certificate is valid, in seconds since 1970; `None`: that cannot be told.
+pub(super) fn validity(der: &[u8]) -> Option<(u64, u64)> {
+    let certificate = parse(der).ok()?;
+    let time = |time: ASN1Time| u64::try_from(time.timestamp()).ok();
+    let validity = certificate.validity();
+    time(validity.not_before).zip(time(validity.not_after))
 }
 
 /// A peer's text goes into logs: short, and without control characters.

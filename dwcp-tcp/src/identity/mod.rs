@@ -6,6 +6,7 @@
 mod certificate;
 mod claim;
 mod error;
+mod known;
 mod material;
 mod verify;
 

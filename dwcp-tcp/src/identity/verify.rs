@@ -16,6 +16,7 @@ use rustls::{
 };
 
 use super::certificate::Facts;
+use super::known::{End, Known, Name};
 
 thread_local! {
     /// The certificate that the last check on this thread refused. rustls keeps none of a failed handshake, and
@@ -60,6 +61,7 @@ pub(super) struct Trust {
     provider: Arc<CryptoProvider>,
     roots: Arc<RootCertStore>,
     clients: Arc<dyn ClientCertVerifier>,
+    known: Known,
 }
 
 impl Trust {
@@ -72,7 +74,32 @@ impl Trust {
         let clients = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
             .clear_root_hint_subjects()
             .build()?;
-        Ok(Self { provider, roots, clients })
+        Ok(Self { provider, roots, clients, known: Known::default() })
+    }
+
+    /// Checks the chain of a peer, unless the very same was found good before and is valid still. Returns what it says.
+    fn identify(
+        &self,
+        end: End,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<Facts, Error> {
+        let name = Name::of(end, end_entity, intermediates);
+        let facts = match self.known.find(&name, now) {
+            Some(facts) => facts,
+            None => {
+                match end {
+                    End::Server => self.check_server(end_entity, intermediates, now)?,
+                    End::Client => self.check_client(end_entity, intermediates, now)?,
+                }
+                let facts = facts(end_entity)?;
+                self.known.keep(name, &facts, end_entity, intermediates);
+                facts
+            }
+        };
+        facts.keep(end_entity);
+        Ok(facts)
     }
 
     /// The chain of a node that was dialled.
@@ -161,8 +188,7 @@ impl ClientCertVerifier for AnyNode {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let checked = self.0.check_client(end_entity, intermediates, now);
-        noted(end_entity, checked.and_then(|()| facts(end_entity)))?;
+        noted(end_entity, self.0.identify(End::Client, end_entity, intermediates, now))?;
         Ok(ClientCertVerified::assertion())
     }
 
@@ -198,8 +224,8 @@ impl ServerCertVerifier for OneNode {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let checked = self.trust.check_server(end_entity, intermediates, now);
-        let found = noted(end_entity, checked.and_then(|()| facts(end_entity)))?.node_id;
+        let checked = self.trust.identify(End::Server, end_entity, intermediates, now);
+        let found = noted(end_entity, checked)?.node_id;
         if found != self.expected {
             return Err(other(WrongNode { found }));
         }

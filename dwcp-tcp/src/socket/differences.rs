@@ -2,18 +2,22 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::options::{Congestion, InForce, Keepalive, TcpOptions};
+use super::options::{Congestion, FastOpen, InForce, Keepalive, TcpOptions};
 
 /// Whether this system lets connections begin with data in their SYN: bit 1 as clients, bit 2 as servers.
 const FAST_OPEN_SYSCTL: &str = "/proc/sys/net/ipv4/tcp_fastopen";
+/// For so long what the system said of that holds: five system calls, on a file in /proc, are much for each connection.
+const FAST_OPEN_AGE: Duration = Duration::from_secs(1);
 /// Different lines that are remembered as logged.
 const LOGGED_MAX: usize = 64;
 
 /// Compares; each difference in words.
 pub(crate) fn differences(asked: &TcpOptions, got: &InForce) -> Vec<String> {
-    let fast_open = asked.fast_open.then(|| fast_open_allowed(FAST_OPEN_SYSCTL)).flatten();
+    // A connection that began with data shows that the system does it, as far as it matters here.
+    let is_unknown = asked.fast_open && got.fast_open != FastOpen::Used;
+    let fast_open = is_unknown.then(fast_open_known).flatten();
     let found = [
         congestion(&asked.congestion, &got.congestion),
         buffer("sendBuffer", "wmem_max", asked.send_buffer_bytes, got.send_buffer_bytes),
@@ -31,6 +35,16 @@ pub(crate) fn differences(asked: &TcpOptions, got: &InForce) -> Vec<String> {
         }),
     ];
     found.into_iter().flatten().collect()
+}
+
+/// Whether a socket has what can be set on it after it has connected, but for its congestion control.
+pub(super) fn is_as_asked(asked: &TcpOptions, got: &InForce) -> bool {
+    let user_timeout = asked.user_timeout.map(whole_millis).filter(|time| !time.is_zero());
+    got.no_delay == asked.no_delay
+        && got.not_sent_low_water_bytes == asked.not_sent_low_water_bytes
+        && got.user_timeout == user_timeout
+        && got.keepalive == asked.keepalive.map(whole_seconds)
+        && (got.quick_ack || !asked.quick_ack)
 }
 
 /// Logs each difference, unless the same was logged before by this process.
@@ -62,6 +76,16 @@ fn buffer(key: &str, sysctl: &str, asked: Option<usize>, got: usize) -> Option<S
     })
 }
 
+/// What the system allows, or did a moment ago.
+fn fast_open_known() -> Option<u32> {
+    static KNOWN: Mutex<Option<(Instant, Option<u32>)>> = Mutex::new(None);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    match *known {
+        Some((at, allowed)) if at.elapsed() < FAST_OPEN_AGE => allowed,
+        _ => known.insert((Instant::now(), fast_open_allowed(FAST_OPEN_SYSCTL))).1,
+    }
+}
+
 /// What the system allows; `None` where it does not say.
 fn fast_open_allowed(path: &str) -> Option<u32> {
     std::fs::read_to_string(path).ok()?.trim().parse().ok()
@@ -80,11 +104,13 @@ fn fast_open_problem(allowed: u32) -> Option<String> {
 }
 
 fn keepalive(asked: Option<Keepalive>, got: Option<Keepalive>) -> Option<String> {
-    let whole = |it: Keepalive| {
-        let seconds = |time: Duration| Duration::from_secs(time.as_secs());
-        Keepalive { time: seconds(it.time), interval: seconds(it.interval), probes: it.probes }
-    };
-    (asked.map(whole) != got).then(|| format!("keepAlive {asked:?} was asked, {got:?} holds"))
+    (asked.map(whole_seconds) != got)
+        .then(|| format!("keepAlive {asked:?} was asked, {got:?} holds"))
+}
+
+fn whole_seconds(it: Keepalive) -> Keepalive {
+    let seconds = |time: Duration| Duration::from_secs(time.as_secs());
+    Keepalive { time: seconds(it.time), interval: seconds(it.interval), probes: it.probes }
 }
 
 fn whole_millis(time: Duration) -> Duration {

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 pub(crate) use differences::{differences, log_once};
 pub use options::{Congestion, FastOpen, InForce, Keepalive, LAN_RTT, TcpOptions, read_back};
-pub(crate) use options::{before_connect, before_listen, choose_congestion, connected, listening};
+pub(crate) use options::{before_connect, before_listen, connected, listening, settle};
 pub use raw::KernelInfo;
 #[cfg(test)]
 pub(crate) use raw::{backlog, buffer_locks};

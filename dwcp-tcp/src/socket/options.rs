@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
+use super::differences::is_as_asked;
 use super::raw;
 
 /// Below this round-trip time `auto` takes cubic: the kernel's BBR paces a local path at a fifth of its rate.
@@ -155,6 +156,10 @@ impl fmt::Display for InForce {
 /// # Errors
 /// Those of `getsockopt`.
 pub fn read_back<S: AsFd>(socket: &S) -> io::Result<InForce> {
+    read(socket, raw::tcp_info(socket.as_fd()).ok().as_ref())
+}
+
+fn read<S: AsFd>(socket: &S, info: Option<&raw::KernelInfo>) -> io::Result<InForce> {
     let fd = socket.as_fd();
     let peer = SockRef::from(socket);
     let keepalive = if peer.keepalive()? {
@@ -167,7 +172,7 @@ pub fn read_back<S: AsFd>(socket: &S) -> io::Result<InForce> {
         None
     };
     let on = raw::fast_open_connect(fd)? || raw::fast_open_queue(fd)? > 0;
-    let fast_open = match (raw::tcp_info(fd).is_ok_and(|info| info.is_fast_open), on) {
+    let fast_open = match (info.is_some_and(|info| info.is_fast_open), on) {
         (true, _) => FastOpen::Used,
         (false, true) => FastOpen::Unused,
         (false, false) => FastOpen::Off,
@@ -183,6 +188,36 @@ pub fn read_back<S: AsFd>(socket: &S) -> io::Result<InForce> {
         quick_ack: peer.tcp_quickack()?,
         fast_open,
     })
+}
+
+/// Has a connected socket go by `options`, with the congestion control that suits the round trip it has seen so far, and
+/// tells what is in force then. Most sockets have it all already, from their listener or from before they connected: they are
+/// read once and nothing is set.
+pub(crate) fn settle<S: AsFd>(
+    socket: &S,
+    options: &TcpOptions,
+    remote: &str,
+) -> io::Result<InForce> {
+    let info = raw::tcp_info(socket.as_fd()).ok();
+    let mut in_force = read(socket, info.as_ref())?;
+    if !is_as_asked(options, &in_force) {
+        connected(socket, options)?;
+        in_force = read(socket, info.as_ref())?;
+    }
+    let rtt = info.map(|info| info.rtt_min_us).filter(|us| *us != u32::MAX);
+    let rtt = rtt.map(|us| Duration::from_micros(us.into()));
+    let Some(name) = congestion_for(rtt, &options.congestion, remote) else { return Ok(in_force) };
+    if in_force.congestion != name {
+        let socket = SockRef::from(socket);
+        match socket.set_tcp_congestion(name.as_bytes()) {
+            Ok(()) => name.clone_into(&mut in_force.congestion),
+            // Whoever named it is told by `differences`, once.
+            Err(error) => {
+                tracing::debug!(remote, wanted = name, %error, "congestion control refused");
+            }
+        }
+    }
+    Ok(in_force)
 }
 
 fn congestion(socket: &Socket) -> io::Result<String> {
@@ -260,21 +295,17 @@ pub(crate) fn connected<S: AsFd>(socket: &S, options: &TcpOptions) -> io::Result
     Ok(())
 }
 
-/// Sets the congestion control once the path's round trip is known. Never fails: a system that refuses keeps
-/// its own, which [`read_back`] shows.
-pub(crate) fn choose_congestion<S: AsFd>(socket: &S, wanted: &Congestion, remote: &str) {
-    let rtt = raw::tcp_info(socket.as_fd()).ok().map(|info| info.rtt_min_us);
-    let rtt = rtt.filter(|us| *us != u32::MAX).map(|us| Duration::from_micros(us.into()));
+/// The congestion control for a path of this round trip; `None`: whatever the system's is.
+fn congestion_for<'a>(
+    rtt: Option<Duration>,
+    wanted: &'a Congestion,
+    remote: &str,
+) -> Option<&'a str> {
     let is_local = rtt.is_some_and(|rtt| rtt < LAN_RTT);
     let name = match wanted {
-        Congestion::System => return,
-        Congestion::Auto => {
-            if is_local {
-                "cubic"
-            } else {
-                "bbr"
-            }
-        }
+        Congestion::System => return None,
+        Congestion::Auto if is_local => "cubic",
+        Congestion::Auto => "bbr",
         Congestion::Named(name) => name,
     };
     if name == "bbr" && is_local {
@@ -285,14 +316,7 @@ pub(crate) fn choose_congestion<S: AsFd>(socket: &S, wanted: &Congestion, remote
              their rate; congestion `auto` would take cubic here"
         );
     }
-    let socket = SockRef::from(socket);
-    if congestion(&socket).is_ok_and(|current| current == name) {
-        return;
-    }
-    if let Err(error) = socket.set_tcp_congestion(name.as_bytes()) {
-        // Whoever named it is told by `differences`, once.
-        tracing::debug!(remote, wanted = name, %error, "congestion control refused");
-    }
+    Some(name)
 }
 
 fn buffers(socket: &Socket, options: &TcpOptions) -> io::Result<()> {

@@ -103,6 +103,21 @@ pub(crate) fn listen(identity: &Identity) -> TcpListener {
 
 pub(crate) type Secured = Result<Box<dyn SecuredConnection>, DialError>;
 
+/// What the dialer's end came to, once the acceptor has all of the handshake: the last flight goes with the hello, or
+/// before a reply is waited for.
+pub(crate) async fn through(dial: impl Future<Output = Secured>) -> Secured {
+    let mut dialled = dial.await?;
+    {
+        let mut reply = std::pin::pin!(dialled.receive());
+        std::future::poll_fn(|context| {
+            assert!(reply.as_mut().poll(context).is_pending(), "nothing was asked yet");
+            std::task::Poll::Ready(())
+        })
+        .await;
+    }
+    Ok(dialled)
+}
+
 /// Both ends' outcome of one connection.
 pub(crate) async fn meet(
     dialer: &TcpDialer,
@@ -111,7 +126,7 @@ pub(crate) async fn meet(
 ) -> (Secured, Secured) {
     let addresses = [listener.local_address()];
     let accept = async { listener.accept().await.unwrap().secure().await };
-    tokio::join!(dialer.dial(peer, &addresses), accept)
+    tokio::join!(through(dialer.dial(peer, &addresses)), accept)
 }
 
 /// Two connected links with the hellos done, and each end's session secret.
