@@ -62,7 +62,7 @@ pub struct PathOpener {
 
 struct Phase {
     secret: LaneSecret,
-    keys: KeyMaterial,
+    keys: Box<KeyMaterial>,
     /// Made from `keys` when a record needs it, and let go of while the path [is idle](PathOpener::shed).
     open: Option<Box<dyn Open>>,
     replay: ReplayWindow,

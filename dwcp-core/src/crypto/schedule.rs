@@ -107,9 +107,9 @@ impl PathSecret {
 pub(super) struct LaneSecret(Secret);
 
 impl LaneSecret {
-    /// The keys of the present phase.
-    pub(super) fn keys(&self) -> KeyMaterial {
-        let mut keys = KeyMaterial { key: [0; 32], iv: [0; 12], mac_key: [0; 32] };
+    /// The keys of the present phase, in a place of their own: what is moved leaves a copy behind that nobody erases.
+    pub(super) fn keys(&self) -> Box<KeyMaterial> {
+        let mut keys = Box::new(KeyMaterial { key: [0; 32], iv: [0; 12], mac_key: [0; 32] });
         expand(&self.0, &[b"dwcp key"], &mut keys.key);
         expand(&self.0, &[b"dwcp iv"], &mut keys.iv);
         expand(&self.0, &[b"dwcp mac"], &mut keys.mac_key);

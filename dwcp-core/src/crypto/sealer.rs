@@ -48,7 +48,7 @@ pub enum SealError {
 pub struct PathSealer {
     suite: Arc<dyn Suite>,
     secret: LaneSecret,
-    keys: KeyMaterial,
+    keys: Box<KeyMaterial>,
     /// Made from `keys` when a record needs it, and let go of while the path [is idle](Self::shed).
     seal: Option<Box<dyn Seal>>,
     usage: Usage,

@@ -18,6 +18,13 @@ const GIVES_WAY: u32 = 64;
 const UNWANTED_MAX: Duration = Duration::from_micros(2);
 
 impl Crowd {
+    /// Before the first look: the peer that shares this processor has had no turn to answer in, if others had it lately.
+    pub(super) fn begin(&mut self) {
+        if self.gives_way > 0 {
+            self.pause();
+        }
+    }
+
     /// Between two looks. Where no processor is idle, the peer (or whoever has the answer) needs this one: there a pause in the
     /// place of giving way made a round trip a third longer, and its tail five times. Where one is idle, giving way is
     /// a system call that nobody wants, and as long as a look.
@@ -53,6 +60,9 @@ mod tests {
         assert_eq!(crowd.gives_way, GIVES_WAY);
         (0..GIVES_WAY).for_each(|_| crowd.note(Duration::ZERO));
         assert_eq!(crowd.gives_way, 0);
+        // Nobody wants it: a look comes first.
+        crowd.begin();
+        assert_eq!(crowd.looks, 0);
         // Looks in between are counted by themselves.
         (0..100).for_each(|_| crowd.pause());
         assert_eq!(crowd.looks, 100);

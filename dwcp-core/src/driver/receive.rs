@@ -64,6 +64,7 @@ impl SessionCore {
         /// Looks in vain after which to ask whether there is something nevertheless.
         const ASK: u32 = 8;
         let (mut found, mut received, mut looks) = (false, Received::Empty, 0_u32);
+        crowd.begin();
         while !rx.is_ended {
             received = self.read(path, &mut rx);
             if std::mem::take(&mut rx.is_flush_wanted) {

@@ -53,7 +53,11 @@ impl Scratch {
 
 /// A buffer of any length and content.
 pub(super) fn take_buffer() -> Vec<u8> {
-    SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    let own = OWN.try_with(Cell::take).unwrap_or_default();
+    match own.capacity() {
+        0 => SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default(),
+        _ => own,
+    }
 }
 
 /// Gives a buffer back.
@@ -61,11 +65,19 @@ pub(super) fn put_buffer(buffer: Vec<u8>) {
     if buffer.capacity() == 0 {
         return;
     }
+    // A thread that is ending has none any more, and what it gives back is let go of.
+    let Ok(other) = OWN.try_with(|own| own.replace(buffer)) else { return };
+    if other.capacity() == 0 {
+        return;
+    }
     let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
     if spare.len() < SPARE_BUFFERS {
-        spare.push(buffer);
+        spare.push(other);
     }
 }
+
+// The one that the thread gave back last: most are taken and given back by the same, and threads need not meet for that.
+thread_local!(static OWN: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
 
 thread_local!(static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) });
 
