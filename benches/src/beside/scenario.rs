@@ -112,7 +112,17 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "pingpong-64-onecore",
-        what: "64 B round trip, both ends on one processor",
+        what: "64 B round trip, both ends on one processor, async",
+        ours: "bench latency --self --cores CORES --size 64 --warm-up 200ms --duration SECONDS",
+        theirs: "latency --size 64",
+        peers: &["tokio-rustls", "raw-std"],
+        metrics: &[RTT, CPU_MESSAGE],
+        is_one_core: true,
+        ..BASE
+    },
+    Scenario {
+        name: "pingpong-64-onecore-caller",
+        what: "64 B round trip, both ends on one processor, in the callers' threads",
         ours: "bench latency --self --cores CORES --blocking --size 64 --warm-up 200ms --duration SECONDS",
         theirs: "latency --size 64",
         peers: &["tokio-rustls", "raw-std"],
@@ -205,8 +215,8 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "scale-rss",
         what: "10,000 idle sessions",
-        ours: "bench sessions --cores CORES --sessions 9000",
-        theirs: "idle --sessions 9000",
+        ours: "bench sessions --cores CORES --sessions 10000",
+        theirs: "idle --sessions 10000",
         peers: &["tokio-rustls"],
         metrics: &[MEMORY],
         rounds_max: 3,
@@ -258,6 +268,7 @@ pub const TARGETS: &[Target] = &[
     target("pingpong-64", "tokio-rustls", RTT, 0.15, 0.09),
     target("pingpong-64", "spin-rustls", RTT, 0.95, 0.85),
     target("pingpong-64-onecore", "tokio-rustls", RTT, 0.95, 0.75),
+    target("pingpong-64-onecore-caller", "tokio-rustls", RTT, 0.95, 0.75),
     target("pingpong-64-poll", "raw-spin", RTT, 1.15, 1.08),
     target("wan-incompressible", "payload-ceiling", BYTES, 0.92, 0.96),
     target("wan-compressible", "zstd-ncat", BYTES, 1.0, 1.15),
